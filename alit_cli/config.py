@@ -1,0 +1,175 @@
+"""What a model is made of: validated, frozen configurations and one table of presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from alit_cli.errors import InputError
+
+BaseKind = Literal["vqgan", "vae"]
+
+
+def _require(fine: bool, sentence: str) -> None:
+    if not fine:
+        raise InputError(sentence)
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """A base tokenizer: an f-stride convolutional autoencoder that turns b 3 h w pixels into a grid of 2D tokens.
+
+    `unshuffle` folds u×u pixels into channels before the first convolution (and back after the last), so that
+    no convolution runs at full resolution; the reference models use 1. A VAE's latent is its posterior mean
+    times `latent_scale`; decoding divides by `decode_scale` (released stage-2 decoders have absorbed it: 1).
+    """
+
+    kind: BaseKind = "vqgan"
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    latent_dim: int = 256
+    codes: int = 1024
+    unshuffle: int = 1
+    norm_groups: int = 32
+    latent_scale: float = 1.0
+    decode_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(self.kind in ("vqgan", "vae"), f"base kind must be vqgan or vae, not {self.kind!r}")
+        _require(bool(self.multipliers) and min(self.multipliers) > 0, "base multipliers must be positive")
+        for multiplier in self.multipliers:
+            _require(
+                self.channels * multiplier % self.norm_groups == 0,
+                f"base channels {self.channels}×{multiplier} must be a multiple of norm_groups {self.norm_groups}",
+            )
+        _require(self.latent_scale > 0 and self.decode_scale > 0, "base scales must be positive")
+
+    @property
+    def stride(self) -> int:
+        """Pixels per grid token, along one side."""
+        stride: int = self.unshuffle * 2 ** (len(self.multipliers) - 1)
+        return stride
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole tokenizer. Symbols follow the reference: n grid tokens, k latent tokens, d = width, v = codes.
+
+    `codes` is the 1D codebook's size; 0 means continuous latents of `token_dim` numbers each.
+    """
+
+    name: str = "custom"
+    base: BaseConfig = field(default_factory=BaseConfig)
+    image_size: int = 256
+    width: int = 1024
+    layers: int = 8
+    heads: int = 8
+    tokens_per_iteration: int = 32
+    iterations: int = 8
+    codes: int = 4096
+    token_dim: int = 12
+
+    def __post_init__(self) -> None:
+        _require(
+            self.image_size % self.base.stride == 0,
+            f"image size {self.image_size} must be a multiple of the base tokenizer's stride {self.base.stride}",
+        )
+        _require(self.width % self.heads == 0, f"width {self.width} must be a multiple of heads {self.heads}")
+        _require(self.width > self.base.latent_dim, "width must exceed the base tokenizer's latent_dim")
+        _require(self.codes == 0 or 2 <= self.codes <= 65536, "codes must be 0 (continuous) or 2 to 65536")
+        _require(min(self.layers, self.tokens_per_iteration, self.iterations, self.token_dim) > 0, "sizes must be > 0")
+
+    @property
+    def grid_side(self) -> int:
+        """Grid tokens along one side."""
+        return self.image_size // self.base.stride
+
+    @property
+    def grid_tokens(self) -> int:
+        """Number n of 2D tokens."""
+        return self.grid_side**2
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """Token counts after each iteration, smallest first."""
+        return tuple(self.tokens_per_iteration * (t + 1) for t in range(self.iterations))
+
+    @property
+    def bits_per_token(self) -> float:
+        """log2 of the codebook, or 16 bits for each number of a continuous latent."""
+        return math.log2(self.codes) if self.codes else 16.0 * self.token_dim
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able values."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> ModelConfig:
+        """The inverse of to_dict.
+
+        Raises:
+            InputError: a field is unknown or a value does not fit.
+        """
+        try:
+            base = dict(values["base"])
+            base["multipliers"] = tuple(base["multipliers"])
+            return ModelConfig(**{**values, "base": BaseConfig(**base)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"this file's model configuration cannot be read: {error}") from error
+
+
+# Reference sizes (width, layers, heads) of both distillation transformers; the paper calls "small" its S model.
+SIZES: dict[str, tuple[int, int, int]] = {
+    "tiny": (512, 8, 8),
+    "small": (1024, 8, 8),
+    "base": (768, 12, 12),
+    "semilarge": (1024, 16, 16),
+}
+
+VQGAN = BaseConfig(kind="vqgan")
+# The released VAE files were trained on posterior × 0.2325 and their stage-2 decoder takes it undivided.
+VAE = BaseConfig(kind="vae", latent_dim=16, codes=0, latent_scale=0.2325, decode_scale=1.0)
+
+NANO = ModelConfig(
+    name="nano",
+    base=BaseConfig(
+        kind="vae", channels=48, multipliers=(1, 2, 3), latent_dim=16, codes=0, unshuffle=4, norm_groups=16
+    ),
+    image_size=128,
+    width=192,
+    layers=4,
+    heads=6,
+    tokens_per_iteration=8,
+    iterations=8,
+    codes=4096,
+    token_dim=12,
+)
+
+PRESETS: tuple[str, ...] = ("nano", *SIZES)
+
+
+def preset(name: str, base: BaseKind | None = None, continuous: bool = False) -> ModelConfig:
+    """A named configuration.
+
+    Args:
+        name: one of PRESETS.
+        base: vqgan (the default of the reference sizes) or vae; nano's own base is fixed.
+        continuous: leave the 1D latents unquantized.
+
+    Raises:
+        InputError: no such preset, or nano with another base.
+    """
+    if name == "nano":
+        if base not in (None, NANO.base.kind):
+            raise InputError("nano's base tokenizer is a vae; choose another preset for a vqgan")
+        config = NANO
+    elif name in SIZES:
+        width, layers, heads = SIZES[name]
+        chosen = VAE if base == "vae" else VQGAN
+        config = ModelConfig(name=name, base=chosen, width=width, layers=layers, heads=heads)
+    else:
+        raise InputError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+    return dataclasses.replace(config, codes=0) if continuous else config
+

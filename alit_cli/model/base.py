@@ -1,0 +1,69 @@
+"""What a base tokenizer must do for the distillation network: pixels to a grid of features and back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from alit_cli.config import BaseConfig
+
+
+class BaseTokenizer(nn.Module, ABC):
+    """A convolutional autoencoder with a g×g bottleneck (n = g² grid tokens).
+
+    Attributes:
+        config: its configuration.
+        outputs: numbers per grid token that the distillation decoder must predict for it.
+    """
+
+    outputs: int
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """b 3 h w pixels in [0, 1] → b d g g continuous features, what the distillation encoder reads."""
+
+    @abstractmethod
+    def target(self, features: Tensor) -> Tensor:
+        """b d g g features → what the decoder is trained to predict: b n ids (int64) or b n d latents."""
+
+    @abstractmethod
+    def decode(self, prediction: Tensor) -> Tensor:
+        """b n outputs (logits or latents, row-major) → b 3 h w pixels, unclamped."""
+
+    @abstractmethod
+    def autoencode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Training pass of the base tokenizer alone.
+
+        Returns: b 3 h w reconstruction, and a scalar regularizer (VQ loss, or KL per image value).
+        """
+
+    @property
+    @abstractmethod
+    def last_layer(self) -> nn.Parameter:
+        """Weight of the convolution that makes pixels (adaptive GAN weights are measured there)."""
+
+    def fold(self, images: Tensor) -> Tensor:
+        """b 3 h w → b (3·u²) h/u w/u."""
+        return F.pixel_unshuffle(images, self.config.unshuffle) if self.config.unshuffle > 1 else images
+
+    def unfold(self, x: Tensor) -> Tensor:
+        """The inverse of fold."""
+        return F.pixel_shuffle(x, self.config.unshuffle) if self.config.unshuffle > 1 else x
+
+
+def to_tokens(grid: Tensor) -> Tensor:
+    """b d g g → b n d, row-major."""
+    return rearrange(grid, "b d g1 g2 -> b (g1 g2) d")
+
+
+def to_grid(tokens: Tensor) -> Tensor:
+    """b n d → b d g g."""
+    side = round(tokens.shape[1] ** 0.5)
+    return rearrange(tokens, "b (g1 g2) d -> b d g1 g2", g1=side)

@@ -1,0 +1,217 @@
+"""One self-describing safetensors file: weights, configuration and training record."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from alit_cli.config import ModelConfig
+from alit_cli.errors import AlitError, InputError
+from alit_cli.model import authors
+from alit_cli.model.rollout import BASES, Alit
+
+FORMAT = "alit-model"
+VERSION = 1
+METADATA_KEY = "alit"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        config: the model's configuration.
+        stages: training stages finished, in order: base, distil, finetune; imported files say `imported`.
+        training: one entry a stage: options, data, steps, seconds, losses, validation L1 per budget.
+    """
+
+    config: ModelConfig
+    stages: tuple[str, ...] = ()
+    training: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def to_json(self) -> str:
+        """Versioned JSON."""
+        values = {
+            "format": FORMAT,
+            "version": VERSION,
+            "config": self.config.to_dict(),
+            "stages": list(self.stages),
+            "training": list(self.training),
+        }
+        return json.dumps(values)
+
+    @staticmethod
+    def from_json(text: str) -> Record:
+        """The inverse of to_json."""
+        values = json.loads(text)
+        if values.get("format") != FORMAT or values.get("version", 0) > VERSION:
+            raise InputError(f"this model file is of format version {values.get('version')}: upgrade alit to read it")
+        return Record(
+            ModelConfig.from_dict(values["config"]), tuple(values["stages"]), tuple(values.get("training", ()))
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model read from disk.
+
+    Attributes:
+        model: in eval mode, float32, on the CPU.
+        record: what the file says of itself.
+        sha256: hex digest of the file's bytes.
+    """
+
+    model: Alit
+    record: Record
+    sha256: str
+
+
+def write_checkpoint(path: Path, model: Alit, record: Record, dtype: torch.dtype = torch.float32) -> str:
+    """Write atomically: a temporary file, fsynced, then renamed.
+
+    Args:
+        path: where the file goes.
+        model: its weights are stored in `dtype`.
+        record: written beside them.
+        dtype: float16 halves the file.
+
+    Returns: the file's sha256.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
+    data = save(tensors, metadata={METADATA_KEY: record.to_json()})
+    write_bytes(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file's content atomically."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise AlitError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_record(path: Path) -> Record:
+    """Only the metadata of a checkpoint; no tensor is read.
+
+    Raises:
+        InputError: the file is missing, is no safetensors file, or is not ours.
+    """
+    if not path.is_file():
+        raise InputError(f"there is no model file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is no safetensors file ({error}); `alit import` reads the authors' .pth") from error
+    if METADATA_KEY not in metadata:
+        raise InputError(f"{path} is a safetensors file, but alit did not write it: it has no alit metadata")
+    return Record.from_json(metadata[METADATA_KEY])
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The whole model.
+
+    Raises:
+        InputError: as read_record, or the weights do not fit the configuration.
+    """
+    record = read_record(path)
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
+    return Checkpoint(build(record.config, weights), record, file_sha256(path))
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def build(config: ModelConfig, weights: Mapping[str, Tensor]) -> Alit:
+    """A model in eval mode with the given weights.
+
+    Raises:
+        InputError: names or shapes do not fit the configuration.
+    """
+    with torch.device("meta"):
+        model = Alit(config)
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    for name in sorted(expected.keys() ^ weights.keys()):
+        raise InputError(f"the weights do not fit the configuration: {name!r} is {_which(name in expected)}")
+    for name, shape in expected.items():
+        if shape != weights[name].shape:
+            raise InputError(f"{name!r} has shape {tuple(weights[name].shape)}, the configuration wants {tuple(shape)}")
+    model.load_state_dict(weights, assign=True)
+    return model.eval()
+
+
+def import_released(path: Path, heads: int | None = None) -> tuple[Alit, Record]:
+    """Read one of the authors' files: an ALIT model, or a base tokenizer alone.
+
+    A base tokenizer alone comes back inside a fresh small model whose record has only the stage `base`.
+
+    Raises:
+        InputError: the file is missing, is no such file, or its head count is unknown.
+    """
+    stored = _load_pickle(path)
+    args = stored.get("args")
+    weights = next((stored[k] for k in ("ema", "model", "state_dict") if isinstance(stored.get(k), dict)), stored)
+    released = authors.split({k: v for k, v in weights.items() if isinstance(v, Tensor)})
+    if not released.distillation:
+        return _base_alone(released)
+    config = authors.config_of(released, heads, getattr(args, "model", None))
+    renamed = {name: tensor.float() for name, tensor in released.renamed().items()}
+    note = {"stage": "imported", "file": path.name, "epoch": stored.get("epoch")}
+    return build(config, renamed), Record(config, ("imported",), (note,))
+
+
+def _base_alone(released: authors.Released) -> tuple[Alit, Record]:
+    base_config = authors.base_config_of(released)
+    # On its own, a VAE's decoder takes the unscaled latent.
+    base_config = dataclasses.replace(base_config, decode_scale=base_config.latent_scale)
+    config = ModelConfig(name="small", base=base_config)
+    base = BASES[base_config.kind](base_config)
+    base.load_state_dict({name: tensor.float() for name, tensor in released.renamed_base().items()})
+    model = Alit(config)
+    model.base = base
+    return model.eval(), Record(config, ("base",), ({"stage": "base", "imported": True},))
+
+
+def _load_pickle(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            stored = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} is no checkpoint that can be read safely: {reason}") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"{path} holds a {type(stored).__name__}, not a dictionary of weights")
+    return stored
+
+
+def _which(missing: bool) -> str:
+    return "missing from the file" if missing else "unknown to it"

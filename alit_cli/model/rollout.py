@@ -1,0 +1,231 @@
+"""The paper: a recurrent rollout that distils a grid of 2D tokens into a growing set of 1D tokens, and back.
+
+"Adaptive Length Image Tokenization via Recurrent Allocation", Duggal, Isola, Torralba, Freeman, ICLR 2025.
+Shapes: b images, n grid tokens, k latent tokens (m more every iteration), w width, c token dimension.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange, repeat
+from torch import Tensor, nn
+
+from alit_cli.config import ModelConfig
+from alit_cli.model.base import BaseTokenizer, to_tokens
+from alit_cli.model.layers import Transformer, sincos_positions, start_attention_near_identity
+from alit_cli.model.quantizer import Codebook
+from alit_cli.model.vae import VAE
+from alit_cli.model.vqgan import VQGAN
+
+BASES: dict[str, type[BaseTokenizer]] = {"vqgan": VQGAN, "vae": VAE}
+EMBEDDING_STD = 0.02
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a rollout stands, between two iterations.
+
+    Attributes:
+        x: b (1+n+k) w, the encoder's whole sequence: class token, image tokens, k latents so far.
+        t: iterations done.
+    """
+
+    x: Tensor
+    t: int
+
+    def take(self, rows: Tensor) -> State:
+        """The same rollout for some of the images (indices or a mask over b)."""
+        return State(self.x[rows], self.t)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What one iteration reads out.
+
+    Attributes:
+        t: the iteration, from 0.
+        values: b k c latents before quantization.
+        ids: b k int64 codes, or None for continuous models.
+        vectors: b k c, what the decoder is fed: normalized codes, or the latents themselves.
+        loss: the VQ loss of this read-out, a scalar (0 for continuous models).
+    """
+
+    t: int
+    values: Tensor
+    ids: Tensor | None
+    vectors: Tensor
+    loss: Tensor
+
+    @property
+    def budget(self) -> int:
+        """Number k of latent tokens."""
+        return self.values.shape[1]
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One record of a whole rollout: the tokens of a budget and the picture they give."""
+
+    latents: Latents
+    reconstruction: Tensor
+    """b 3 h w, unclamped."""
+
+    @property
+    def budget(self) -> int:
+        """Number of latent tokens."""
+        return self.latents.budget
+
+
+class DistillationEncoder(nn.Module):
+    """Writes image tokens into latent tokens, m more at every iteration, with the same weights every time."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        w, n, m = config.width, config.grid_tokens, config.tokens_per_iteration
+        self.n = n
+        self.patch_embed = nn.Conv2d(3, w - config.base.latent_dim, config.base.stride, config.base.stride)
+        self.class_token = nn.Parameter(torch.empty(1, w))
+        self.mask_token = nn.Parameter(torch.empty(1, w))
+        self.positions = nn.Parameter(torch.empty(1 + n, w))
+        self.latent_tokens = nn.Parameter(torch.empty(m, w))
+        self.latent_positions = nn.Parameter(torch.empty(m, w))
+        self.iteration_embedding = nn.Parameter(torch.empty(config.iterations, m, w))
+        self.norm_first = nn.LayerNorm(w)
+        self.norm_next = nn.LayerNorm(w)
+        self.blocks = Transformer(w, config.layers, config.heads)
+        self.norm_out = nn.LayerNorm(w)
+        self.to_latent = nn.Linear(w, config.token_dim)
+
+    def embed(self, images: Tensor, features: Tensor) -> Tensor:
+        """b 3 h w pixels and b d g g base features → b n w image tokens of unit length."""
+        grid = torch.cat([features, self.patch_embed(images)], dim=1)
+        return F.normalize(to_tokens(grid), dim=-1)
+
+    def start(self, image_tokens: Tensor) -> State:
+        """b n w → the state before the first iteration."""
+        class_token = repeat(self.class_token, "1 w -> b 1 w", b=len(image_tokens))
+        return State(torch.cat([class_token, image_tokens], dim=1) + self.positions, t=0)
+
+    def advance(self, state: State) -> State:
+        """One iteration: append m new latents and re-read the whole sequence."""
+        new = self.latent_tokens + self.latent_positions + self.iteration_embedding[state.t]
+        x = torch.cat([state.x, repeat(new, "m w -> b m w", b=len(state.x))], dim=1)
+        x = self.norm_first(x) if state.t == 0 else self.norm_next(x)
+        return State(self.blocks(x), state.t + 1)
+
+    def read_out(self, state: State) -> Tensor:
+        """The latents of a state, b k c."""
+        latents: Tensor = self.to_latent(self.norm_out(state.x[:, 1 + self.n :]))
+        return latents
+
+    def halt(self, state: State, halted: Tensor) -> State:
+        """Replace the image tokens marked in `halted` (b n bool) by the mask token at their place."""
+        mask = self.mask_token + self.positions[1:]
+        image = torch.where(rearrange(halted, "b n -> b n 1"), mask.to(state.x.dtype), state.x[:, 1 : 1 + self.n])
+        return dataclasses.replace(state, x=torch.cat([state.x[:, :1], image, state.x[:, 1 + self.n :]], dim=1))
+
+
+class DistillationDecoder(nn.Module):
+    """Reads any number of latent tokens back into a prediction for every grid token."""
+
+    def __init__(self, config: ModelConfig, outputs: int) -> None:
+        super().__init__()
+        w, n = config.width, config.grid_tokens
+        self.n = n
+        self.from_latent = nn.Linear(config.token_dim, w)
+        self.class_token = nn.Parameter(torch.empty(1, w))
+        self.mask_token = nn.Parameter(torch.empty(1, w))
+        self.positions = nn.Parameter(torch.empty(1 + n, w))
+        self.latent_positions = nn.Parameter(torch.empty(config.budgets[-1], w))
+        self.norm_in = nn.LayerNorm(w)
+        self.blocks = Transformer(w, config.layers, config.heads)
+        self.norm_out = nn.LayerNorm(w)
+        self.head = nn.Sequential(nn.Linear(w, 2 * w), nn.Tanh(), nn.Linear(2 * w, outputs))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """b k c → b n outputs."""
+        x = self.blocks(self._sequence(vectors))
+        prediction: Tensor = self.head(self.norm_out(x[:, 1 : 1 + self.n]))
+        return prediction
+
+    def attention(self, vectors: Tensor, layer: int) -> Tensor:
+        """How much each grid token attends to each latent: b a n k, softmax over all keys (a heads)."""
+        weights = self.blocks.attention(self._sequence(vectors), layer)
+        return weights[:, :, 1 : 1 + self.n, 1 + self.n :]
+
+    def _sequence(self, vectors: Tensor) -> Tensor:
+        latents = self.from_latent(vectors) + self.latent_positions[: vectors.shape[1]]
+        grid = torch.cat([self.class_token, self.mask_token.expand(self.n, -1)]) + self.positions
+        x = torch.cat([repeat(grid, "s w -> b s w", b=len(vectors)), latents], dim=1)
+        out: Tensor = self.norm_in(x)
+        return out
+
+
+class Alit(nn.Module):
+    """Base tokenizer, distillation encoder and decoder, and the codebook they share."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.base = BASES[config.base.kind](config.base)
+        self.encoder = DistillationEncoder(config)
+        self.codebook = Codebook(config.codes, config.token_dim) if config.codes else None
+        self.decoder = DistillationDecoder(config, self.base.outputs)
+        self._initialize()
+
+    def start(self, images: Tensor, features: Tensor | None = None) -> State:
+        """b 3 h w pixels in [0, 1] → the state before the first iteration.
+
+        Args:
+            images: fitted to config.image_size.
+            features: the base tokenizer's b d g g features of these images, where they are already known.
+        """
+        features = self.base.encode(images) if features is None else features
+        return self.encoder.start(self.encoder.embed(images, features))
+
+    def read(self, state: State) -> Latents:
+        """The 1D tokens of a state."""
+        values = self.encoder.read_out(state)
+        if self.codebook is None:
+            return Latents(state.t - 1, values, None, values, values.new_zeros(()))
+        quantized = self.codebook(values)
+        return Latents(state.t - 1, values, quantized.ids, quantized.vectors, quantized.loss)
+
+    def iterate(self, state: State, iterations: int | None = None) -> Iterator[Latents]:
+        """Tokens after each iteration; no pixels are decoded."""
+        for _ in range(self.config.iterations if iterations is None else iterations):
+            state = self.encoder.advance(state)
+            yield self.read(state)
+
+    def rollout(self, images: Tensor) -> Iterator[Iteration]:
+        """b 3 h w pixels in [0, 1] → one record an iteration, smallest budget first."""
+        for latents in self.iterate(self.start(images)):
+            yield Iteration(latents, self.decode(latents.vectors))
+
+    def decode(self, vectors: Tensor) -> Tensor:
+        """b k c decoder inputs (Latents.vectors) → b 3 h w pixels, unclamped."""
+        return self.base.decode(self.decoder(vectors))
+
+    def vectors(self, tokens: Tensor) -> Tensor:
+        """Stored tokens → decoder inputs: b k ids are looked up; b k c continuous latents are themselves."""
+        return tokens if self.codebook is None else self.codebook.lookup(tokens)
+
+    @torch.no_grad()
+    def _initialize(self) -> None:
+        for module in (self.encoder, self.decoder):
+            for layer in module.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
+                    nn.init.zeros_(layer.bias)
+            for _, parameter in module.named_parameters(recurse=False):
+                nn.init.normal_(parameter, std=EMBEDDING_STD)
+            start_attention_near_identity(module.blocks)
+            scale = EMBEDDING_STD * 2**0.5
+            module.positions[1:] = scale * sincos_positions(self.config.grid_side, self.config.width)
+        # Unit-length image tokens have components of about 1/√w; latents start as large, to share one LayerNorm.
+        nn.init.normal_(self.encoder.latent_tokens, std=self.config.width**-0.5)

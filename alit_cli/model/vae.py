@@ -1,0 +1,186 @@
+"""The KL VAE in the style of latent diffusion: an autoencoder around a Gaussian bottleneck."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from alit_cli.config import BaseConfig
+from alit_cli.model.base import BaseTokenizer, to_grid, to_tokens
+from alit_cli.model.layers import Upsample, group_norm
+
+ENCODER_BLOCKS = 2
+DECODER_BLOCKS = 3
+LOG_VARIANCE_RANGE = (-30.0, 20.0)
+
+
+class ResidualBlock(nn.Module):
+    """norm, swish, 3×3 conv, twice; a 1×1 convolution on the skip where the channel count changes."""
+
+    def __init__(self, inner: int, outer: int, groups: int) -> None:
+        super().__init__()
+        self.norm1 = group_norm(inner, groups)
+        self.conv1 = nn.Conv2d(inner, outer, 3, padding=1)
+        self.norm2 = group_norm(outer, groups)
+        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1)
+        self.skip = nn.Conv2d(inner, outer, 1) if inner != outer else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c h w → b c' h w."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        out: Tensor = self.skip(x) + h
+        return out
+
+
+class SpatialAttention(nn.Module):
+    """One-head self-attention over positions; its projections are 1×1 convolutions."""
+
+    def __init__(self, channels: int, groups: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels, groups)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c h w → b c h w."""
+        h = self.norm(x)
+        q, k, v = (rearrange(project(h), "b c h w -> b 1 (h w) c") for project in (self.q, self.k, self.v))
+        h = F.scaled_dot_product_attention(q, k, v)
+        h = rearrange(h, "b 1 (h w) c -> b c h w", h=x.shape[2])
+        out: Tensor = x + self.out(h)
+        return out
+
+
+class Downsample(nn.Module):
+    """Stride-2 convolution, padded on the right and the bottom only."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c 2h 2w → b c h w."""
+        out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
+        return out
+
+
+def middle(channels: int, groups: int) -> nn.Sequential:
+    """Block, attention, block: the bottom of both halves."""
+    return nn.Sequential(
+        ResidualBlock(channels, channels, groups),
+        SpatialAttention(channels, groups),
+        ResidualBlock(channels, channels, groups),
+    )
+
+
+class Encoder(nn.Module):
+    """Pixels → means and log-variances; attention after each block of the lowest level."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        groups = config.norm_groups
+        widths = [config.channels * m for m in config.multipliers]
+        self.conv_in = nn.Conv2d(3 * config.unshuffle**2, config.channels, 3, padding=1)
+        self.levels = nn.ModuleList()
+        for i, (inner, width) in enumerate(zip([config.channels, *widths[:-1]], widths, strict=True)):
+            level = nn.Sequential()
+            for j in range(ENCODER_BLOCKS):
+                level.append(ResidualBlock(inner if j == 0 else width, width, groups))
+                if i == len(widths) - 1:
+                    level.append(SpatialAttention(width, groups))
+            self.levels.append(level)
+        self.downsamples = nn.ModuleList(Downsample(width) for width in widths[:-1])
+        self.middle = middle(widths[-1], groups)
+        self.norm_out = group_norm(widths[-1], groups)
+        self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_dim, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c h w → b (2 d) g g."""
+        x = self.conv_in(x)
+        for i, level in enumerate(self.levels):
+            x = level(x)
+            if i < len(self.downsamples):
+                x = self.downsamples[i](x)
+        x = self.middle(x)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return out
+
+
+class Decoder(nn.Module):
+    """Latents → pixels; three blocks a level, attention in the middle only."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        groups = config.norm_groups
+        widths = [config.channels * m for m in reversed(config.multipliers)]
+        self.conv_in = nn.Conv2d(config.latent_dim, widths[0], 3, padding=1)
+        self.middle = middle(widths[0], groups)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                *(ResidualBlock(inner if j == 0 else width, width, groups) for j in range(DECODER_BLOCKS))
+            )
+            for inner, width in zip([widths[0], *widths[:-1]], widths, strict=True)
+        )
+        self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
+        self.norm_out = group_norm(widths[-1], groups)
+        self.conv_out = nn.Conv2d(widths[-1], 3 * config.unshuffle**2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b d g g → b c h w."""
+        x = self.middle(self.conv_in(x))
+        for i, level in enumerate(self.levels):
+            x = level(x)
+            if i < len(self.upsamples):
+                x = self.upsamples[i](x)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return out
+
+
+class VAE(BaseTokenizer):
+    """The distillation network reads and predicts the posterior mean, scaled; nothing is ever sampled in eval."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.outputs = config.latent_dim
+        self.encoder = Encoder(config)
+        self.to_moments = nn.Conv2d(2 * config.latent_dim, 2 * config.latent_dim, 1)
+        self.from_latent = nn.Conv2d(config.latent_dim, config.latent_dim, 1)
+        self.decoder = Decoder(config)
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """b 3 h w → unscaled mean and log-variance, each b d g g."""
+        mean, log_variance = self.to_moments(self.encoder(self.fold(images))).chunk(2, dim=1)
+        return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """b 3 h w → b d g g, posterior mean × latent_scale."""
+        return self.posterior(images)[0] * self.config.latent_scale
+
+    def target(self, features: Tensor) -> Tensor:
+        """b d g g → b n d, the features themselves."""
+        return to_tokens(features)
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """b n d scaled latents → b 3 h w."""
+        return self.decode_latent(to_grid(prediction) / self.config.decode_scale)
+
+    def decode_latent(self, latent: Tensor) -> Tensor:
+        """b d g g unscaled latents → b 3 h w."""
+        return self.unfold(self.decoder(self.from_latent(latent)))
+
+    def autoencode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction from a sampled latent, and the KL divergence to a unit Gaussian, mean over latent values."""
+        mean, log_variance = self.posterior(images)
+        sample = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+        return self.decode_latent(sample), divergence
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weight of the last convolution."""
+        return self.decoder.conv_out.weight  # type: ignore[return-value]

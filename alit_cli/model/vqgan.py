@@ -1,0 +1,147 @@
+"""The MaskGIT-style VQGAN: a convolutional autoencoder around a codebook of K vectors."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alit_cli.config import BaseConfig
+from alit_cli.model.base import BaseTokenizer, to_grid, to_tokens
+from alit_cli.model.layers import Upsample, group_norm
+from alit_cli.model.quantizer import nearest
+
+BLOCKS_PER_LEVEL = 2
+
+
+class ResidualBlock(nn.Module):
+    """norm, swish, 3×3 conv, twice.
+
+    Where the channel count changes, the skip is a 1×1 convolution of the branch's output, as in the released
+    weights (reference, "Base tokenizer: VQGAN").
+    """
+
+    def __init__(self, inner: int, outer: int, groups: int) -> None:
+        super().__init__()
+        self.norm1 = group_norm(inner, groups)
+        self.conv1 = nn.Conv2d(inner, outer, 3, padding=1, bias=False)
+        self.norm2 = group_norm(outer, groups)
+        self.conv2 = nn.Conv2d(outer, outer, 3, padding=1, bias=False)
+        self.skip = nn.Conv2d(outer, outer, 1, bias=False) if inner != outer else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c h w → b c' h w."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        out: Tensor = (x if self.skip is None else self.skip(h)) + h
+        return out
+
+
+class Encoder(nn.Module):
+    """Pixels → features, halving the side between levels by average pooling."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        groups = config.norm_groups
+        widths = [config.channels * m for m in config.multipliers]
+        self.conv_in = nn.Conv2d(3 * config.unshuffle**2, config.channels, 3, padding=1, bias=False)
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                *(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL))
+            )
+            for inner, width in zip([config.channels, *widths[:-1]], widths, strict=True)
+        )
+        self.middle = nn.Sequential(*(ResidualBlock(widths[-1], widths[-1], groups) for _ in range(2)))
+        self.norm_out = group_norm(widths[-1], groups)
+        self.conv_out = nn.Conv2d(widths[-1], config.latent_dim, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c h w → b d g g."""
+        x = self.conv_in(x)
+        for i, level in enumerate(self.levels):
+            x = level(x if i == 0 else F.avg_pool2d(x, 2))
+        x = self.middle(x)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return out
+
+
+class Decoder(nn.Module):
+    """Features → pixels, doubling the side between levels."""
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__()
+        groups = config.norm_groups
+        widths = [config.channels * m for m in reversed(config.multipliers)]
+        self.conv_in = nn.Conv2d(config.latent_dim, widths[0], 3, padding=1)
+        self.middle = nn.Sequential(*(ResidualBlock(widths[0], widths[0], groups) for _ in range(2)))
+        self.levels = nn.ModuleList(
+            nn.Sequential(
+                *(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL))
+            )
+            for inner, width in zip([widths[0], *widths[:-1]], widths, strict=True)
+        )
+        self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
+        self.norm_out = group_norm(widths[-1], groups)
+        self.conv_out = nn.Conv2d(widths[-1], 3 * config.unshuffle**2, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b d g g → b c h w."""
+        x = self.middle(self.conv_in(x))
+        for i, level in enumerate(self.levels):
+            x = level(x)
+            if i < len(self.upsamples):
+                x = self.upsamples[i](x)
+        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
+        return out
+
+
+class VQGAN(BaseTokenizer):
+    """The distillation network reads features before quantization and predicts logits over the K codes."""
+
+    commitment = 0.25
+
+    def __init__(self, config: BaseConfig) -> None:
+        super().__init__(config)
+        self.outputs = config.codes
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.codebook = nn.Parameter(torch.empty(config.codes, config.latent_dim))
+        nn.init.uniform_(self.codebook, -1 / config.codes, 1 / config.codes)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """b 3 h w → b d g g, before quantization."""
+        features: Tensor = self.encoder(self.fold(images))
+        return features
+
+    def target(self, features: Tensor) -> Tensor:
+        """b d g g → b n ids of the nearest codes (Euclidean)."""
+        with torch.autocast(features.device.type, enabled=False):
+            return nearest(to_tokens(features).float(), self.codebook.float())
+
+    def codes(self, ids: Tensor) -> Tensor:
+        """b n ids → b n d code vectors."""
+        return F.embedding(ids, self.codebook)
+
+    def expected(self, logits: Tensor) -> Tensor:
+        """b n K logits → b n d, the code expected under their softmax."""
+        return logits.softmax(dim=-1) @ self.codebook
+
+    def decode(self, prediction: Tensor) -> Tensor:
+        """b n K logits → b 3 h w, from the expected codes rather than the likeliest ones."""
+        return self.decode_codes(self.expected(prediction))
+
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """b n d code vectors → b 3 h w."""
+        return self.unfold(self.decoder(to_grid(codes)))
+
+    def autoencode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Straight-through reconstruction and its VQ loss."""
+        z = to_tokens(self.encode(images))
+        codes = self.codes(self.target(to_grid(z)))
+        loss = self.commitment * F.mse_loss(z, codes.detach()) + F.mse_loss(codes, z.detach())
+        return self.decode_codes(codes.detach() + (z - z.detach())), loss
+
+    @property
+    def last_layer(self) -> nn.Parameter:
+        """Weight of the last convolution."""
+        return self.decoder.conv_out.weight  # type: ignore[return-value]

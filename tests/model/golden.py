@@ -1,0 +1,63 @@
+"""Models of the golden recipe: weights drawn from names and shapes, numbers recorded from the authors' code.
+
+Nothing but names, shapes and seeds is stored; see `weights` for how each tensor is drawn.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from alit_cli.model import authors
+from alit_cli.model.checkpoint import build
+from alit_cli.model.rollout import Alit
+from torch import Tensor
+
+FOLDER = Path(__file__).parents[1] / "golden"
+VARIANTS = ("vqgan_quantized", "vqgan_continuous", "vae_quantized", "vae_continuous")
+
+
+def description(variant: str) -> dict[str, Any]:
+    """Seed, configuration and the name and shape of every tensor."""
+    return json.loads((FOLDER / f"{variant}.json").read_text())
+
+
+def weights(variant: str) -> dict[str, Tensor]:
+    """The variant's state dict under the authors' names."""
+    described = description(variant)
+    return {name: _draw(described["seed"], name, shape) for name, shape in described["state_dict"]}
+
+
+def model(variant: str) -> Alit:
+    """The variant as our model, in eval mode."""
+    released = authors.split(weights(variant))
+    heads = description(variant)["config"]["heads"]
+    return build(authors.config_of(released, heads, None), released.renamed())
+
+
+def recorded(variant: str) -> dict[str, np.ndarray]:
+    """What the authors' code gave."""
+    with np.load(FOLDER / f"{variant}.npz") as file:
+        return dict(file)
+
+
+def images() -> Tensor:
+    """2 3 256 256 in [0, 1]."""
+    pixels = np.load(FOLDER / "images_uint8.npy")
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+
+
+def _draw(seed: int, name: str, shape: list[int]) -> Tensor:
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+    n = rng.standard_normal(shape).astype(np.float32)
+    if len(shape) >= 2:
+        n = n / np.sqrt(np.prod(shape[1:]))
+    elif name.endswith(".weight"):
+        n = 1 + 0.1 * n
+    else:
+        n = 0.02 * n
+    return torch.from_numpy(np.asarray(n, dtype=np.float32))
