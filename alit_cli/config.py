@@ -79,7 +79,10 @@ class ModelConfig:
         _require(self.width % self.heads == 0, f"width {self.width} must be a multiple of heads {self.heads}")
         _require(self.width > self.base.latent_dim, "width must exceed the base tokenizer's latent_dim")
         _require(self.codes == 0 or 2 <= self.codes <= 65536, "codes must be 0 (continuous) or 2 to 65536")
-        _require(min(self.layers, self.tokens_per_iteration, self.iterations, self.token_dim) > 0, "sizes must be > 0")
+        _require(
+            min(self.layers, self.tokens_per_iteration, self.iterations, self.token_dim) > 0,
+            "sizes must be > 0",
+        )
 
     @property
     def grid_side(self) -> int:
@@ -135,7 +138,7 @@ VAE = BaseConfig(kind="vae", latent_dim=16, codes=0, latent_scale=0.2325, decode
 NANO = ModelConfig(
     name="nano",
     base=BaseConfig(
-        kind="vae", channels=48, multipliers=(1, 2, 3), latent_dim=16, codes=0, unshuffle=4, norm_groups=16
+        kind="vae", channels=32, multipliers=(1, 2, 3), latent_dim=16, codes=0, unshuffle=4, norm_groups=16
     ),
     image_size=128,
     width=192,
@@ -172,4 +175,3 @@ def preset(name: str, base: BaseKind | None = None, continuous: bool = False) ->
     else:
         raise InputError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     return dataclasses.replace(config, codes=0) if continuous else config
-

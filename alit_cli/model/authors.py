@@ -135,9 +135,7 @@ def config_of(released: Released, heads: int | None, model: str | None) -> Model
 def base_config_of(released: Released) -> BaseConfig:
     """The base tokenizer's configuration."""
     channels = _shape(released.base, "encoder.conv_in.weight")[0]
-    widths = [
-        _shape(released.base, f"encoder.down.{i}.block.0.conv1.weight")[0] for i in range(_levels(released.base))
-    ]
+    widths = [_shape(released.base, f"encoder.down.{i}.block.0.conv1.weight")[0] for i in range(_levels(released.base))]
     multipliers = tuple(width // channels for width in widths)
     if released.kind == "vqgan":
         codes, dim = _shape(released.base, "quantize.embedding.weight")

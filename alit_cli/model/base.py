@@ -44,6 +44,10 @@ class BaseTokenizer(nn.Module, ABC):
         Returns: b 3 h w reconstruction, and a scalar regularizer (VQ loss, or KL per image value).
         """
 
+    @abstractmethod
+    def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """The modules before and after the grid (a VQGAN's codebook belongs to neither)."""
+
     @property
     @abstractmethod
     def last_layer(self) -> nn.Parameter:

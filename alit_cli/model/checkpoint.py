@@ -6,10 +6,12 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import os
+import math
 import pickle
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from alit_cli.config import ModelConfig
-from alit_cli.errors import AlitError, InputError
+from alit_cli.data.atomic import atomic_file
+from alit_cli.errors import InputError
 from alit_cli.model import authors
 from alit_cli.model.rollout import BASES, Alit
 
 FORMAT = "alit-model"
 VERSION = 1
 METADATA_KEY = "alit"
+EMBEDDED = "nano"
+"""Name of the model inside the package."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,15 @@ class Record:
             "training": list(self.training),
         }
         return json.dumps(values)
+
+    def headline(self) -> str:
+        """One line: name, sizes, budgets, stages done."""
+        c = self.config
+        latents = f"{c.codes} codes" if c.codes else f"continuous latents of {c.token_dim}"
+        return (
+            f"{c.name}, {c.base.kind} base, {c.image_size} px, {c.budgets[0]}…{c.budgets[-1]} tokens, {latents}, "
+            f"width {c.width}, {c.layers}+{c.layers} layers; stages: {', '.join(self.stages) or 'none'}"
+        )
 
     @staticmethod
     def from_json(text: str) -> Record:
@@ -95,22 +109,9 @@ def write_checkpoint(path: Path, model: Alit, record: Record, dtype: torch.dtype
     """
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     data = save(tensors, metadata={METADATA_KEY: record.to_json()})
-    write_bytes(path, data)
+    with atomic_file(str(path)) as file:
+        file.write(data)
     return hashlib.sha256(data).hexdigest()
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file's content atomically."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise AlitError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def read_record(path: Path) -> Record:
@@ -141,6 +142,32 @@ def read_checkpoint(path: Path) -> Checkpoint:
     with safe_open(path, framework="pt") as file:
         weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
     return Checkpoint(build(record.config, weights), record, file_sha256(path))
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Everything `alit info` says of a checkpoint, as plain values."""
+    record = read_record(path)
+    with safe_open(path, framework="pt") as file:
+        slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118 (no mapping)
+        parameters = sum(math.prod(part.get_shape()) for part in slices)
+        stored = sorted({part.get_dtype() for part in slices})
+    return {
+        "file": str(path),
+        "model": record.headline(),
+        "sha256": file_sha256(path),
+        "bytes": path.stat().st_size,
+        "parameters": parameters,
+        "stored": stored,
+        "budgets": record.config.budgets,
+        "config": record.config.to_dict(),
+        "stages": record.stages,
+        "training": record.training,
+    }
+
+
+def embedded() -> AbstractContextManager[Path]:
+    """The path of the checkpoint inside the package."""
+    return as_file(files("alit_cli.weights") / f"{EMBEDDED}.safetensors")
 
 
 def file_sha256(path: Path) -> str:

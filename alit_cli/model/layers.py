@@ -48,8 +48,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """b s d → b s d."""
         x = x + self.attention(self.norm_attention(x))
-        x = x + self.mlp(self.norm_mlp(x))
-        return x
+        out: Tensor = x + self.mlp(self.norm_mlp(x))
+        return out
 
 
 class Transformer(nn.ModuleList):

@@ -121,9 +121,7 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(config.latent_dim, widths[0], 3, padding=1)
         self.middle = middle(widths[0], groups)
         self.levels = nn.ModuleList(
-            nn.Sequential(
-                *(ResidualBlock(inner if j == 0 else width, width, groups) for j in range(DECODER_BLOCKS))
-            )
+            nn.Sequential(*(ResidualBlock(inner if j == 0 else width, width, groups) for j in range(DECODER_BLOCKS)))
             for inner, width in zip([widths[0], *widths[:-1]], widths, strict=True)
         )
         self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
@@ -179,6 +177,10 @@ class VAE(BaseTokenizer):
         sample = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         return self.decode_latent(sample), divergence
+
+    def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """Modules before and after the grid."""
+        return [self.encoder, self.to_moments], [self.from_latent, self.decoder]
 
     @property
     def last_layer(self) -> nn.Parameter:

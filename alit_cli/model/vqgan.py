@@ -46,9 +46,7 @@ class Encoder(nn.Module):
         widths = [config.channels * m for m in config.multipliers]
         self.conv_in = nn.Conv2d(3 * config.unshuffle**2, config.channels, 3, padding=1, bias=False)
         self.levels = nn.ModuleList(
-            nn.Sequential(
-                *(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL))
-            )
+            nn.Sequential(*(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL)))
             for inner, width in zip([config.channels, *widths[:-1]], widths, strict=True)
         )
         self.middle = nn.Sequential(*(ResidualBlock(widths[-1], widths[-1], groups) for _ in range(2)))
@@ -75,9 +73,7 @@ class Decoder(nn.Module):
         self.conv_in = nn.Conv2d(config.latent_dim, widths[0], 3, padding=1)
         self.middle = nn.Sequential(*(ResidualBlock(widths[0], widths[0], groups) for _ in range(2)))
         self.levels = nn.ModuleList(
-            nn.Sequential(
-                *(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL))
-            )
+            nn.Sequential(*(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL)))
             for inner, width in zip([widths[0], *widths[:-1]], widths, strict=True)
         )
         self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
@@ -140,6 +136,10 @@ class VQGAN(BaseTokenizer):
         codes = self.codes(self.target(to_grid(z)))
         loss = self.commitment * F.mse_loss(z, codes.detach()) + F.mse_loss(codes, z.detach())
         return self.decode_codes(codes.detach() + (z - z.detach())), loss
+
+    def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """Modules before and after the grid."""
+        return [self.encoder], [self.decoder]
 
     @property
     def last_layer(self) -> nn.Parameter:

@@ -1,0 +1,149 @@
+"""The `alit` command: finds the command files and turns every error into a sentence and an exit code."""
+
+import contextlib
+import errno
+import importlib
+import io
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from alit_cli import __version__
+from alit_cli.errors import AlitError
+
+COMMANDS = ("train", "tokenize", "select", "analyze", "decode", "import", "info")
+LINE = "alit.line"
+"""The key under which the typed line is kept."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; like a KeyboardInterrupt, no `except Exception` may swallow it."""
+
+
+class Commands(click.Group):
+    """A group whose commands live in one file each, imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order of the work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a command's file; one whose name is a Python keyword ends in an underscore."""
+        if name not in COMMANDS:
+            return None
+        stem = "import_" if name == "import" else name
+        command: click.Command = importlib.import_module(f"alit_cli.commands.{stem}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command to run, or say which ones there are."""
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}."
+            _fail(f"there is no command '{args[0]}'; {hint}", 2)
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the line as it was typed, for the hint that an interruption prints."""
+        ctx.meta[LINE] = shlex.join(["alit", *args])
+        with _usage_in_a_sentence():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; the one place where errors and interruptions become exit codes."""
+        try:
+            with _sigterm_raises(), _usage_in_a_sentence():
+                return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except AlitError as error:
+            _show_traceback()
+            _fail(str(error), error.exit_code)
+        except (KeyboardInterrupt, Terminated) as stop:
+            _show_traceback()
+            click.echo(f"\nInterrupted. To go on, run the same command again: {ctx.meta[LINE]}", err=True)
+            ctx.exit(143 if isinstance(stop, Terminated) else 130)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise
+            _show_traceback()
+            sentence = _sentence(f"{type(error).__name__}: {error}")
+            _fail(f"{sentence} ALIT_DEBUG=1 shows where this happened.", 1)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"auto_envvar_prefix": "ALIT", "help_option_names": ["-h", "--help"]},
+    epilog="\b\nExample:\n  alit tokenize ./images --out tokens.parquet",
+)
+@click.version_option(__version__, prog_name="alit")
+def main() -> None:
+    """Turn photographs into tables: for every image its token ids and its reconstruction error at every token
+    budget; then select, correlate and decode, without a GPU and in seconds.
+
+    Every option can also be set in a file (--config) or as ALIT_<COMMAND>_<OPTION> in the environment.
+    """
+    # A file name that the terminal cannot show must not end the work.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def _usage_in_a_sentence() -> Iterator[None]:
+    """Turn click's three lines about a wrong call into our one; a group without a command shows its help."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "alit"
+        _fail(f"{_sentence(error.format_message())} See {command} --help.", 2)
+
+
+@contextlib.contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM unwind this process as Ctrl-C does; a forked worker just ends."""
+    owner = os.getpid()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner:
+            os._exit(143)
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever embeds us handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _fail(message: str, exit_code: int) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    raise click.exceptions.Exit(exit_code)
+
+
+def _sentence(text: str) -> str:
+    """The text, ended with a full stop where it has no end of its own."""
+    text = text.strip()
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _show_traceback() -> None:
+    if os.environ.get("ALIT_DEBUG", "0") not in ("", "0"):
+        import traceback
+
+        traceback.print_exc()

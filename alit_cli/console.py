@@ -1,0 +1,173 @@
+"""What a command prints: results on stdout, everything else on stderr."""
+
+import dataclasses
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from typing import Any, TypeVar
+
+import click
+
+from alit_cli.progress import Progress
+
+QUIET = "alit.quiet"
+"""The key under which `--quiet` is kept for the length of a command."""
+
+UNLIMITED = 100_000
+"""Columns of a line that no terminal has to fit."""
+
+Record = TypeVar("Record")
+Cell = str | int | float | None
+
+
+def say(text: str) -> None:
+    """Print a remark on stderr, unless the command is quiet."""
+    if not _quiet():
+        # Not click.echo, which writes past sys.stderr: the progress bar would not move aside for it.
+        sys.stderr.write(f"{text}\n")
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Print a table on stdout: drawn on a terminal, plain aligned columns in a pipe; no cell is ever cut."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        console.width = UNLIMITED
+    style = box.SIMPLE_HEAD if console.is_terminal else None
+    table = Table(title=Text(title), title_justify="left", box=style)
+    rows = [list(row) for row in rows]
+    for index, name in enumerate(columns):
+        right = all(isinstance(row[index], int | float | None) for row in rows)
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    console.print(table)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON object on stdout; dataclasses, paths and numpy scalars are welcome, NaN becomes null."""
+    click.echo(json.dumps(_jsonable(value), indent=2))
+
+
+def follow(
+    records: Iterable[Record], progress: Callable[[Record], Progress | None], every: float = 30.0
+) -> Iterator[Record]:
+    """Pass a job's records on and show how far it is: a bar on a terminal, else a line every `every` seconds.
+
+    `progress` picks the report out of a record (None: nothing to show). The first report is where the job
+    starts, so the rate counts only what is done from there on. The last report is always shown.
+    """
+    if _quiet():
+        yield from records
+        return
+    pace = _Pace()
+    with closing(_Bar() if sys.stderr.isatty() else _Lines(every)) as display:
+        for record in records:
+            report = progress(record)
+            if report is not None:
+                display.show(report, pace.sentence(report))
+            yield record
+
+
+class _Pace:
+    """How fast the work goes, from its first report on; another unit or total is other work (a stage)."""
+
+    def __init__(self) -> None:
+        self.work: tuple[str, int] | None = None
+        self.start = (0, 0.0)
+
+    def sentence(self, report: Progress) -> str:
+        """`120/4000 images, 3.2 images/s, 2 failed, 20 min left, loss 0.1`, leaving out what is not known."""
+        now = time.monotonic()
+        if self.work != (report.unit, report.total):
+            self.work, self.start = (report.unit, report.total), (report.done, now)
+        done, seconds = report.done - self.start[0], now - self.start[1]
+        parts = [f"{report.done}/{report.total} {report.unit}"]
+        if done > 0 and seconds > 0:
+            parts.append(f"{done / seconds:.3g} {report.unit}/s")
+        if report.failed:
+            parts.append(f"{report.failed} failed")
+        if done > 0 and report.done < report.total:
+            parts.append(f"{_duration(seconds / done * (report.total - report.done))} left")
+        return ", ".join([*parts, report.note] if report.note else parts)
+
+
+class _Lines:
+    """Progress where nobody watches, such as a log file: now and then a line, and the last one."""
+
+    def __init__(self, every: float) -> None:
+        self.every = every
+        self.printed = time.monotonic()
+        self.waiting: str | None = None
+
+    def show(self, report: Progress, sentence: str) -> None:
+        """Print the sentence when it is time, else keep it."""
+        self.waiting = sentence
+        if time.monotonic() - self.printed >= self.every:
+            self.close()
+
+    def close(self) -> None:
+        """Print the sentence that waits."""
+        if self.waiting is not None:
+            click.echo(self.waiting, err=True)
+            self.printed, self.waiting = time.monotonic(), None
+
+
+class _Bar:
+    """Progress on a terminal: one line that is drawn anew."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        text = TextColumn("{task.description}", markup=False)
+        self.bar = Progress(BarColumn(), text, console=Console(stderr=True), redirect_stdout=False)
+        self.task = self.bar.add_task("", total=None)
+        self.bar.start()
+
+    def show(self, report: Progress, sentence: str) -> None:
+        """Draw the bar at this report."""
+        self.bar.update(self.task, completed=report.done, total=report.total, description=sentence)
+
+    def close(self) -> None:
+        """Leave the last state on the screen."""
+        self.bar.stop()
+
+
+def _quiet() -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(QUIET))
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _cell(value: Cell) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _jsonable(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _jsonable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_jsonable(item) for item in value]
+    if hasattr(value, "tolist"):  # numpy and pandas, without importing them
+        return _jsonable(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | None) else str(value)

@@ -1,0 +1,1 @@
+"""Long work: generators that yield one record a step."""

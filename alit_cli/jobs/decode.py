@@ -1,0 +1,125 @@
+"""`alit decode`: stored tokens back to pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+import torch
+from PIL import Image
+
+from alit_cli.data.table import TableInfo, column_names, open_columns, read_info
+from alit_cli.errors import AlitError, InputError
+from alit_cli.model.tokenizer import Tokenizer, load
+from alit_cli.progress import Progress
+
+CHUNK_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """Which tokens to decode.
+
+    Attributes:
+        table: a selection (each image has its own budget) or a token table (then `budget` names the column).
+        out: a folder; pictures keep their relative paths and become PNG files.
+        budget: tokens per image, for a token table.
+        checkpoint: the model that made the tokens; None is the embedded one.
+        device, batch_size: as the options; None takes the batch size of the table.
+    """
+
+    table: Path
+    out: Path
+    budget: int | None = None
+    checkpoint: str | None = None
+    device: str = "auto"
+    batch_size: int | None = None
+
+
+def decode(job: DecodeJob) -> Iterator[Progress]:
+    """Write one PNG per row that has tokens; rows that failed at tokenization count as failed.
+
+    Yields: Progress, first at zero.
+
+    Raises:
+        InputError: no such table or column, or the tokens were made by another model.
+    """
+    info = read_info(job.table)
+    column = _column(job, info)
+    tokenizer = load(job.checkpoint, job.device, info.precision)
+    if tokenizer.sha256 != info.model_sha256:
+        raise InputError(
+            f"the tokens of {job.table} were made by the model {info.model} ({info.model_sha256[:16]}), "
+            f"not by this one ({tokenizer.model_id}): give its file with --checkpoint"
+        )
+    rows = open_columns(job.table, ["image", column])
+    names = file_names(rows["image"].to_pylist())
+    done = failed = 0
+    yield Progress(done, len(rows))
+    for start in range(0, len(rows), CHUNK_ROWS):
+        chunk = rows.slice(start, CHUNK_ROWS)
+        for index, pixels in _pictures(tokenizer, chunk[column], job.batch_size or info.batch_size):
+            _write(job.out / names[start + index], pixels)
+            done += 1
+            yield Progress(done + failed, len(rows), failed=failed)
+        failed += chunk[column].null_count
+    yield Progress(done + failed, len(rows), failed=failed)
+
+
+def file_names(images: list[str]) -> list[str]:
+    """A relative PNG path for every key: the suffix is replaced, or kept where two keys differ only by it.
+
+    Raises:
+        InputError: a key would leave the folder.
+    """
+    stems = Counter(str(PurePosixPath(image).with_suffix("")) for image in images)
+    names = []
+    for image in images:
+        path = PurePosixPath(image)
+        if path.is_absolute() or ".." in path.parts:
+            raise InputError(f"the image name {image!r} points out of the output folder: decode it from another table")
+        stem = str(path.with_suffix(""))
+        names.append(f"{image}.png" if stems[stem] > 1 else f"{stem}.png")
+    return names
+
+
+def _column(job: DecodeJob, info: TableInfo) -> str:
+    columns = column_names(job.table)
+    if info.tokens in columns:
+        if job.budget is not None:
+            raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out")
+        return info.tokens
+    known = ", ".join(map(str, info.budgets))
+    if job.budget is None:
+        raise InputError(f"{job.table} holds every budget: choose one with --budget ({known})")
+    if job.budget not in info.budgets:
+        raise InputError(f"{job.table} has no budget {job.budget}; it has {known}")
+    return f"{info.tokens}_{job.budget}"
+
+
+def _pictures(tokenizer: Tokenizer, column: pa.ChunkedArray, batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Row number and S S 3 uint8 pixels of every row that has tokens; batches are of one budget and one shape."""
+    rows = {i: value.values.to_numpy(zero_copy_only=False) for i, value in enumerate(column) if value.is_valid}
+    width = 1 if tokenizer.config.codes else tokenizer.config.token_dim
+    for length in sorted({len(row) for row in rows.values()}):
+        same = [i for i, row in rows.items() if len(row) == length]
+        for start in range(0, len(same), batch_size):
+            chosen = same[start : start + batch_size]
+            batch = np.zeros((batch_size, length), rows[chosen[0]].dtype)
+            batch[: len(chosen)] = [rows[i] for i in chosen]
+            shape = (batch_size, length) if width == 1 else (batch_size, length // width, width)
+            tokens = torch.from_numpy(batch.astype(np.int64 if tokenizer.config.codes else np.float32)).reshape(shape)
+            images = tokenizer.decode_batch(tokens).clamp(0, 1).mul(255).round().byte()
+            yield from zip(chosen, images.permute(0, 2, 3, 1).cpu().numpy(), strict=False)
+
+
+def _write(path: Path, pixels: np.ndarray) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    except OSError as error:
+        raise AlitError(f"cannot write {path}: {error.strerror or error}") from error

@@ -1,0 +1,50 @@
+"""Stage 2: full fine-tuning on pixels, one iteration a step; the base tokenizer moves too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alit_cli.jobs.distill import Features
+from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.recipe import Recipe
+from alit_cli.jobs.trainer import batched_l1
+from alit_cli.jobs.views import Views
+from alit_cli.model.rollout import Alit
+
+
+class FinetuneObjective(Objective):
+    """L1 of the pixels at iteration t, t cycling with the steps, plus the VQ loss that moves the codebook."""
+
+    name = "finetune"
+
+    def __init__(self, model: Alit, recipe: Recipe, views: Views) -> None:
+        super().__init__(model, recipe)
+        self.features = None if recipe.train_base_encoder else Features(model, views)
+
+    def trained(self) -> list[nn.Module]:
+        """Everything but a VQGAN's own codebook (and the base encoder, where the recipe keeps it)."""
+        encoder_half, decoder_half = self.model.base.halves()
+        modules = [self.model.encoder, self.model.decoder, *decoder_half]
+        if self.model.codebook is not None:
+            modules.append(self.model.codebook)
+        return modules + encoder_half if self.recipe.train_base_encoder else modules
+
+    def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
+        """total, l1, vq."""
+        t = step % self.model.config.iterations
+        features = None if self.features is None else self.features.of(batch)
+        state = self.model.start(batch.images, features)
+        with torch.set_grad_enabled(self.recipe.iterations == "all"):
+            for _ in range(t):
+                state = self.model.encoder.advance(state)
+        latents = self.model.read(self.model.encoder.advance(state))
+        l1 = F.l1_loss(self.model.decode(latents.vectors), batch.images)
+        return {"total": l1 + latents.loss, "l1": l1.detach(), "vq": latents.loss.detach()}
+
+    def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
+        """Mean pixel L1 by budget, as tokenization would store it."""
+        return batched_l1(average, images)

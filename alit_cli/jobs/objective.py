@@ -1,0 +1,59 @@
+"""What a training stage is to the loop that runs it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from alit_cli.jobs.recipe import Recipe, StageName
+from alit_cli.model.rollout import Alit
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's photographs: rows of the views, and their b 3 S S pixels."""
+
+    indices: np.ndarray
+    images: Tensor
+
+
+class Objective(ABC):
+    """A stage: which parameters move, and what they minimize.
+
+    Attributes:
+        name: the stage.
+        model: the network being trained; stays in train mode.
+    """
+
+    name: StageName
+
+    def __init__(self, model: Alit, recipe: Recipe) -> None:
+        self.model = model
+        self.recipe = recipe
+
+    @abstractmethod
+    def trained(self) -> list[nn.Module]:
+        """The modules whose parameters move."""
+
+    @abstractmethod
+    def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
+        """Scalars by name; `total` is minimized, the others are reported."""
+
+    @abstractmethod
+    def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
+        """Mean L1 by budget of the averaged weights (base stage: one entry, the number of grid tokens)."""
+
+    def before_step(self, step: int, batch: Batch, average: Alit) -> None:  # noqa: B027 (a stage may need nothing)
+        """Anything that changes weights outside the optimizer, such as filling a codebook."""
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs beside weights, optimizer and step."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027 (a stage may have no state)
+        """The inverse of state."""

@@ -1,0 +1,277 @@
+"""`alit tokenize`: images to a token table, shard by shard."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+
+from alit_cli import __version__
+from alit_cli.data.images import Fit, Picture
+from alit_cli.data.plan import Plan, open_plan
+from alit_cli.data.shards import commit_shard, finished_shards, join_shards
+from alit_cli.data.sources import Item, list_items
+from alit_cli.data.table import TableInfo, open_columns, read_info, token_rows
+from alit_cli.errors import InputError, TooManyFailures
+from alit_cli.jobs.pictures import default_workers, read_pictures
+from alit_cli.model.checkpoint import embedded, read_record
+from alit_cli.model.device import choose_device, choose_precision
+from alit_cli.model.losses import l1_per_image
+from alit_cli.model.rollout import Latents
+from alit_cli.model.tokenizer import Tokenizer, load
+from alit_cli.progress import Progress
+
+SHARD_IMAGES = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
+"""About a minute of work (design: the unit that is committed and resumed)."""
+BATCH_IMAGES = {"cpu": 16, "cuda": 128, "mps": 32}
+PLAN_KEY = "plan"
+MAX_ERRORS = 5
+"""Failures that a summary names."""
+
+
+@dataclass(frozen=True)
+class TokenizeJob:
+    """What to tokenize, with what, and where the table goes.
+
+    Attributes:
+        paths: folders, files, globs or tars.
+        out: the table.
+        checkpoint: a model file; None is the embedded model.
+        budgets: columns to write; None is all of the model's.
+        measures: whether to add the complexity columns.
+        max_error_rate: share of images that may fail.
+        The others are as the options of `alit tokenize`; None leaves the choice to the device.
+    """
+
+    paths: Sequence[str]
+    out: Path
+    checkpoint: str | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    workers: int | None = None
+    fit: Fit = "crop"
+    budgets: Sequence[int] | None = None
+    limit: int | None = None
+    measures: bool = True
+    shard_size: int | None = None
+    max_error_rate: float = 0.05
+    overwrite: bool = False
+
+    @property
+    def work(self) -> Path:
+        """Where unfinished shards lie."""
+        return self.out.with_name(self.out.name + ".work")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished table holds.
+
+    Attributes:
+        images: rows, failures included.
+        statuses: rows by status.
+        l1: mean L1 by budget over the rows that are ok.
+        errors: the first few failures, as (image, sentence).
+    """
+
+    images: int
+    statuses: dict[str, int]
+    l1: dict[int, float]
+    errors: list[tuple[str, str]]
+
+    @property
+    def failed(self) -> int:
+        """Rows that are not ok."""
+        return self.images - self.statuses.get("ok", 0)
+
+
+def headline(job: TokenizeJob) -> str:
+    """Model, device and precision, for the first line of a run."""
+    device = choose_device(job.device)
+    with embedded() as path:
+        model = read_record(path if job.checkpoint is None else Path(job.checkpoint)).headline()
+    return f"{model}; on {device} in {choose_precision(job.precision, device)}"
+
+
+def tokenize(job: TokenizeJob) -> Iterator[Progress]:
+    """Write the table; shards that an earlier run finished are not done again.
+
+    Yields: Progress, first where the run starts, then after every batch.
+
+    Raises:
+        InputError: nothing to read, or `out` belongs to another run.
+    """
+    tokenizer = load(job.checkpoint, job.device, job.precision)
+    items = list_items(list(job.paths), job.limit)
+    info = table_info(job, tokenizer)
+    shard_size = job.shard_size or SHARD_IMAGES[tokenizer.device.type]
+    if not job.overwrite and _is_finished(job.out, Plan.make(items, shard_size, _identity(info))):
+        yield Progress(len(items), len(items))
+        return
+    plan = open_plan(job.work, items, shard_size, _identity(info), job.overwrite)
+    info = dataclasses.replace(info, options={**info.options, PLAN_KEY: plan.fingerprint})
+    finished = finished_shards(job.work)
+    done = sum(shard.stop - shard.start for shard in plan.shards() if shard.index in finished)
+    yield Progress(done, len(items))
+    for shard in plan.shards():
+        if shard.index in finished:
+            continue
+        run = ShardRun(job, tokenizer, info)
+        for read in run.run(plan.items[shard.start : shard.stop]):
+            yield Progress(done + read, len(items), failed=run.failed)
+        done += shard.stop - shard.start
+        commit_shard(run.table(), job.work, shard.index, run.stats())
+    join_shards(job.work, plan, job.out)
+
+
+def _identity(info: TableInfo) -> dict[str, Any]:
+    """What tells two runs over the same images apart; versions of packages do not."""
+    return {k: v for k, v in dataclasses.asdict(info).items() if k not in ("format", "versions")}
+
+
+def _is_finished(out: Path, plan: Plan) -> bool:
+    """Whether `out` already is this very table.
+
+    Raises:
+        InputError: it is another run's.
+    """
+    if not out.exists():
+        return False
+    if read_info(out).options.get(PLAN_KEY) == plan.fingerprint:
+        return True
+    raise InputError(
+        f"{out} is the finished table of other images, options or another model: "
+        "give --overwrite to replace it, or choose another --out."
+    )
+
+
+def table_info(job: TokenizeJob, tokenizer: Tokenizer) -> TableInfo:
+    """What the table will say of itself.
+
+    Raises:
+        InputError: a budget that the model does not have.
+    """
+    config = tokenizer.config
+    budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
+    for budget in set(budgets) - set(config.budgets):
+        known = ", ".join(map(str, config.budgets))
+        raise InputError(f"{budget} is no budget of the model {config.name}; choose among {known}")
+    return TableInfo(
+        model=config.name,
+        model_sha256=tokenizer.sha256,
+        image_size=config.image_size,
+        budgets=budgets,
+        codes=config.codes,
+        token_dim=config.token_dim,
+        fit=job.fit,
+        precision=tokenizer.precision,
+        batch_size=job.batch_size or BATCH_IMAGES[tokenizer.device.type],
+        versions={"alit": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        options={"measures": job.measures, "device": tokenizer.device.type},
+    )
+
+
+def summarize(out: Path) -> Summary:
+    """Read a token table's summary."""
+    info = read_info(out)
+    table = open_columns(out, ["image", "status", "error", *(f"l1_{b}" for b in info.budgets)])
+    statuses = Counter(table["status"].to_pylist())
+    failed = table.filter(pc.not_equal(table["status"], "ok")).slice(0, MAX_ERRORS)
+    l1 = {b: pc.mean(table[f"l1_{b}"]).as_py() for b in info.budgets}
+    errors = list(zip(failed["image"].to_pylist(), failed["error"].to_pylist(), strict=True))
+    return Summary(len(table), dict(statuses), {b: v for b, v in l1.items() if v is not None}, errors)
+
+
+def check_error_rate(job: TokenizeJob, summary: Summary) -> None:
+    """Raises TooManyFailures: more than max_error_rate of the rows failed, or all of them."""
+    if summary.failed > job.max_error_rate * summary.images or summary.failed == summary.images:
+        raise TooManyFailures(
+            f"{summary.failed} of {summary.images} images could not be read; "
+            f"the columns status and error of {job.out} say why, image by image."
+        )
+
+
+class ShardRun:
+    """One shard on its way: pictures in, rows out."""
+
+    def __init__(self, job: TokenizeJob, tokenizer: Tokenizer, info: TableInfo) -> None:
+        self.job, self.tokenizer, self.info = job, tokenizer, info
+        self.begun = time.monotonic()
+        self.pictures: list[Picture] = []
+        self.l1: list[np.ndarray] = []
+        self.tokens: dict[int, list[np.ndarray]] = {b: [] for b in info.budgets}
+
+    @property
+    def failed(self) -> int:
+        """Pictures that are not ok, so far."""
+        return sum(picture.status != "ok" for picture in self.pictures)
+
+    def run(self, items: Sequence[Item]) -> Iterator[int]:
+        """Tokenize every item; yields the number of pictures done after each batch."""
+        workers = default_workers() if self.job.workers is None else self.job.workers
+        bits = self._bits() if self.job.measures else None
+        batch: list[np.ndarray] = []
+        for picture in read_pictures(items, self.info.image_size, self.job.fit, bits, workers):
+            if picture.pixels is not None:
+                batch.append(picture.pixels)
+            self.pictures.append(dataclasses.replace(picture, pixels=None))
+            if len(batch) == self.info.batch_size:
+                self._tokenize(batch)
+                batch = []
+                yield len(self.pictures)
+        if batch:
+            self._tokenize(batch)
+        yield len(self.pictures)
+
+    def table(self) -> pa.Table:
+        """The rows, failures included, in the order of the items."""
+        t = len(self.info.budgets)
+        l1 = np.concatenate(self.l1) if self.l1 else np.zeros((0, t), np.float32)
+        tokens = {b: np.concatenate(v) if v else self._no_tokens(b) for b, v in self.tokens.items()}
+        return token_rows(self.info, self.pictures, l1, tokens, self.job.measures)
+
+    def stats(self) -> dict[str, Any]:
+        """What the shard's completion mark records."""
+        statuses = Counter(picture.status for picture in self.pictures)
+        return {"images": len(self.pictures), "statuses": statuses, "seconds": time.monotonic() - self.begun}
+
+    def _tokenize(self, pixels: list[np.ndarray]) -> None:
+        # Every batch has one shape, so that neither resuming nor a bad neighbour changes a bit of any row.
+        side = self.info.image_size
+        batch = np.zeros((self.info.batch_size, side, side, 3), np.uint8)
+        batch[: len(pixels)] = pixels
+        images = self.tokenizer.as_pixels(batch)
+        errors = []
+        for latents in self.tokenizer.iterate(images, self.info.budgets[-1]):
+            if latents.budget in self.tokens:
+                self.tokens[latents.budget].append(_stored(latents)[: len(pixels)])
+                errors.append(l1_per_image(self.tokenizer.reconstruct(latents.vectors), images))
+        self.l1.append(torch.stack(errors, dim=1).cpu().numpy()[: len(pixels)])
+
+    def _bits(self) -> tuple[int, ...]:
+        per_token = self.tokenizer.config.bits_per_token
+        return tuple(math.floor(budget * per_token) for budget in self.info.budgets)
+
+    def _no_tokens(self, budget: int) -> np.ndarray:
+        if self.info.codes:
+            return np.zeros((0, budget), np.uint16)
+        return np.zeros((0, budget, self.info.token_dim), np.float16)
+
+
+def _stored(latents: Latents) -> np.ndarray:
+    """b k uint16 ids, or b k c float16 latents."""
+    if latents.ids is not None:
+        return latents.ids.to("cpu", torch.int32).numpy().astype(np.uint16)
+    return latents.values.to("cpu", torch.float16).numpy()

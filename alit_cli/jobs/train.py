@@ -1,0 +1,190 @@
+"""`alit train`: photographs to a finished tokenizer, stage after stage, resumable."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from alit_cli.config import BaseKind, ModelConfig, preset
+from alit_cli.data.atomic import atomic_file
+from alit_cli.data.sources import list_items
+from alit_cli.errors import InputError
+from alit_cli.jobs.base import BaseObjective, standardize_latents
+from alit_cli.jobs.distill import DistillObjective
+from alit_cli.jobs.finetune import FinetuneObjective
+from alit_cli.jobs.objective import Objective
+from alit_cli.jobs.recipe import STAGES, Recipe, StageName, recipe_for
+from alit_cli.jobs.trainer import Pace, StageRun, TrainRecord
+from alit_cli.jobs.views import Views, make_views, open_views
+from alit_cli.model.checkpoint import Record, read_checkpoint, read_record, write_checkpoint
+from alit_cli.model.device import choose_device
+from alit_cli.model.rollout import Alit
+from alit_cli.progress import Progress
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """What to train, on what, and where it goes.
+
+    Attributes:
+        photos: folders, files, globs or tars.
+        out: the checkpoint; `out.work/` beside it keeps views, states and the log until the end.
+        config: the model, unless `start` gives one.
+        recipe: how.
+        stages: which stages to run, in order.
+        start: a checkpoint to go on from.
+        device: where.
+        half: store float16 weights.
+    """
+
+    photos: Sequence[str]
+    out: Path
+    config: ModelConfig
+    recipe: Recipe
+    stages: Sequence[StageName] = STAGES
+    start: Path | None = None
+    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
+    half: bool = False
+
+    @property
+    def work(self) -> Path:
+        """The folder of unfinished work."""
+        return self.out.with_name(self.out.name + ".work")
+
+
+def training_job(
+    photos: Sequence[str],
+    out: Path,
+    preset_name: str,
+    stages: str,
+    steps: Mapping[StageName, int | None],
+    base: BaseKind | None = None,
+    continuous: bool = False,
+    start: Path | None = None,
+    device: str = "auto",
+    half: bool = False,
+    overwrite: bool = False,
+    **changes: Any,
+) -> TrainJob:
+    """A job from what a user says; `changes` go to recipe_for.
+
+    Raises:
+        InputError: an unknown preset, stage or device, or a value that does not fit.
+    """
+    names: list[StageName] = [name for name in STAGES if name in stages.split(",")]
+    unknown = set(stages.split(",")) - set(STAGES)
+    if unknown:
+        raise InputError(f"there is no stage {sorted(unknown)[0]!r}; the stages are {', '.join(STAGES)}")
+    config = preset(preset_name, base, continuous) if start is None else read_record(start).config
+    recipe = recipe_for(preset_name if start is None else config.name, steps, **changes)
+    job = TrainJob(photos, out, config, recipe, names, start, choose_device(device), half)
+    if overwrite:
+        shutil.rmtree(job.work, ignore_errors=True)
+    return job
+
+
+def train(job: TrainJob, pace: Pace) -> Iterator[Progress | TrainRecord]:
+    """Run the stages that are not done yet; the checkpoint is written after each.
+
+    Yields: Progress while photographs are decoded, then a TrainRecord every so many steps.
+
+    Raises:
+        InputError: no photographs, another run's work folder, stages that lack an earlier one.
+    """
+    model, record = _begin(job)
+    _claim(job, record)
+    items = list_items(list(job.photos))
+    held_out = min(job.recipe.validation, len(items) // 5)
+    yield from make_views(items, model.config.image_size, job.recipe.views, held_out, job.recipe.seed, job.work)
+    views = open_views(job.work)
+    for name in job.stages:
+        finished = job.work / f"{name}.safetensors"
+        if not finished.exists():
+            run = StageRun(
+                _objective(name, model.train(), job, views), job.recipe.stage(name), views, job.work, job.device
+            )
+            last: TrainRecord | None = None
+            for step in run.run(pace):
+                last = step
+                yield step
+            model = standardize_latents(run.average, views, job.device) if name == "base" else run.average
+            record = _extend(record, name, model, job, last)
+            write_checkpoint(finished, model, record)
+            run.state_path.unlink()
+        else:
+            checkpoint = read_checkpoint(finished)
+            model, record = checkpoint.model.to(job.device), checkpoint.record
+        write_checkpoint(job.out, model, record, torch.float16 if job.half else torch.float32)
+
+
+def _begin(job: TrainJob) -> tuple[Alit, Record]:
+    if job.start is not None:
+        checkpoint = read_checkpoint(job.start)
+        model, record = checkpoint.model, checkpoint.record
+    else:
+        torch.manual_seed(job.recipe.seed)
+        model, record = Alit(job.config), Record(job.config)
+    have = {*record.stages} | ({*STAGES} if "imported" in record.stages else set())
+    for name in job.stages:
+        missing = [earlier for earlier in STAGES[: STAGES.index(name)] if earlier not in have]
+        if missing:
+            raise InputError(f"stage {name} needs {missing[0]} first: add it to --stages or give a trained --init")
+        have.add(name)
+    return model.to(job.device), record
+
+
+def _claim(job: TrainJob, record: Record) -> None:
+    """Make the work folder ours, or find that it is another run's."""
+    options = {
+        "photos": list(job.photos),
+        "config": record.config.to_dict(),
+        "recipe": job.recipe.to_dict(),
+        "stages": list(job.stages),
+        "init": None if job.start is None else str(job.start),
+    }
+    text = json.dumps(options, sort_keys=True)
+    path = job.work / "job.json"
+    if path.exists():
+        before = json.loads(path.read_text())
+        differing = [key for key in options if json.dumps(before.get(key)) != json.dumps(json.loads(text)[key])]
+        if differing:
+            raise InputError(
+                f"{job.work} holds an unfinished run with other {', '.join(differing)}: "
+                "repeat that command to go on, or give --overwrite to start anew"
+            )
+        return
+    with atomic_file(str(path)) as file:
+        file.write(text.encode())
+
+
+def _objective(name: StageName, model: Alit, job: TrainJob, views: Views) -> Objective:
+    if name == "base":
+        return BaseObjective(model, job.recipe)
+    if name == "distill":
+        return DistillObjective(model, job.recipe, views)
+    return FinetuneObjective(model, job.recipe, views)
+
+
+def _extend(record: Record, name: StageName, model: Alit, job: TrainJob, last: TrainRecord | None) -> Record:
+    entry = {
+        "stage": name,
+        "photos": list(job.photos),
+        "recipe": job.recipe.to_dict(),
+        "device": str(job.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "finished": time.strftime("%Y-%m-%d"),
+        "steps": last.step if last else 0,
+        "seconds": round(last.seconds) if last else 0,
+        "losses": dict(last.losses) if last else {},
+        "validation_l1": {str(k): round(v, 5) for k, v in (last.validation or {}).items()} if last else {},
+    }
+    return Record(model.config, (*record.stages, name), (*record.training, entry))

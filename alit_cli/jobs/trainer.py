@@ -1,0 +1,221 @@
+"""The one training loop: deterministic order, cosine, clipping, averaged weights, resumable to the bit on a CPU."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from alit_cli.errors import AlitError
+from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.recipe import StageName, StageRecipe
+from alit_cli.jobs.views import Views, to_images
+from alit_cli.model.losses import finite, l1_per_image
+from alit_cli.model.rollout import Alit
+from alit_cli.progress import Progress
+
+FINAL_RATE = 0.02
+"""The cosine ends at this share of the learning rate."""
+
+
+@dataclass(frozen=True)
+class TrainRecord:
+    """One step, or one validation.
+
+    Attributes:
+        stage, step, steps: where the run is; `step` counts finished steps.
+        losses: means since the last record that was logged.
+        validation: mean L1 by budget, where this step validated.
+        images_per_second, seconds: speed of late, and time spent in this stage.
+    """
+
+    stage: StageName
+    step: int
+    steps: int
+    losses: Mapping[str, float] = field(default_factory=dict)
+    validation: Mapping[int, float] | None = None
+    images_per_second: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def progress(self) -> Progress:
+        """For the console."""
+        note = ", ".join(f"{name} {value:.4g}" for name, value in self.losses.items())
+        return Progress(self.step, self.steps, f"{self.stage} steps", note=note)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a run looks up: seconds between saves, steps between log lines and between validations."""
+
+    save_seconds: float = 300.0
+    log_steps: int = 20
+    validate_steps: int = 200
+
+
+class StageRun:
+    """One stage of training, from its first step or from where it was interrupted."""
+
+    def __init__(
+        self, objective: Objective, recipe: StageRecipe, views: Views, folder: Path, device: torch.device
+    ) -> None:
+        self.objective, self.recipe, self.views, self.folder, self.device = objective, recipe, views, folder, device
+        self.step = 0
+        self.seconds = 0.0
+        self.average = copy.deepcopy(objective.model).eval()
+        objective.model.requires_grad_(False)
+        for module in objective.trained():
+            module.requires_grad_(True)
+        self.trained = [(n, p) for n, p in objective.model.named_parameters() if p.requires_grad]
+        self.optimizer = _adamw([p for _, p in self.trained], recipe)
+        self._resume()
+
+    def run(self, pace: Pace) -> Iterator[TrainRecord]:
+        """Yield a record every log_steps and at the end; on interruption the state is saved first."""
+        name, steps = self.objective.name, self.recipe.steps
+        if self.step >= steps:
+            return
+        yield TrainRecord(name, self.step, steps, seconds=self.seconds)
+        try:
+            yield from self._steps(pace)
+        finally:
+            self.save()
+
+    def save(self) -> None:
+        """Write everything a resumed run needs, atomically."""
+        state = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "model": self.objective.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "objective": self.objective.state(),
+        }
+        temporary = self.state_path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.state_path)
+
+    @property
+    def state_path(self) -> Path:
+        """Where the state of this stage lies."""
+        return self.folder / f"{self.objective.name}.state"
+
+    def _steps(self, pace: Pace) -> Iterator[TrainRecord]:
+        sums: dict[str, float] = {}
+        mark, saved = time.monotonic(), time.monotonic()
+        while self.step < self.recipe.steps:
+            for name, value in self._step().items():
+                sums[name] = sums.get(name, 0.0) + value
+            last = self.step == self.recipe.steps
+            if self.step % pace.log_steps == 0 or last:
+                taken = self.step % pace.log_steps or pace.log_steps
+                seconds, mark = time.monotonic() - mark, time.monotonic()
+                self.seconds += seconds
+                validate = self.step % pace.validate_steps == 0 or last
+                record = TrainRecord(
+                    self.objective.name,
+                    self.step,
+                    self.recipe.steps,
+                    {name: value / taken for name, value in sums.items()},
+                    self.validate() if validate else None,
+                    taken * self.recipe.batch_size / seconds,
+                    self.seconds,
+                )
+                sums = {}
+                self._log(record)
+                yield record
+            if time.monotonic() - saved > pace.save_seconds:
+                self.save()
+                saved = time.monotonic()
+
+    def _step(self) -> dict[str, float]:
+        # Every draw of a step depends on stage, seed and step alone, so that a resumed run repeats it.
+        torch.manual_seed(int(np.random.default_rng([self.objective.recipe.seed, self.step]).integers(2**31)))
+        batch = self._batch()
+        self.objective.before_step(self.step, batch, self.average)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * cosine(self.step, self.recipe.warmup, self.recipe.steps)
+        losses = self.objective.losses(self.step, batch)
+        if not finite(losses["total"]):
+            raise AlitError(f"the loss is not finite at step {self.step} of stage {self.objective.name}; lower --lr")
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()
+        nn.utils.clip_grad_norm_([p for _, p in self.trained], self.recipe.clip)
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        return {name: loss.item() for name, loss in losses.items()}
+
+    def _batch(self) -> Batch:
+        size = min(self.recipe.batch_size, self.views.photos)
+        per_epoch = self.views.photos // size
+        epoch, place = divmod(self.step, per_epoch)
+        order = self.views.order(epoch, self.objective.recipe.seed)
+        indices = order[place * size : (place + 1) * size]
+        indices.sort()
+        return Batch(indices, self.views.batch(indices).to(self.device))
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(0.9999, (1 + self.step) / (10 + self.step))
+        ours = dict(self.average.named_parameters())
+        torch._foreach_lerp_([ours[n] for n, _ in self.trained], [p for _, p in self.trained], 1 - decay)
+
+    @torch.no_grad()
+    def validate(self) -> dict[int, float]:
+        """Mean L1 by budget on the held-out photographs."""
+        if len(self.views.validation) == 0:
+            return {}
+        return self.objective.validate(self.average, to_images(self.views.validation).to(self.device))
+
+    def _resume(self) -> None:
+        if not self.state_path.exists():
+            return
+        state: dict[str, Any] = torch.load(self.state_path, map_location=self.device, weights_only=True)
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.objective.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.restore(state["objective"])
+
+    def _log(self, record: TrainRecord) -> None:
+        with open(self.folder / "log.jsonl", "a") as file:
+            values = {k: v for k, v in vars(record).items() if v is not None}
+            file.write(json.dumps(values) + "\n")
+
+
+def cosine(step: int, warmup: int, steps: int) -> float:
+    """Share of the learning rate at a step: linear warm-up, then half a cosine down to FINAL_RATE."""
+    if step < warmup:
+        return (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def batched_l1(model: Alit, images: Tensor, size: int = 32) -> dict[int, float]:
+    """Mean L1 by budget over whole rollouts; images b 3 S S."""
+    sums: dict[int, float] = {}
+    for chunk in images.split(size):
+        for iteration in model.rollout(chunk):
+            total = l1_per_image(iteration.reconstruction, chunk).sum().item()
+            sums[iteration.budget] = sums.get(iteration.budget, 0.0) + total
+    return {budget: total / len(images) for budget, total in sums.items()}
+
+
+def _adamw(parameters: list[nn.Parameter], recipe: StageRecipe) -> torch.optim.AdamW:
+    decayed = [p for p in parameters if p.ndim > 1]
+    rest = [p for p in parameters if p.ndim <= 1]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)

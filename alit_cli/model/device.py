@@ -1,0 +1,45 @@
+"""Where and how precisely to compute: what `auto` means, and errors for what this machine lacks."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+from alit_cli.errors import InputError
+
+Precision = Literal["float32", "bf16"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU.
+
+    Raises:
+        InputError: the named device is not on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"there is no {name} on this machine: torch sees {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError("there is no mps device on this machine: choose --device cpu")
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> Precision:
+    """`auto` is bf16 on a GPU that has it, else float32."""
+    if name == "auto":
+        return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    return "bf16" if name == "bf16" else "float32"
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """The context that computes in a precision; float32 changes nothing."""
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,0 +1,183 @@
+"""The Python interface: load a model, then encode, decode or roll out images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from alit_cli.config import ModelConfig
+from alit_cli.data.images import fit
+from alit_cli.errors import InputError
+from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
+from alit_cli.model.device import Precision, autocast, choose_device, choose_precision
+from alit_cli.model.losses import l1_per_image
+from alit_cli.model.rollout import Alit, Iteration, Latents
+
+Images = Tensor | np.ndarray | Sequence[Image]
+
+
+def load(path_or_name: str | Path | None = None, device: str = "auto", precision: str = "auto") -> Tokenizer:
+    """Load a tokenizer.
+
+    Args:
+        path_or_name: a checkpoint file; None or "nano" is the model inside the package.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, float32 or bf16.
+
+    Raises:
+        InputError: there is no such file or device, or the file is not ours.
+    """
+    chosen = choose_device(device)
+    checkpoint = _read(path_or_name)
+    model = checkpoint.model.to(chosen)
+    return Tokenizer(model, checkpoint.record, checkpoint.sha256, chosen, choose_precision(precision, chosen))
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """A loaded model.
+
+    Images go in as b 3 h w float tensors in [0, 1], b h w 3 uint8 arrays, or a sequence of PIL images (which are
+    fitted: short side resized, centre crop). Token ids come out one int64 tensor (k) an image; a continuous model
+    gives float tensors (k c) instead.
+    """
+
+    model: Alit
+    record: Record
+    sha256: str
+    device: torch.device
+    precision: Precision
+
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes, budgets and codebook of the model."""
+        return self.model.config
+
+    @property
+    def budgets(self) -> tuple[int, ...]:
+        """The token counts an image may have, smallest first."""
+        return self.config.budgets
+
+    @property
+    def model_id(self) -> str:
+        """First 16 hex digits of the file's sha256."""
+        return self.sha256[:16]
+
+    def rollout(self, images: Images) -> Iterator[Iteration]:
+        """One record an iteration: its tokens and its reconstruction (b 3 S S, unclamped)."""
+        for latents in self.iterate(self.as_pixels(images)):
+            yield Iteration(latents, self.reconstruct(latents.vectors))
+
+    @torch.no_grad()
+    def iterate(self, pixels: Tensor, budget: int | None = None) -> Iterator[Latents]:
+        """Tokens after each iteration, up to a budget; no pixels are decoded. Pixels as as_pixels gives them."""
+        with autocast(self.device, self.precision):
+            state = self.model.start(pixels)
+        while state.t < self.config.iterations and self.config.budgets[state.t] <= (budget or self.budgets[-1]):
+            # autocast must not stay open over the yield: the caller's own code would run inside it.
+            with autocast(self.device, self.precision):
+                state = self.model.encoder.advance(state)
+                latents = self.model.read(state)
+            yield latents
+
+    @torch.no_grad()
+    def reconstruct(self, vectors: Tensor) -> Tensor:
+        """Latents.vectors (b k c) → b 3 S S float32, unclamped, on the model's device."""
+        with autocast(self.device, self.precision):
+            return self.model.decode(vectors).float()
+
+    @torch.no_grad()
+    def encode(self, images: Images, budget: int | None = None, l1: float | None = None) -> list[Tensor]:
+        """Tokens of each image.
+
+        Args:
+            images: see the class.
+            budget: tokens for every image, one of `budgets`; the default is the largest.
+            l1: instead, each image gets the smallest budget whose mean absolute error is below this (the largest
+                where none is); an image that is done leaves the batch.
+
+        Raises:
+            InputError: no such budget, or both are given.
+        """
+        if budget is not None and l1 is not None:
+            raise InputError("give a budget or an l1 threshold, not both")
+        budget = self.budgets[-1] if budget is None else budget
+        if budget not in self.budgets:
+            raise InputError(f"{budget} is no budget of this model; choose one of {', '.join(map(str, self.budgets))}")
+        pixels = self.as_pixels(images)
+        if l1 is not None:
+            with autocast(self.device, self.precision):
+                return self._encode_until(pixels, l1)
+        *_, latents = self.iterate(pixels, budget)
+        return list((latents.values if latents.ids is None else latents.ids).cpu())
+
+    def _encode_until(self, pixels: Tensor, threshold: float) -> list[Tensor]:
+        state = self.model.start(pixels)
+        tokens: list[Tensor] = [torch.empty(0)] * len(pixels)
+        waiting = torch.arange(len(pixels), device=self.device)
+        while len(waiting):
+            state = self.model.encoder.advance(state)
+            latents = self.model.read(state)
+            fine = l1_per_image(self.model.decode(latents.vectors), pixels[waiting]) < threshold
+            done = torch.ones_like(fine) if state.t == self.config.iterations else fine
+            values = latents.values if latents.ids is None else latents.ids
+            for row, value in zip(waiting[done].tolist(), values[done].cpu(), strict=True):
+                tokens[row] = value
+            waiting, state = waiting[~done], state.take(~done)
+        return tokens
+
+    @torch.no_grad()
+    def decode(self, tokens: Sequence[Tensor | np.ndarray]) -> Tensor:
+        """Tokens of each image, of any budgets, → b 3 S S float32 in [0, 1] on the CPU.
+
+        Raises:
+            InputError: a token id is not in the codebook, or there are more tokens than the model knows.
+        """
+        rows = [torch.as_tensor(np.asarray(row)) for row in tokens]
+        side = self.config.image_size
+        images = torch.empty(len(rows), 3, side, side)
+        for budget in sorted({len(row) for row in rows}):
+            chosen = [i for i, row in enumerate(rows) if len(row) == budget]
+            images[chosen] = self.decode_batch(torch.stack([rows[i] for i in chosen])).clamp(0, 1).cpu()
+        return images
+
+    @torch.no_grad()
+    def decode_batch(self, tokens: Tensor) -> Tensor:
+        """b k ids (or b k c latents) → b 3 S S float32, unclamped, on the model's device."""
+        self._check(tokens)
+        tokens = tokens.float() if self.config.codes == 0 else tokens.long()
+        return self.reconstruct(self.model.vectors(tokens.to(self.device)))
+
+    def as_pixels(self, images: Images) -> Tensor:
+        """Any accepted form → b 3 S S float32 on the model's device.
+
+        Raises:
+            InputError: a tensor or array is not of the model's size.
+        """
+        side = self.config.image_size
+        if isinstance(images, np.ndarray):
+            images = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+        elif not isinstance(images, Tensor):
+            return self.as_pixels(np.stack([fit(image.convert("RGB"), side) for image in images]))
+        if images.shape[1:] != (3, side, side):
+            raise InputError(f"this model takes 3×{side}×{side} images, not {'×'.join(map(str, images.shape[1:]))}")
+        return images.to(self.device, torch.float32)
+
+    def _check(self, tokens: Tensor) -> None:
+        if tokens.shape[1] > self.budgets[-1]:
+            raise InputError(f"{tokens.shape[1]} tokens are more than the {self.budgets[-1]} that this model knows")
+        if self.config.codes and (int(tokens.max()) >= self.config.codes or int(tokens.min()) < 0):
+            raise InputError(f"a token id is outside this model's codebook of {self.config.codes}")
+
+
+def _read(path_or_name: str | Path | None) -> Checkpoint:
+    if path_or_name in (None, EMBEDDED):
+        with embedded() as path:
+            return read_checkpoint(path)
+    return read_checkpoint(Path(str(path_or_name)))

@@ -1,0 +1,159 @@
+"""The options that several commands share, each a decorator, so that they behave alike everywhere."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alit_cli.console import QUIET
+from alit_cli.errors import InputError
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
+    """Numbers with commas between them (`0.05,0.08`) or a list in a config file; the command gets a tuple."""
+
+    name = "numbers"
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Read the numbers, or name the piece that is not one."""
+        pieces = value if isinstance(value, list | tuple) else str(value).split(",")
+        if not pieces:
+            self.fail("there is no number in it", param, ctx)
+        return tuple(self._number(str(piece).strip(), param, ctx) for piece in pieces)
+
+    def _number(self, piece: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number = self.kind(piece)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            self.fail(f"'{piece}' is not a {'whole ' if self.kind is int else ''}number", param, ctx)
+        return number
+
+
+def example(*lines: str) -> str:
+    """The `epilog=` of a command: the real example that ends its help."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
+    """`--out PATH`: a `Path`; a command without a default must be told."""
+    return click.option(
+        "--out",
+        "-o",
+        type=click.Path(path_type=Path),
+        default=default,
+        required=default is None,
+        show_default=True,
+        help=text,
+    )
+
+
+def checkpoint_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--checkpoint FILE`: a str, or None for the embedded model."""
+    text = "A model file of alit train or alit import. [default: the small model inside the package]"
+    return click.option("--checkpoint", "-c", metavar="FILE", default=None, help=text)(function)
+
+
+def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--device NAME`: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."""
+    return click.option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]|mps",
+        default="auto",
+        show_default=True,
+        callback=_check_device,
+        help="Where to compute; auto takes a GPU where there is one.",
+    )(function)
+
+
+def precision_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--precision NAME`: 'auto', 'float32' or 'bf16'."""
+    return click.option(
+        "--precision",
+        type=click.Choice(["auto", "float32", "bf16"]),
+        default="auto",
+        show_default=True,
+        help="auto is bf16 on a GPU that has it, else float32.",
+    )(function)
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`: the command gets `as_json`."""
+    text = "Print one JSON object instead of a table."
+    return click.option("--json", "as_json", is_flag=True, help=text)(function)
+
+
+def quiet_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--quiet`: of stderr only the errors; the console knows about it, the command gets nothing."""
+    return click.option(
+        "--quiet",
+        "-q",
+        is_flag=True,
+        expose_value=False,
+        callback=lambda ctx, _param, value: ctx.meta.update({QUIET: value}),
+        help="No progress and no remarks, only results and errors.",
+    )(function)
+
+
+def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--config FILE.toml`: values for options that the command line and the environment leave open."""
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_apply_config,
+        help="A TOML file with values for these options, plain or under [the command's name].",
+    )(function)
+
+
+def _check_device(_ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        raise click.BadParameter(f"'{value}' is not one of auto, cpu, cuda, cuda:N, mps", param=param)
+    return value
+
+
+def _apply_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """Make the file's values this command's defaults; a key that means nothing is an error."""
+    if path is None:
+        return
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read the config file {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise InputError(f"The config file {path} is not valid TOML: {error}.") from error
+    values = _values_for(ctx, content, path)
+    known = {param.name for param in ctx.command.params}
+    for key in values:
+        if key not in known:
+            raise InputError(f"The config file {path} sets '{key}', which {ctx.command_path} does not have.")
+    ctx.default_map = values
+
+
+def _values_for(ctx: click.Context, content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The file's plain keys, then those of the command's table (`[tokenize]`, `[analyze.complexity]`)."""
+    root = ctx.find_root()
+    commands = root.command.list_commands(root) if isinstance(root.command, click.Group) else []
+    for key, value in content.items():
+        if isinstance(value, Mapping) and key not in commands:
+            raise InputError(f"The config file {path} has a table [{key}], but there is no such command.")
+    table = content
+    for name in ctx.command_path.split()[1:]:
+        inner = table.get(name)
+        table = inner if isinstance(inner, Mapping) else {}
+    both = {**content, **table}
+    return {key.replace("-", "_"): value for key, value in both.items() if not isinstance(value, Mapping)}

@@ -1,0 +1,1 @@
+"""Tasks of interest: an image and its reconstruction in, numbers out."""

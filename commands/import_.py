@@ -1,0 +1,29 @@
+"""`alit import`: the authors' released checkpoints become ours."""
+
+from pathlib import Path
+
+import click
+
+from alit_cli.options import config_option, example, out_option, quiet_option
+
+
+@click.command("import", epilog=example("alit import alit_small.pth --out small.safetensors"))
+@click.argument("file", type=click.Path(path_type=Path))
+@out_option("model.safetensors", "The checkpoint to write.")
+@click.option("--heads", type=click.IntRange(1), help="Attention heads, where the file does not tell.")
+@click.option("--half", is_flag=True, help="Store float16 weights (half the file).")
+@quiet_option
+@config_option
+def command(file: Path, out: Path, heads: int | None, half: bool) -> None:
+    """Convert FILE, a .pth or .ckpt of the authors' code, into one safetensors file.
+
+    Takes whole ALIT models (the averaged weights; discriminators and perceptual networks are left behind) and base
+    tokenizers alone. Pickles are read with torch's safe loader only.
+    """
+    import torch
+
+    from alit_cli.model.checkpoint import import_released, write_checkpoint
+
+    model, record = import_released(file, heads)
+    write_checkpoint(out, model, record, torch.float16 if half else torch.float32)
+    click.echo(f"{out}: {record.headline()}")

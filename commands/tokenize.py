@@ -1,0 +1,82 @@
+"""`alit tokenize`: images to a table of tokens and errors at every budget."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alit_cli.options import (
+    Numbers,
+    checkpoint_option,
+    config_option,
+    device_option,
+    example,
+    json_option,
+    out_option,
+    precision_option,
+    quiet_option,
+)
+
+if TYPE_CHECKING:
+    from alit_cli.jobs.tokenize import Summary
+
+
+@click.command("tokenize", epilog=example("alit tokenize ./images --out tokens.parquet"))
+@click.argument("paths", nargs=-1, required=True)
+@out_option("tokens.parquet", "The table to write; unfinished work lies in OUT.work/ beside it.")
+@checkpoint_option
+@device_option
+@precision_option
+@click.option("--batch-size", type=click.IntRange(1), help="Images a batch. [default: 16 on a CPU, 128 on a GPU]")
+@click.option("--workers", type=click.IntRange(0), help="Threads that decode images. [default: up to 4]")
+@click.option(
+    "--fit",
+    type=click.Choice(["crop", "squash", "pad"]),
+    default="crop",
+    show_default=True,
+    help="How an image becomes square: resize the short side and crop the centre, squash, or pad.",
+)
+@click.option("--budgets", type=Numbers(int), help="Only these token budgets, for instance 16,64. [default: all]")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
+@click.option("--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
+@click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
+@click.option(
+    "--max-error-rate",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Exit with 3 when a larger share of the images fails.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run.")
+@json_option
+@quiet_option
+@config_option
+def command(paths: tuple[str, ...], out: Path, as_json: bool, no_measures: bool, **options: Any) -> None:
+    """Tokenize images: PATHS are folders (with their subfolders), files, globs and plain tars.
+
+    Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
+    measures. An image that cannot be read is a row with a status. The same command run again resumes.
+    """
+    from alit_cli.console import follow, print_json, say
+    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize, tokenize
+
+    job = TokenizeJob(paths, out, measures=not no_measures, **options)
+    say(headline(job))
+    for _ in follow(tokenize(job), lambda progress: progress):
+        pass
+    summary = summarize(out)
+    if as_json:
+        print_json({"out": out, "failed": summary.failed, "summary": summary})
+    else:
+        _show(out, summary)
+    check_error_rate(job, summary)
+
+
+def _show(out: Path, summary: "Summary") -> None:
+    from alit_cli.console import say, show_table
+
+    for image, sentence in summary.errors:
+        say(f"{image}: {sentence}")
+    statuses = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
+    columns = ["tokens", *map(str, summary.l1)]
+    show_table(f"{out}: {summary.images} images ({statuses})", columns, [["mean L1", *summary.l1.values()]])

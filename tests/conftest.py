@@ -1,0 +1,27 @@
+"""What the tests of every room share."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+from click.testing import CliRunner, Result
+
+Alit = Callable[..., Result]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's own ALIT_* variables must not reach the tests."""
+    for name in [name for name in os.environ if name.startswith("ALIT_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def alit() -> Alit:
+    """Run `alit ARGS…` in this process: `.exit_code`, `.stdout`, `.stderr`."""
+    from alit_cli.cli import main
+
+    def run(*args: object) -> Result:
+        return CliRunner().invoke(main, [str(arg) for arg in args], prog_name="alit")
+
+    return run

@@ -1,0 +1,238 @@
+"""The house keeps its order: layers, light start-up, packaging, style, examples, a true README tree."""
+
+import ast
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from alit_cli import cli
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted([*ROOT.glob("alit_cli/**/*.py"), *ROOT.glob("commands/*.py")])
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+BASE = {"errors", "progress", "config"}
+MAY_IMPORT = {
+    "errors": set[str](),
+    "progress": set[str](),
+    "config": {"errors"},
+    "data": BASE | {"data"},
+    "model": BASE | {"data", "model"},
+    "tasks": BASE | {"data", "model", "tasks"},
+    "jobs": BASE | {"data", "model", "tasks", "jobs"},
+    "analysis": BASE | {"data", "analysis"},
+    "weights": set[str](),
+    "console": {"progress"},
+    "options": {"errors", "console"},
+    "cli": {"errors", "__version__"},
+    "__main__": {"cli"},
+    "__init__": {"model"},
+    "commands": BASE
+    | {"data", "model", "tasks", "jobs", "analysis", "weights", "console", "options", "__version__"},
+}
+WITHOUT_TORCH = {"errors", "progress", "console", "options", "cli", "data", "analysis"}
+HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
+
+DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image"}
+USED_BY_PANDAS = {"openpyxl"}
+
+
+def room(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return "commands" if parts[0] == "commands" else parts[1]
+
+
+def name_of(value: object) -> str:
+    """A test's name for what it is given: a file's place, or the words that call a command."""
+    if isinstance(value, Path):
+        return str(value.relative_to(ROOT))
+    return " ".join(value) if isinstance(value, tuple) else ""
+
+
+def imports(file: Path) -> Iterator[str]:
+    """Every dotted name a file imports, anywhere in it; `from a import b` is `a.b`."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def python(code: str, folder: Path = ROOT) -> str:
+    line = [sys.executable, "-c", code]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def commands(
+    command: click.Command = cli.main, path: tuple[str, ...] = ("alit",)
+) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command and group with the words that call it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, (*path, name))
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_imports_never_point_up(file: Path) -> None:
+    for name in imports(file):
+        package, _, rest = name.partition(".")
+        assert package != "commands", f"{file} imports {name}"
+        if package == "alit_cli":
+            assert rest.split(".")[0] in MAY_IMPORT[room(file)], f"{file} imports {name}"
+        if package in {"torch", "einops", "safetensors"}:
+            assert room(file) not in WITHOUT_TORCH, f"{file} imports {name}"
+        if package == "PIL":
+            assert room(file) != "analysis", f"{file} imports {name}"
+
+
+def test_data_and_analysis_run_without_torch() -> None:
+    modules = [
+        ".".join(file.relative_to(ROOT).with_suffix("").parts)
+        for file in FILES
+        if room(file) in {"data", "analysis"} and file.stem != "__init__"
+    ]
+    assert python(f"import sys, {', '.join(modules)}; print('torch' in sys.modules)") == "False\n"
+
+
+def test_start_up_and_help_load_nothing_heavy() -> None:
+    calls = [[*path[1:], "--help"] for path, _ in commands()]
+    code = f"""
+import sys, alit_cli, alit_cli.cli
+for call in {calls}:
+    alit_cli.cli.main(call, standalone_mode=False)
+print(sorted({HEAVY} & set(sys.modules)))
+"""
+    assert python(code).splitlines()[-1] == "[]"
+
+
+@pytest.mark.slow
+def test_help_is_quick() -> None:
+    seconds = []
+    for _ in range(10):
+        start = time.perf_counter()
+        python("from alit_cli.cli import main; main(['--help'], prog_name='alit')")
+        seconds.append(time.perf_counter() - start)
+    assert statistics.median(seconds) < 0.15
+
+
+@pytest.mark.parametrize("file", [*FILES, *sorted(ROOT.glob("tests/**/*.py"))], ids=name_of)
+def test_files_and_functions_are_short_and_say_what_they_hold(file: Path) -> None:
+    text = file.read_text()
+    tree = ast.parse(text)
+    assert file.stem not in {"utils", "misc", "helpers"}
+    assert len(text.splitlines()) <= 300
+    first = (ast.get_docstring(tree) or "").split("\n\n")[0]
+    assert first.endswith("."), "a file opens with one sentence"
+    longest = 60 if {"model", "jobs"} & set(file.parts) else 40
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno is not None
+            length = node.end_lineno - node.lineno + 1
+            assert length <= longest, f"{node.name} has {length} lines"
+
+
+def test_dependencies_tell_the_truth() -> None:
+    declared = {re.split(r"[><=]", line)[0] for line in PROJECT["project"]["dependencies"]}
+    optional = {
+        re.split(r"[><=]", line)[0]
+        for lines in PROJECT["project"]["optional-dependencies"].values()
+        for line in lines
+    }
+    used = {name.split(".")[0] for file in FILES for name in imports(file)}
+    used = {DISTRIBUTIONS.get(name, name) for name in used - set(sys.stdlib_module_names) - {"alit_cli"}}
+    assert used - optional <= declared
+    assert declared - used == USED_BY_PANDAS
+
+
+def test_every_package_is_listed() -> None:
+    found = {
+        str(file.parent.relative_to(ROOT)).replace("/", ".") for file in FILES if file.stem == "__init__"
+    }
+    found = {name.replace("commands", "alit_cli.commands") for name in found}
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy of the checkout."""
+    copy = tmp_path_factory.mktemp("source") / "alit"
+    unwanted = shutil.ignore_patterns(
+        ".*", "build", "*.egg-info", "__pycache__", "tests", "sample_data", "*.work"
+    )
+    shutil.copytree(ROOT, copy, ignore=unwanted)
+    line = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--quiet"]
+    subprocess.run(line, cwd=copy, check=True, capture_output=True)
+    (built,) = copy.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
+    weights = [
+        file for suffix in ("safetensors", "json", "md") for file in ROOT.glob(f"alit_cli/weights/*.{suffix}")
+    ]
+    expected = {str(file.relative_to(ROOT)) for file in [*FILES, *weights]} | {"alit_cli/py.typed"}
+    expected = {re.sub(r"^commands/", "alit_cli/commands/", name) for name in expected}
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name for name in names if ".dist-info/" not in name} == expected
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    (entry,) = (name for name in names if name.endswith("entry_points.txt"))
+    assert "alit = alit_cli.cli:main" in zipfile.ZipFile(wheel).read(entry).decode()
+
+
+@pytest.mark.parametrize("kind", ["wheel", "checkout"])
+def test_commands_are_found_where_the_package_is(kind: str, wheel: Path, tmp_path: Path) -> None:
+    if kind == "wheel":
+        zipfile.ZipFile(wheel).extractall(tmp_path)
+        expected = tmp_path / "alit_cli" / "commands"
+    else:
+        for folder in ("alit_cli", "commands"):
+            shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        expected = tmp_path / "commands"
+    code = "import alit_cli.cli, alit_cli.commands.select as module; print(module.__file__)"
+    assert Path(python(code, tmp_path).strip()).parent == expected
+    line = [sys.executable, "-m", "alit_cli", "--help"]
+    assert subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("path", "command"),
+    list(commands()),
+    ids=name_of,
+)
+def test_help_ends_with_a_real_example(path: tuple[str, ...], command: click.Command) -> None:
+    context = click.Context(command, info_name=" ".join(path))
+    words = shlex.split(command.get_help(context).strip().splitlines()[-1])
+    assert tuple(words[: len(path)]) == path
+    example: click.Command = cli.main
+    words = words[1:]
+    while isinstance(example, click.Group):
+        found = example.get_command(context, words.pop(0))
+        assert found is not None
+        example = found
+    example.make_parser(click.Context(example)).parse_args(words)
+
+
+def test_readme_draws_the_tree_as_it_is() -> None:
+    blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    (tree,) = (block for block in blocks if re.search(r"^\W*alit_cli/", block, re.M))
+    drawn = set(re.findall(r"[\w-]+\.py\b|[\w-]+/(?=\s|$)", tree))
+    folders = {file.parent.name for file in FILES} | {"tests", "sample_data"}
+    files = {file.name for file in FILES if file.stem != "__init__"}
+    assert files | {f"{name}/" for name in folders} <= drawn
+    assert {name for name in drawn if name.endswith(".py")} <= {file.name for file in ROOT.rglob("*.py")}
