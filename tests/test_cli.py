@@ -72,9 +72,7 @@ def _only_dummy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "alit_cli.commands.dummy", SimpleNamespace(command=dummy))
 
 
-@pytest.mark.parametrize(
-    ("fail", "code"), [("alit", 1), ("bad", 2), ("failures", 3), ("unfinished", 4), ("crash", 1)]
-)
+@pytest.mark.parametrize(("fail", "code"), [("alit", 1), ("bad", 2), ("failures", 3), ("unfinished", 4), ("crash", 1)])
 def test_an_error_is_one_sentence_and_an_exit_code(alit: Alit, fail: str, code: int) -> None:
     result = alit("dummy", "--fail", fail)
     assert result.exit_code == code
@@ -85,9 +83,7 @@ def test_an_error_is_one_sentence_and_an_exit_code(alit: Alit, fail: str, code: 
     assert "Traceback" not in result.stderr
 
 
-def test_debug_shows_the_traceback_and_keeps_the_exit_code(
-    alit: Alit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debug_shows_the_traceback_and_keeps_the_exit_code(alit: Alit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALIT_DEBUG", "1")
     result = alit("dummy", "--fail", "bad")
     assert result.exit_code == 2
@@ -120,8 +116,7 @@ def test_a_reader_that_leaves_is_not_an_error_worth_words(alit: Alit) -> None:
         ),
         (
             ["dummy", "--device", "gpu"],
-            "Invalid value for '--device': 'gpu' is not one of auto, cpu, cuda, cuda:N, mps. "
-            "See alit dummy --help.",
+            "Invalid value for '--device': 'gpu' is not one of auto, cpu, cuda, cuda:N, mps. See alit dummy --help.",
         ),
     ],
 )
@@ -132,8 +127,7 @@ def test_a_wrong_call_is_one_sentence_and_exit_code_2(alit: Alit, args: list[str
 
 def test_defaults_reach_the_command(alit: Alit) -> None:
     assert alit("dummy", "-q").stdout == (
-        "as_json=False batch_size=(8,) checkpoint=None device=auto "
-        "out=tokens.parquet precision=auto thr=(0.08,)\n"
+        "as_json=False batch_size=(8,) checkpoint=None device=auto out=tokens.parquet precision=auto thr=(0.08,)\n"
     )
 
 
@@ -150,9 +144,7 @@ def test_command_line_beats_environment_beats_file_beats_default(
     alit: Alit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "run.toml"
-    file.write_text(
-        'thr = [0.1, 0.2]\nbatch-size = 4\ndevice = "cpu"\n[dummy]\nprecision = "bf16"\ndevice = "mps"'
-    )
+    file.write_text('thr = [0.1, 0.2]\nbatch-size = 4\ndevice = "cpu"\n[dummy]\nprecision = "bf16"\ndevice = "mps"')
     monkeypatch.setenv("ALIT_DUMMY_BATCH_SIZE", "5")
     monkeypatch.setenv("ALIT_DUMMY_CHECKPOINT", "b.safetensors")
     result = alit("dummy", "--config", file, "--checkpoint", "c.safetensors")
@@ -173,9 +165,7 @@ def test_command_line_beats_environment_beats_file_beats_default(
         (None, "No such file or directory"),
     ],
 )
-def test_a_config_file_that_means_nothing_is_named(
-    alit: Alit, tmp_path: Path, text: str | None, sentence: str
-) -> None:
+def test_a_config_file_that_means_nothing_is_named(alit: Alit, tmp_path: Path, text: str | None, sentence: str) -> None:
     file = tmp_path / "run.toml"
     if text is not None:
         file.write_text(text)
@@ -184,9 +174,7 @@ def test_a_config_file_that_means_nothing_is_named(
     assert sentence in result.stderr
 
 
-def test_a_config_table_of_a_nested_command(
-    alit: Alit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_config_table_of_a_nested_command(alit: Alit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = click.Group("dummy", {"inner": dummy})
     monkeypatch.setitem(sys.modules, "alit_cli.commands.dummy", SimpleNamespace(command=group))
     file = tmp_path / "run.toml"

@@ -42,9 +42,7 @@ def test_remarks_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixt
 
 def test_a_table_in_a_pipe_is_plain_whole_and_aligned(capsys: pytest.CaptureFixture[str]) -> None:
     path = "a [red]:dog: " + "x" * 300
-    console.show_table(
-        "Title [b]", ["image", "tokens", "l1"], [[path, 7, 0.123456], ["b", 123, float("nan")]]
-    )
+    console.show_table("Title [b]", ["image", "tokens", "l1"], [[path, 7, 0.123456], ["b", 123, float("nan")]])
     captured = capsys.readouterr()
     lines = [line.rstrip() for line in captured.out.splitlines()]
     assert captured.err == ""

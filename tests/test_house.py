@@ -38,8 +38,7 @@ MAY_IMPORT = {
     "cli": {"errors", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
-    "commands": BASE
-    | {"data", "model", "tasks", "jobs", "analysis", "weights", "console", "options", "__version__"},
+    "commands": BASE | {"data", "model", "tasks", "jobs", "analysis", "weights", "console", "options", "__version__"},
 }
 WITHOUT_TORCH = {"errors", "progress", "console", "options", "cli", "data", "analysis"}
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
@@ -150,9 +149,7 @@ def test_files_and_functions_are_short_and_say_what_they_hold(file: Path) -> Non
 def test_dependencies_tell_the_truth() -> None:
     declared = {re.split(r"[><=]", line)[0] for line in PROJECT["project"]["dependencies"]}
     optional = {
-        re.split(r"[><=]", line)[0]
-        for lines in PROJECT["project"]["optional-dependencies"].values()
-        for line in lines
+        re.split(r"[><=]", line)[0] for lines in PROJECT["project"]["optional-dependencies"].values() for line in lines
     }
     used = {name.split(".")[0] for file in FILES for name in imports(file)}
     used = {DISTRIBUTIONS.get(name, name) for name in used - set(sys.stdlib_module_names) - {"alit_cli"}}
@@ -161,9 +158,7 @@ def test_dependencies_tell_the_truth() -> None:
 
 
 def test_every_package_is_listed() -> None:
-    found = {
-        str(file.parent.relative_to(ROOT)).replace("/", ".") for file in FILES if file.stem == "__init__"
-    }
+    found = {str(file.parent.relative_to(ROOT)).replace("/", ".") for file in FILES if file.stem == "__init__"}
     found = {name.replace("commands", "alit_cli.commands") for name in found}
     assert found == set(PROJECT["tool"]["setuptools"]["packages"])
 
@@ -172,9 +167,7 @@ def test_every_package_is_listed() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel built from a copy of the checkout."""
     copy = tmp_path_factory.mktemp("source") / "alit"
-    unwanted = shutil.ignore_patterns(
-        ".*", "build", "*.egg-info", "__pycache__", "tests", "sample_data", "*.work"
-    )
+    unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__", "tests", "sample_data", "*.work")
     shutil.copytree(ROOT, copy, ignore=unwanted)
     line = [sys.executable, "-m", "pip", "wheel", ".", "--no-deps", "--no-build-isolation", "--quiet"]
     subprocess.run(line, cwd=copy, check=True, capture_output=True)
@@ -183,9 +176,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
-    weights = [
-        file for suffix in ("safetensors", "json", "md") for file in ROOT.glob(f"alit_cli/weights/*.{suffix}")
-    ]
+    weights = [file for suffix in ("safetensors", "json", "md") for file in ROOT.glob(f"alit_cli/weights/*.{suffix}")]
     expected = {str(file.relative_to(ROOT)) for file in [*FILES, *weights]} | {"alit_cli/py.typed"}
     expected = {re.sub(r"^commands/", "alit_cli/commands/", name) for name in expected}
     names = zipfile.ZipFile(wheel).namelist()

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from alit_cli.model import authors
 from alit_cli.model.checkpoint import build
 from alit_cli.model.rollout import Alit
-from torch import Tensor
 
 FOLDER = Path(__file__).parents[1] / "golden"
 VARIANTS = ("vqgan_quantized", "vqgan_continuous", "vae_quantized", "vae_continuous")
@@ -23,7 +24,8 @@ VARIANTS = ("vqgan_quantized", "vqgan_continuous", "vae_quantized", "vae_continu
 
 def description(variant: str) -> dict[str, Any]:
     """Seed, configuration and the name and shape of every tensor."""
-    return json.loads((FOLDER / f"{variant}.json").read_text())
+    described: dict[str, Any] = json.loads((FOLDER / f"{variant}.json").read_text())
+    return described
 
 
 def weights(variant: str) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""Tables to tables and figures; never images, never torch."""

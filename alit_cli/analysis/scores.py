@@ -1,0 +1,160 @@
+"""Scores of images, as a csv, tsv, xlsx or parquet file lists them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from alit_cli.errors import InputError
+
+# The names that columns go by, the likeliest first; compared without case, spaces and signs.
+IMAGE_NAMES = (
+    "image",
+    "images",
+    "imagepath",
+    "imagefile",
+    "imagename",
+    "file",
+    "filename",
+    "filepath",
+    "path",
+    "img",
+    "name",
+)
+SCORE_NAMES = (
+    "score",
+    "scores",
+    "complexity",
+    "complexityscore",
+    "meanscore",
+    "groundtruth",
+    "gt",
+    "mos",
+    "rating",
+    "rank",
+)
+GROUP_NAMES = ("category", "group", "class", "domain", "type", "dataset")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One score an image, as a file lists them; n rows.
+
+    Attributes:
+        images: the names as written, n.
+        score: finite numbers, float64 n.
+        groups: the group of each row, or None where the file has no groups.
+        columns: the names of the columns that were read, (image, score, group or None).
+        unscored: rows left out because they have no score.
+    """
+
+    images: tuple[str, ...]
+    score: NDArray[np.float64]
+    groups: tuple[str, ...] | None
+    columns: tuple[str, str, str | None]
+    unscored: int
+
+
+def read_scores(
+    path: Path, image_col: str | None = None, score_col: str | None = None, group_col: str | None = None
+) -> Scores:
+    """Read a csv, tsv, parquet or xlsx file with a row an image; columns not given are found by their names.
+
+    Raises InputError where the file or a column cannot be read, and for a score that is not a number.
+    Rows without a score are left out and counted.
+    """
+    frame = _read_frame(path)
+    image = _column(frame, image_col, IMAGE_NAMES, "image names", "--image-col", path)
+    score = _column(frame, score_col, SCORE_NAMES, "scores", "--score-col", path, taken=(image,))
+    group = _group_column(frame, group_col, path, taken=(image, score))
+    values = _numbers(frame[score], path)
+    kept = frame[values.notna() & frame[image].notna()]
+    if kept.empty:
+        raise InputError(f"{path} has no row with both a name in '{image}' and a score in '{score}'.")
+    return Scores(
+        images=tuple(map(str, kept[image])),
+        score=np.asarray(values[kept.index], np.float64),
+        groups=None if group is None else tuple(kept[group].astype("string").fillna("(none)")),
+        columns=(image, score, group),
+        unscored=len(frame) - len(kept),
+    )
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    """The file's table, its text columns as written: a name like 007 stays one."""
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".xlsx":
+            frame = pd.read_excel(path, dtype=str)
+        elif suffix in (".parquet", ".pq"):
+            frame = pd.read_parquet(path)
+        elif suffix in (".csv", ".tsv", ".txt"):
+            frame = _read_text(path)
+        else:
+            raise InputError(f"{path} is not a csv, tsv, parquet or xlsx file (it is known by its suffix).")
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path} with the scores.") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{path} is a folder; name the csv, tsv, parquet or xlsx file with the scores.") from error
+    except InputError:
+        raise
+    except Exception as error:  # each reader has its own family of errors
+        raise InputError(f"{path} cannot be read as {suffix[1:]}: {str(error).splitlines()[0].rstrip('.')}.") from error
+    frame.columns = frame.columns.map(str)
+    return frame.reset_index(drop=True)
+
+
+def _read_text(path: Path) -> pd.DataFrame:
+    """A csv or tsv file; the separator that its first line uses most."""
+    text = path.read_text(encoding="utf-8-sig")
+    header = text.split("\n", 1)[0]
+    return pd.read_csv(StringIO(text), sep=max(",;\t", key=header.count), dtype=str, skipinitialspace=True)
+
+
+def _column(
+    frame: pd.DataFrame,
+    given: str | None,
+    names: Sequence[str],
+    what: str,
+    option: str,
+    path: Path,
+    taken: Sequence[str] = (),
+) -> str:
+    """The column called `given`, else the first that goes by one of `names`."""
+    columns = [str(column) for column in frame.columns]
+    if given is not None:
+        if given in columns:
+            return given
+        raise InputError(f"{path} has no column '{given}'; it has {', '.join(columns)}.")
+    plain = {re.sub(r"[\W_]", "", column).lower(): column for column in reversed(columns) if column not in taken}
+    for name in names:
+        if name in plain:
+            return plain[name]
+    raise InputError(
+        f"No column of {path} is known to hold {what} (it has {', '.join(columns)}); name it with {option}."
+    )
+
+
+def _group_column(frame: pd.DataFrame, given: str | None, path: Path, taken: Sequence[str]) -> str | None:
+    try:
+        return _column(frame, given, GROUP_NAMES, "groups", "--group-col", path, taken)
+    except InputError:
+        if given is not None:
+            raise
+        return None
+
+
+def _numbers(column: pd.Series[str], path: Path) -> pd.Series[float]:
+    """The column as finite numbers, NaN where it is empty."""
+    values = pd.to_numeric(column, errors="coerce").astype(np.float64)
+    wrong = column[values.isna() & column.notna()]
+    if len(wrong):
+        raise InputError(f"{path} has the score '{wrong.iloc[0]}' in '{column.name}', which is not a number.")
+    return values.where(np.isfinite(values))

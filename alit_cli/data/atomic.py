@@ -1,0 +1,79 @@
+"""Files that appear whole or not at all, and write errors said in one sentence."""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from alit_cli.data.sources import readable
+from alit_cli.errors import AlitError, InputError
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+NOT_ALLOWED = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+}
+
+
+@contextlib.contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A binary file that takes its name `path` only when the block ends well; missing folders are made.
+
+    Until then it has a temporary name beside it, ending in `.tmp`, which is removed when the block fails. On
+    return the bytes are on disk. Raises AlitError for a full disk, InputError where nothing may be written.
+    """
+    path = os.fspath(path)
+    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    with named_write_errors(path):
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(os.path.dirname(path))
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder and those above it, where they are missing. Raises as `atomic_file`."""
+    with named_write_errors(path):
+        os.makedirs(os.fspath(path) or ".", exist_ok=True)
+
+
+@contextlib.contextmanager
+def named_write_errors(path: str | Path) -> Iterator[None]:
+    """Turn an OSError of the block into one sentence about `path`."""
+    try:
+        yield
+    except OSError as problem:
+        name = readable(os.fspath(path))
+        if problem.errno in FULL:
+            raise AlitError(
+                f"The disk is full: '{name}' could not be written; make space and run the same command again."
+            ) from problem
+        reason = problem.strerror or str(problem)
+        if problem.errno in NOT_ALLOWED:
+            raise InputError(f"'{name}' cannot be written ({reason}); choose another --out.") from problem
+        raise AlitError(f"'{name}' could not be written ({reason}).") from problem
+
+
+def _sync_folder(path: str) -> None:
+    """Make a rename in this folder outlast a power cut, where the system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path or ".", os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,104 @@
+"""Items to square pixels: fit an image, take a random view, or read a whole picture with its measures."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alit_cli.data.decoding import decode as decode
+from alit_cli.data.measures import Measures, measure
+from alit_cli.data.sources import Item
+from alit_cli.errors import ImageProblem
+
+Pixels = NDArray[np.uint8]
+Fit = Literal["crop", "squash", "pad"]
+
+WHITE = 255
+"""What `pad` puts around an image, as transparency lies on white too."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One image as it goes into the model, or why it does not.
+
+    `status` is 'ok', 'unreadable', 'truncated', 'too_large', 'empty' or 'unsupported'; `error` says why in
+    one sentence. `width` and `height` are those of the upright image before fitting, `pixels` is uint8 side ×
+    side × 3; all three are None unless the status is 'ok'. `measures` is None where they were not asked for.
+    """
+
+    image: str
+    source: str
+    status: str
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    pixels: Pixels | None = None
+    measures: Measures | None = None
+
+
+def read_picture(item: Item, side: int, how: Fit = "crop", measures: tuple[int, ...] | None = None) -> Picture:
+    """Read, decode, fit and measure one image; `measures` holds the budgets' bits, None skips the measures.
+
+    Never raises for a bad image or an unreadable file: the picture then carries the status and no pixels.
+    """
+    try:
+        image = decode(item.read())
+        pixels = fit(image, side, how)
+    except ImageProblem as problem:
+        return Picture(item.image, item.source, problem.status, str(problem))
+    except OSError as problem:
+        sentence = f"The file cannot be read: {problem.strerror or type(problem).__name__}."
+        return Picture(item.image, item.source, "unreadable", sentence)
+    except MemoryError:
+        return Picture(item.image, item.source, "too_large", "There is not enough memory to read the image.")
+    found = None if measures is None else measure(pixels, measures)
+    return Picture(item.image, item.source, "ok", None, image.width, image.height, pixels, found)
+
+
+def fit(image: Image.Image, side: int, how: Fit = "crop") -> Pixels:
+    """An RGB image as uint8 side × side × 3, resized with Pillow's antialiased bicubic filter.
+
+    'crop' takes the centre square (short side to `side`), 'squash' the whole image without its aspect, 'pad'
+    the whole image with its aspect, centred on white.
+    """
+    width, height = image.size
+    if how == "crop":
+        # The crop is taken while resizing: a 1 × 5000 image would be gigantic if it were resized whole.
+        short = min(width, height)
+        left, top = (width - short) // 2, (height - short) // 2
+        return _resized(image, (side, side), (left, top, left + short, top + short))
+    if how == "squash":
+        return _resized(image, (side, side))
+    if how == "pad":
+        scale = side / max(width, height)
+        inner = max(1, round(width * scale)), max(1, round(height * scale))
+        left, top = (side - inner[0]) // 2, (side - inner[1]) // 2
+        pixels = np.full((side, side, 3), WHITE, dtype=np.uint8)
+        pixels[top : top + inner[1], left : left + inner[0]] = _resized(image, inner)
+        return pixels
+    raise ValueError(f"fit must be 'crop', 'squash' or 'pad', not {how!r}")
+
+
+def random_view(image: Image.Image, side: int, rng: np.random.Generator) -> Pixels:
+    """A random part of an RGB image for training, uint8 side × side × 3.
+
+    Aspect 3/4 to 4/3 (log-uniform), 0.8 to 1 of the area of the largest box of that aspect that the image
+    holds, at any place, mirrored half of the time. Unlike the usual rejection loop, this moves over long
+    panoramas too.
+    """
+    width, height = image.size
+    aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+    shrink = math.sqrt(rng.uniform(0.8, 1.0))
+    w = max(1, round(min(width, height * aspect) * shrink))
+    h = max(1, round(min(height, width / aspect) * shrink))
+    left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+    pixels = _resized(image, (side, side), (left, top, left + w, top + h))
+    return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels
+
+
+def _resized(image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int] | None = None) -> Pixels:
+    """Part of an image (the filter may look beyond its edge) at another size, height × width × 3."""
+    return np.array(image.resize(size, Image.Resampling.BICUBIC, box=box))

@@ -1,0 +1,100 @@
+"""Finished shards of a plan: committing each one, knowing which are there, and joining them into one
+table."""
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alit_cli.data.atomic import atomic_file
+from alit_cli.data.plan import Plan, Shard, remove_work
+from alit_cli.data.sources import readable
+from alit_cli.data.table import ROW_GROUP, encodings, write_table
+from alit_cli.errors import AlitError, NotFinished
+
+MARK = re.compile(r"_part-(\d+)\.json")
+
+
+def commit_shard(table: pa.Table, folder: str | Path, index: int, stats: Mapping[str, Any]) -> None:
+    """Write the rows of a shard into the work folder, and then its stats, which mark it as finished.
+
+    Raises AlitError for a full disk; the folder then holds no trace of the shard.
+    """
+    write_table(table, part_path(folder, index))
+    with atomic_file(_mark_path(folder, index)) as file:
+        file.write(json.dumps({"rows": table.num_rows, **stats}, indent=2).encode())
+
+
+def finished_shards(folder: str | Path) -> set[int]:
+    """The indices of the shards that are there with their mark."""
+    names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+    marked = {int(found[1]) for name in names if (found := MARK.fullmatch(name))}
+    return {index for index in marked if os.path.basename(part_path(folder, index)) in names}
+
+
+def shard_stats(folder: str | Path, index: int) -> dict[str, Any]:
+    """What `commit_shard` was told about a finished shard, and its `rows`."""
+    with open(_mark_path(folder, index), "rb") as file:
+        stats: dict[str, Any] = json.load(file)
+    return stats
+
+
+def join_shards(folder: str | Path, plan: Plan, out: str | Path) -> None:
+    """Join all shards into the table `out`, in row groups of 10,000, then remove the work folder.
+
+    Holds about two row groups in memory. Killed at any moment, either the work folder is whole or `out` is.
+    Raises NotFinished where a shard is missing, AlitError where one is damaged or the disk is full.
+    """
+    shards = plan.shards()
+    missing = len(shards) - len(finished_shards(folder) & {shard.index for shard in shards})
+    if missing:
+        name = readable(os.fspath(folder))
+        raise NotFinished(f"{missing} of {len(shards)} shards in '{name}' are not done; run the same command again.")
+    schema = pq.read_schema(part_path(folder, 0))
+    with atomic_file(out) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
+        for rows in _row_groups(folder, shards):
+            writer.write_table(rows, row_group_size=ROW_GROUP)
+    remove_work(folder)
+
+
+def part_path(folder: str | Path, index: int) -> str:
+    """Where the rows of a shard lie."""
+    return os.path.join(folder, f"part-{index:05d}.parquet")
+
+
+def _mark_path(folder: str | Path, index: int) -> str:
+    return os.path.join(folder, f"_part-{index:05d}.json")
+
+
+def _row_groups(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Table]:
+    """The rows of all shards, in tables of ROW_GROUP rows, the last one shorter."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for rows in _rows(folder, shards):
+        waiting.append(rows)
+        count += rows.num_rows
+        if count >= ROW_GROUP:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, ROW_GROUP)
+            waiting, count = [joined.slice(ROW_GROUP)], count - ROW_GROUP
+    if count:
+        yield pa.concat_tables(waiting)
+
+
+def _rows(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Table]:
+    """The rows of each shard in turn, at most ROW_GROUP at a time, once the shard is seen to be whole."""
+    for shard in shards:
+        path = part_path(folder, shard.index)
+        try:
+            with pa.OSFile(os.fsencode(path)) as source, pq.ParquetFile(source) as part:
+                if part.metadata.num_rows != shard.stop - shard.start:
+                    raise AlitError(f"'{readable(path)}' lacks rows; remove it and run the same command again.")
+                for batch in part.iter_batches(ROW_GROUP):
+                    yield pa.Table.from_batches([batch])
+        except pa.ArrowInvalid as problem:
+            raise AlitError(f"'{readable(path)}' is damaged; remove it and run the same command again.") from problem

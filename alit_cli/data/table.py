@@ -1,0 +1,238 @@
+"""The token table: what its columns are, how its rows are made, and how tables are written and read."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from alit_cli.data.atomic import atomic_file
+from alit_cli.data.images import Picture
+from alit_cli.data.sources import readable
+from alit_cli.errors import InputError
+
+KEY = b"alit"
+"""The metadata key of every table of ours; its value is the JSON of a TableInfo."""
+FORMAT_NAME, FORMAT_VERSION = "alit", 1
+FORMAT = f"{FORMAT_NAME}/{FORMAT_VERSION}"
+ROW_GROUP = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableInfo:
+    """What a token table says about itself, under the metadata key `alit`.
+
+    `budgets` are ascending token counts; `codes` is the size of the codebook, 0 for continuous latents, of
+    which each token has `token_dim` numbers. `model` is the name or path it was given by, `model_sha256` the
+    weights' hash. `versions` are those of the packages that decide the numbers, `options` whatever else the
+    command was given.
+    """
+
+    format: str = FORMAT
+    model: str
+    model_sha256: str
+    image_size: int
+    budgets: tuple[int, ...]
+    codes: int
+    token_dim: int
+    fit: str
+    precision: str
+    batch_size: int
+    versions: Mapping[str, str]
+    options: Mapping[str, Any]
+
+    @property
+    def model_id(self) -> str:
+        """The first 16 hex digits of the weights' sha256."""
+        return self.model_sha256[:16]
+
+    @property
+    def tokens(self) -> str:
+        """The stem of the token columns: `tokens` for ids, `latents` for a continuous model."""
+        return "tokens" if self.codes else "latents"
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> "TableInfo":
+        """Read `to_json`; further keys are ignored. Raises InputError for another or a newer format."""
+        try:
+            found = json.loads(text)
+            name, version = str(found["format"]).split("/")
+            if name == FORMAT_NAME and int(version) > FORMAT_VERSION:
+                raise InputError(
+                    f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
+                )
+            values = {field.name: found[field.name] for field in fields(cls)}
+            return cls(**{**values, "budgets": tuple(values["budgets"])})
+        except (ValueError, KeyError, TypeError) as problem:
+            raise InputError("The description inside the table is not one of alit.") from problem
+
+
+def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
+    """The columns of a token table: names, status, size, measures, L1 and tokens at every budget."""
+    columns: list[tuple[str, pa.DataType]] = [
+        ("image", pa.string()),
+        ("source", pa.string()),
+        ("status", pa.string()),
+        ("error", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ]
+    if measures:
+        columns += [("jpeg_bytes", pa.int32()), ("png_bytes", pa.int32())]
+        columns += [(name, pa.float32()) for name in ("edge_density", "entropy", "mad")]
+        columns += [(f"thumbnail_{budget}", pa.float32()) for budget in info.budgets]
+    columns += [(f"l1_{budget}", pa.float32()) for budget in info.budgets]
+    columns += [(f"{info.tokens}_{budget}", _token_type(info)) for budget in info.budgets]
+    columns.append(("model_id", pa.string()))
+    return pa.schema(columns, metadata={KEY: info.to_json().encode()})
+
+
+def token_rows(
+    info: TableInfo,
+    pictures: Sequence[Picture],
+    l1: NDArray[np.float32],
+    tokens: Mapping[int, NDArray[Any]],
+    measures: bool,
+) -> pa.Table:
+    """Rows of a token table, one per picture in their order; a picture that failed has nulls.
+
+    `l1` (float32 n × T, one column a budget) and `tokens[budget]` (uint16 n × budget, or float16 n × budget ×
+    token_dim of a continuous model) hold the n pictures whose status is 'ok', in order.
+    """
+    ok = np.array([picture.status == "ok" for picture in pictures], dtype=bool)
+    if l1.shape != (ok.sum(), len(info.budgets)):
+        raise ValueError(f"l1 has shape {l1.shape}, not {(int(ok.sum()), len(info.budgets))}")
+    names = ("image", "source", "status", "error", "width", "height")
+    columns: dict[str, Any] = {name: [getattr(picture, name) for picture in pictures] for name in names}
+    if measures:
+        columns |= _measure_columns(info, pictures)
+    for index, budget in enumerate(info.budgets):
+        columns[f"l1_{budget}"] = _spread(l1[:, index], ok)
+        columns[f"{info.tokens}_{budget}"] = _lists(tokens[budget], ok, budget, info)
+    columns["model_id"] = [info.model_id] * len(pictures)
+    schema = token_schema(info, measures)
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def write_table(table: pa.Table, path: str | Path) -> None:
+    """Write a table as Parquet, whole or not at all. Raises as `atomic_file`."""
+    with atomic_file(path) as file:
+        pq.write_table(table, file, row_group_size=ROW_GROUP, **encodings(table.schema))
+
+
+def encodings(schema: pa.Schema) -> dict[str, Any]:
+    """How our Parquet files are stored, as keywords for pyarrow.
+
+    zstd, page index, floats as split byte streams without a dictionary, all else (ids, words, sizes) with one.
+    """
+    paths: dict[str, bool] = {}
+    for field in schema:
+        is_list = pa.types.is_list(field.type)
+        path = f"{field.name}.list.element" if is_list else field.name
+        paths[path] = pa.types.is_floating(field.type.value_type if is_list else field.type)
+    return {
+        "compression": "zstd",
+        "compression_level": 3,
+        "use_dictionary": [path for path, floating in paths.items() if not floating],
+        "use_byte_stream_split": [path for path, floating in paths.items() if floating],
+        "write_page_index": True,
+    }
+
+
+def read_info(path: str | Path) -> TableInfo:
+    """What a table (a file or a folder of parts) says about itself; InputError where it is not one of ours."""
+    part = _parts(path)[0]
+    metadata = _schema(part).metadata or {}
+    name = readable(os.fspath(path))
+    if KEY not in metadata:
+        raise InputError(f"'{name}' is a Parquet file, but not one that alit wrote.")
+    try:
+        return TableInfo.from_json(metadata[KEY])
+    except InputError as problem:
+        raise InputError(f"'{name}' cannot be used: {problem}") from problem
+
+
+def column_names(path: str | Path) -> list[str]:
+    """The columns of a table, in order. Raises InputError as `read_info`."""
+    return list(_schema(_parts(path)[0]).names)
+
+
+def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Some columns (None: all) of a file or a folder of parts. InputError as `read_info`, or names what lacks."""
+    parts = _parts(path)
+    present = _schema(parts[0]).names
+    missing = [name for name in columns or () if name not in present]
+    if missing:
+        raise InputError(f"'{readable(os.fspath(path))}' has no column '{missing[0]}'; it has {', '.join(present)}.")
+    try:
+        return pa.concat_tables(_open(part).read(columns=columns) for part in parts)
+    except (pa.ArrowInvalid, OSError) as problem:
+        raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
+
+
+def _parts(path: str | Path) -> list[str]:
+    """The Parquet files a table consists of."""
+    name = os.fspath(path)
+    if not os.path.isdir(name):
+        return [name]
+    parts = [os.path.join(name, entry) for entry in sorted(os.listdir(name)) if entry.endswith(".parquet")]
+    if not parts:
+        raise InputError(f"The folder '{readable(name)}' holds no .parquet file; name a table.")
+    return parts
+
+
+def _schema(part: str) -> pa.Schema:
+    name = readable(part)
+    try:
+        return _open(part).schema_arrow
+    except FileNotFoundError as problem:
+        raise InputError(f"'{name}' does not exist; `alit tokenize` makes a token table.") from problem
+    except OSError as problem:
+        raise InputError(f"'{name}' cannot be read: {problem.strerror or problem}.") from problem
+    except pa.ArrowException as problem:
+        raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
+
+
+def _open(part: str) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.OSFile(os.fsencode(part)))
+
+
+def _token_type(info: TableInfo) -> pa.DataType:
+    return pa.list_(pa.field("element", pa.uint16() if info.codes else pa.float16()))
+
+
+def _measure_columns(info: TableInfo, pictures: Iterable[Picture]) -> dict[str, list[float | int | None]]:
+    found = [picture.measures for picture in pictures]
+    names = ("jpeg_bytes", "png_bytes", "edge_density", "entropy", "mad")
+    columns = {name: [getattr(row, name, None) for row in found] for name in names}
+    for index, budget in enumerate(info.budgets):
+        columns[f"thumbnail_{budget}"] = [row and row.thumbnail[index] for row in found]
+    return columns
+
+
+def _spread(values: NDArray[np.float32], ok: NDArray[np.bool_]) -> pa.Array:
+    """One value for each True of `ok`, null elsewhere."""
+    full = np.zeros(len(ok), dtype=np.float32)
+    full[ok] = values
+    return pa.array(full, mask=~ok)
+
+
+def _lists(values: NDArray[Any], ok: NDArray[np.bool_], budget: int, info: TableInfo) -> pa.Array:
+    """One flat list for each True of `ok`, null elsewhere."""
+    shape = (ok.sum(), budget) if info.codes else (ok.sum(), budget, info.token_dim)
+    kind = np.dtype(np.uint16 if info.codes else np.float16)
+    if values.shape != shape or values.dtype != kind:
+        raise ValueError(f"tokens[{budget}] are {values.dtype} {values.shape}, not {kind} {shape}")
+    length = values[0].size if len(values) else 0
+    offsets = np.concatenate([[0], np.cumsum(ok * length)]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)), type=_token_type(info), mask=pa.array(~ok))

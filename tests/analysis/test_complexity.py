@@ -1,0 +1,151 @@
+"""Correlations with complexity: what is planted is found, in every group and pooled, and written whole."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import stats
+
+from alit_cli.analysis.complexity import Complexity, Row, correlate_complexity, save_tables
+from alit_cli.analysis.figures import budget_colours, draw_complexity
+from alit_cli.analysis.joining import Study, join_scores
+from alit_cli.analysis.scores import read_scores
+from tests.analysis.tables import BUDGETS, write_study, write_tokens
+
+CATEGORIES = {"Art": 40, "Objects": 25}
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Study:
+    tokens, scores = write_study(tmp_path, CATEGORIES)
+    return join_scores(tokens, read_scores(scores))
+
+
+def rows_of(result: Complexity) -> dict[tuple[str, str], Row]:
+    return {(row.group if row.scope == "group" else row.scope, row.measure): row for row in result.rows}
+
+
+def test_every_measure_is_correlated_in_every_group(study: Study) -> None:
+    result = correlate_complexity(study, thresholds=[0.06, 0.08], resamples=50)
+    rows = rows_of(result)
+    measures = [
+        *(f"l1_{budget}" for budget in BUDGETS),
+        *("tokens(l1<0.06)", "tokens(l1<0.08)"),
+        *(f"relative_l1_{budget}" for budget in BUDGETS),
+        *(f"tokens(relative_l1<{threshold:g})" for threshold in result.relative_thresholds),
+        *("jpeg_bytes", "png_bytes", "edge_density", "entropy", "mad"),
+        *(f"thumbnail_{budget}" for budget in BUDGETS),
+    ]
+    assert [(row.scope, row.measure) for row in result.rows] == [
+        (scope, measure) for scope in ("group", "group", "overall", "raw") for measure in measures
+    ]
+    art = np.array(study.groups) == "Art"
+    row = rows["Art", "l1_4"]
+    assert (row.n, row.kind, row.budget) == (40, "l1", 4)
+    assert row.pearson == pytest.approx(stats.pearsonr(study.score[art], study.losses[art, 0]).statistic)
+    assert row.pearson_low < row.pearson < row.pearson_high
+    assert row.mean == pytest.approx(study.losses[art, 0].mean())
+    relative = study.losses[art, 2] / study.measures["mad"][art]
+    assert rows["Art", "relative_l1_12"].spearman == pytest.approx(
+        stats.spearmanr(study.score[art], relative).statistic
+    )
+    assert np.isnan(rows["Art", "entropy"].pearson)
+
+
+def test_tokens_needed_are_those_of_the_selection(study: Study) -> None:
+    row = rows_of(correlate_complexity(study, thresholds=[0.06], resamples=0))["raw", "tokens(l1<0.06)"]
+    below = study.losses < np.float32(0.06)
+    need = np.where(below.any(axis=1), np.array(BUDGETS)[below.argmax(axis=1)], BUDGETS[-1])
+    assert row.mean == pytest.approx(need.mean())
+    assert row.share_largest == pytest.approx((need == 12).mean())
+    assert row.spearman == pytest.approx(stats.spearmanr(study.score, need).statistic)
+
+
+def test_thresholds_from_the_data_make_the_need_spread(study: Study) -> None:
+    result = correlate_complexity(study, resamples=0)
+    shares = [row.share_largest for row in result.rows if row.kind == "tokens" and row.scope == "raw"]
+    assert len(result.thresholds) == 3
+    assert all(share is not None and 0 < share < 1 for share in shares[:2])
+    assert list(result.thresholds) == sorted(result.thresholds)
+
+
+def test_scores_scaled_in_each_category_are_not_comparable_across(study: Study) -> None:
+    result = correlate_complexity(study, resamples=0)
+    assert result.scaled
+    assert result.rows[-1].group == "raw, not comparable across categories"
+
+
+def test_scores_on_one_scale_are_told_from_scaled_ones(study: Study) -> None:
+    shifted = Study(**{**vars(study), "score": study.score + 500 * (np.array(study.groups) == "Art")})
+    result = correlate_complexity(shifted, resamples=0)
+    assert not result.scaled
+    assert result.rows[-1].group == "raw, all images"
+
+
+def test_without_groups_there_is_one(study: Study) -> None:
+    result = correlate_complexity(Study(**{**vars(study), "groups": None}), resamples=0)
+    assert {(row.group, row.scope) for row in result.rows} == {("all images", "group")}
+
+
+def test_a_flat_image_has_no_relative_loss(study: Study) -> None:
+    mad = np.where(np.arange(65) == 0, 0, study.measures["mad"])
+    result = correlate_complexity(Study(**{**vars(study), "measures": {"mad": mad}}), resamples=0)
+    assert rows_of(result)["Art", "relative_l1_4"].n == 39
+    assert rows_of(result)["Art", "l1_4"].n == 40
+
+
+def test_two_images_and_early_stops_say_nothing_and_warn_of_nothing(tmp_path: Path) -> None:
+    losses = np.array([[0.1, np.nan, np.nan], [0.2, 0.1, np.nan]])
+    tokens = write_tokens(tmp_path / "tokens.parquet", losses, ["a", "b"])
+    (tmp_path / "s.csv").write_text("image,score\na,1\nb,2\n")
+    result = correlate_complexity(join_scores(tokens, read_scores(tmp_path / "s.csv")), resamples=10)
+    assert all(np.isnan(row.pearson) for row in result.rows)
+    draw_complexity(result, "", tmp_path / "complexity.png")
+
+
+def test_bins_hold_every_image_once_and_rise_with_the_score(study: Study) -> None:
+    bins = correlate_complexity(study, resamples=0).bins
+    for (scope, group), own in bins[bins.budget == 4].groupby(["scope", "group"]):
+        assert own.images.sum() == (65 if scope == "overall" else CATEGORIES[str(group)])
+        assert own.images.max() <= own.images.min() + 2
+        assert own.position.is_monotonic_increasing
+    pooled = bins[(bins.scope == "overall") & (bins.budget == 12)]
+    assert pooled.l1.iloc[-1] > pooled.l1.iloc[0]
+    weighted = (pooled.l1 * pooled.images).sum() / pooled.images.sum()
+    assert weighted == pytest.approx(float(study.losses[:, 2].mean()))
+
+
+def test_images_of_one_score_stay_in_one_bin(study: Study) -> None:
+    tied = Study(**{**vars(study), "score": np.where(study.score < 50, 1.0, 2.0)})
+    bins = correlate_complexity(tied, resamples=0).bins
+    assert (bins[bins.scope == "group"].groupby(["group", "budget"]).size() == 2).all()
+
+
+def test_tables_are_written_whole(study: Study, tmp_path: Path) -> None:
+    result = correlate_complexity(study, resamples=20)
+    csv, parquet = save_tables(result, tmp_path / "new" / "folder")
+    left, right = pd.read_csv(csv), pd.read_parquet(parquet)
+    assert list(left.columns) == list(right.columns)
+    assert list(left.columns) == list(Row.__dataclass_fields__)
+    assert len(left) == len(right) == len(result.rows)
+    np.testing.assert_allclose(left.pearson, right.pearson, rtol=1e-5)
+    assert left.group.tolist() == right.group.tolist()
+    assert {path.name for path in csv.parent.iterdir()} == {"complexity.csv", "complexity.parquet"}
+
+
+@pytest.mark.parametrize("categories", [{"all": 30}, {"a": 6, "b": 2}, {f"category {i}": 5 for i in range(15)}])
+def test_the_figure_is_a_picture_of_any_number_of_groups(categories: dict[str, int], tmp_path: Path) -> None:
+    tokens, scores = write_study(tmp_path, categories)
+    result = correlate_complexity(join_scores(tokens, read_scores(scores)), resamples=0)
+    draw_complexity(result, "30 images", tmp_path / "complexity.png")
+    with Image.open(tmp_path / "complexity.png") as picture:
+        assert picture.width > 900
+        assert len(picture.convert("RGB").getcolors(2**24) or []) > 50
+
+
+def test_budgets_have_colours_of_falling_lightness() -> None:
+    lightness = [0.2126 * r + 0.7152 * g + 0.0722 * b for r, g, b, _ in budget_colours(range(32, 257, 32)).values()]
+    assert all(light - dark > 0.02 for light, dark in itertools.pairwise(lightness))

@@ -1,0 +1,88 @@
+"""`alit select` as one types it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.analysis.tables import write_tokens
+from tests.conftest import Alit
+
+LOSSES = np.array([[0.01, 0.01, 0.01], [0.2, 0.05, 0.01], [0.2, 0.2, 0.2], [0.2, 0.05, 0.09], [np.nan] * 3])
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a token table, its last image failed."""
+    monkeypatch.chdir(tmp_path)
+    write_tokens(tmp_path / "tokens.parquet", LOSSES, failed=[4])
+    return tmp_path
+
+
+def test_one_threshold_writes_the_selection_and_prints_its_table(here: Path, alit: Alit) -> None:
+    result = alit("select", "--tsc", "recon", "--thr", "0.08")
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["0.08", "1", "2", "1", "8", "66.7", "%", "25.0", "%"] in lines
+    assert ["8", "2", "50.0", "%", "█" * 40] in lines
+    assert "1 of the table's rows" in result.stderr
+    assert "Wrote selection.parquet." in result.stderr
+    assert pq.read_table(here / "selection.parquet")["n_tokens"].to_pylist() == [4, 8, 12, 8]
+
+
+def test_several_thresholds_are_compared_and_nothing_is_written(here: Path, alit: Alit) -> None:
+    result = alit("select", "tokens.parquet", "--thr", "0.02,0.08,0.5")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["0.02", "0.08", "0.5"]
+    assert "Nothing was written" in result.stderr
+    assert [path.name for path in here.iterdir()] == ["tokens.parquet"]
+
+
+def test_json_is_one_object(here: Path, alit: Alit) -> None:
+    result = alit("select", "--thr", "0.08", "--out", "some/where.parquet", "--json", "--quiet")
+    found = json.loads(result.stdout)
+    assert found["out"] == "some/where.parquet"
+    assert found["criterion"] == "recon"
+    assert found["selections"] == [
+        {
+            "threshold": 0.08,
+            "images": {"4": 1, "8": 2, "12": 1},
+            "total": 4,
+            "mean_tokens": 8.0,
+            "capacity": pytest.approx(2 / 3),
+            "unsatisfied": 1,
+            "unsatisfied_share": 0.25,
+            "failed": 1,
+        }
+    ]
+    assert result.stderr == ""
+    assert (here / "some" / "where.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--thr low", "'low' is not a number"),
+        ("--thr 0.1,,0.2", "'' is not a number"),
+        ("--thr nan", "'nan' is not a number"),
+        ("--thr -1", "from 0 up"),
+        ("", "--thr"),
+        ("--thr 0.1 --tsc beauty", "There is no criterion 'beauty'; there is: recon"),
+        ("--thr 0.1,0.2 --out both.parquet", "--out holds the selection of one threshold"),
+        ("missing.parquet --thr 0.1", "alit tokenize"),
+        ("note.txt --thr 0.1", "'note.txt' is not a Parquet file"),
+        ("--thr 0.1 --out tokens.parquet", "the token table itself"),
+        ("--thr 0.1 --out note.txt/selection.parquet", "cannot be written"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(words: str, sentence: str, here: Path, alit: Alit) -> None:
+    (here / "note.txt").write_text("hello")
+    result = alit("select", *words.split())
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+    assert {path.name for path in here.iterdir()} == {"note.txt", "tokens.parquet"}

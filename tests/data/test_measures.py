@@ -1,0 +1,90 @@
+"""The classical measures against what is known of simple pictures, and of real ones where they are at hand."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from alit_cli.data.images import decode, fit
+from alit_cli.data.measures import measure
+
+BITS = tuple(12 * tokens for tokens in range(32, 257, 32))
+
+
+def noise(side: int = 64, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def test_a_flat_picture_has_nothing_to_tell() -> None:
+    found = measure(np.full((64, 64, 3), (51, 102, 204), dtype=np.uint8), (384,))
+    assert (found.edge_density, found.entropy, found.mad) == (0, 0, 0)
+    assert found.thumbnail == (0,)  # these levels are multiples of 17
+    assert found.jpeg_bytes < 1000 > found.png_bytes
+
+
+def test_grey_levels_have_the_entropy_of_their_shares() -> None:
+    pixels = np.zeros((64, 64, 3), dtype=np.uint8)
+    pixels[:32] = 255
+    assert measure(pixels, ()).entropy == pytest.approx(1)
+    ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))[..., None].repeat(3, axis=2)
+    assert measure(ramp, ()).entropy == pytest.approx(6)
+
+
+def test_edges_are_where_the_step_is() -> None:
+    pixels = np.zeros((64, 64, 3), dtype=np.uint8)
+    pixels[:, 32:] = 255
+    assert measure(pixels, ()).edge_density == pytest.approx(1 / 64, abs=1 / 64)
+    assert measure(pixels, ()).edge_density > 0
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 100))
+def test_mad_is_the_l1_of_the_mean_colour(seed: int) -> None:
+    pixels = noise(24, seed) // np.array([1, 2, 3], dtype=np.uint8)
+    x = pixels / 255
+    assert measure(pixels, ()).mad == pytest.approx(np.abs(x - x.mean(axis=(0, 1))).mean())
+
+
+def test_noise_costs_more_than_a_gradient() -> None:
+    gradient = np.asarray(Image.linear_gradient("L").resize((64, 64)).convert("RGB"))
+    plain, rough = measure(gradient, BITS), measure(noise(), BITS)
+    assert plain.jpeg_bytes < rough.jpeg_bytes
+    assert plain.png_bytes < rough.png_bytes
+    assert plain.edge_density < rough.edge_density
+    assert max(plain.thumbnail) < min(rough.thumbnail)
+
+
+def test_a_thumbnail_is_the_better_of_two_depths_and_uses_its_bits() -> None:
+    tiles = np.kron(noise(4), np.ones((16, 16, 1), dtype=np.uint8))
+    coarse, fine = measure(tiles, (16 * 12, 16 * 24)).thumbnail
+
+    def plain(rows: int, columns: int, step: int) -> float:
+        small = Image.fromarray(tiles).resize((columns, rows), Image.Resampling.BOX)
+        stored = Image.fromarray((np.rint(np.asarray(small) / step) * step).astype(np.uint8))
+        large = np.asarray(stored.resize((64, 64), Image.Resampling.BICUBIC)).astype(int)
+        return float(np.abs(large - tiles).mean() / 255)
+
+    assert coarse == pytest.approx(min(plain(4, 4, 17), plain(2, 4, 1)))
+    assert fine == pytest.approx(min(plain(5, 6, 17), plain(4, 4, 1)))
+
+
+def test_bits_that_buy_no_pixel_or_every_pixel() -> None:
+    none, one, all_of_them = measure(noise(16), (11, 12, 16 * 16 * 24)).thumbnail
+    assert math.isnan(none)
+    assert 0 < one < 0.5
+    assert all_of_them == 0
+
+
+def test_the_floor_on_real_photographs(pytestconfig: pytest.Config) -> None:
+    folder = Path(pytestconfig.rootpath).parent / "shared" / "data" / "val"
+    files = sorted(folder.glob("*.jpg"))
+    if len(files) != 96:
+        pytest.skip("no photographs beside the checkout")
+    found = [measure(fit(decode(file.read_bytes()), 256), BITS).thumbnail for file in files]
+    expected = [0.118, 0.103, 0.097, 0.092, 0.088, 0.086, 0.083, 0.080]
+    assert np.mean(found, axis=0) == pytest.approx(expected, abs=6e-4)

@@ -1,0 +1,75 @@
+"""`alit decode`: pictures equal what tokenization saw, under the names of their images."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from alit_cli.errors import InputError
+from alit_cli.jobs.decode import DecodeJob, decode, file_names
+from alit_cli.jobs.tokenize import TokenizeJob, tokenize
+from alit_cli.model.tokenizer import load
+from tests.jobs.photos import write_photos
+from tests.model import tiny
+
+
+@pytest.fixture(params=[32, 0], ids=["ids", "latents"])
+def job(tmp_path: Path, request: pytest.FixtureRequest) -> DecodeJob:
+    write_photos(tmp_path / "photos", 5)
+    write_photos(tmp_path / "photos" / "more 😀", 2)
+    checkpoint = str(tiny.checkpoint(tmp_path, codes=request.param))
+    for _ in tokenize(TokenizeJob([str(tmp_path / "photos")], tmp_path / "tokens.parquet", checkpoint, "cpu")):
+        pass
+    return DecodeJob(tmp_path / "tokens.parquet", tmp_path / "recon", 4, checkpoint, "cpu")
+
+
+def test_pictures_equal_the_reconstructions_of_tokenization(job: DecodeJob) -> None:
+    assert list(decode(job))[-1].done == 7
+    tokenizer = load(job.checkpoint, "cpu")
+    names = pq.read_table(job.table)["image"].to_pylist()
+    photos = [Image.open(job.table.parent / "photos" / name) for name in names]
+    (record,) = (r for r in tokenizer.rollout(photos) if r.budget == job.budget)
+    expected = record.reconstruction.clamp(0, 1).mul(255).round().permute(0, 2, 3, 1).numpy()
+    # float16 latents may round a pixel to its neighbour; ids may not.
+    tolerance = 0 if tokenizer.config.codes else 1
+    for name, pixels in zip(names, expected, strict=True):
+        decoded = np.asarray(Image.open(job.out / Path(name).with_suffix(".png")), dtype=np.float32)
+        assert np.abs(decoded - pixels).max() <= tolerance
+
+
+def test_each_image_of_a_selection_has_its_own_budget(job: DecodeJob) -> None:
+    table = pq.read_table(job.table)
+    stem = "tokens" if "tokens_2" in table.column_names else "latents"
+    budgets = [2, 4, 6, 2, 6, 4, 2]
+    rows = [table[f"{stem}_{budget}"][i].as_py() for i, budget in enumerate(budgets)]
+    mixed = pa.table({"image": table["image"], stem: pa.array(rows, table.schema.field(f"{stem}_2").type)})
+    selection = job.table.with_name("selection.parquet")
+    pq.write_table(mixed.replace_schema_metadata(table.schema.metadata), selection)
+    list(decode(dataclasses.replace(job, table=selection, budget=None)))
+    for i in (0, 3, 6):
+        assert (job.out / Path(table["image"][i].as_py()).with_suffix(".png")).exists()
+    mixed_picture = Image.open(job.out / "img_1.png").tobytes()
+    list(decode(dataclasses.replace(job, out=job.out.with_name("four"))))
+    assert Image.open(job.out.with_name("four") / "img_1.png").tobytes() == mixed_picture
+
+
+def test_tokens_of_another_model_are_refused(job: DecodeJob, tmp_path: Path) -> None:
+    other = str(tiny.checkpoint(tmp_path, "vqgan"))
+    with pytest.raises(InputError, match="checkpoint"):
+        list(decode(dataclasses.replace(job, checkpoint=other)))
+    with pytest.raises(InputError, match="budget"):
+        list(decode(dataclasses.replace(job, budget=None)))
+    with pytest.raises(InputError, match="budget"):
+        list(decode(dataclasses.replace(job, budget=5)))
+
+
+def test_names_stay_apart_and_inside() -> None:
+    assert file_names(["a.jpg", "a.png", "b/c.tiff"]) == ["a.jpg.png", "a.png.png", "b/c.png"]
+    with pytest.raises(InputError):
+        file_names(["../out.png"])

@@ -1,0 +1,125 @@
+"""`alit train`: every stage learns, resumes to the bit, and says what it did."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from alit_cli.errors import InputError
+from alit_cli.jobs.recipe import Recipe, StageRecipe
+from alit_cli.jobs.train import TrainJob, train
+from alit_cli.jobs.trainer import Pace, TrainRecord
+from alit_cli.model.checkpoint import read_checkpoint
+from tests.jobs.photos import write_photos
+from tests.model import tiny
+
+STAGE = StageRecipe(steps=6, batch_size=4, learning_rate=1e-3, warmup=2)
+SAMPLED = Recipe(
+    STAGE,
+    STAGE,
+    STAGE,
+    views=2,
+    validation=2,
+    iterations="sampled",
+    first_only=0.2,
+    quantize_from=0.4,
+    halting=False,
+    train_base_encoder=False,
+)
+ALL = dataclasses.replace(SAMPLED, iterations="all", first_only=0.0, halting=True, train_base_encoder=True)
+OFTEN = Pace(log_steps=1, validate_steps=3)
+
+
+def _job(folder: Path, recipe: Recipe, kind: str = "vae", codes: int = 32) -> TrainJob:
+    if not (folder / "photos").exists():
+        write_photos(folder / "photos", 14)
+    config = tiny.config("vae" if kind == "vae" else "vqgan", codes)
+    return TrainJob([str(folder / "photos")], folder / "m.safetensors", config, recipe)
+
+
+@pytest.mark.parametrize("recipe", [SAMPLED, ALL], ids=["sampled", "all"])
+@pytest.mark.parametrize(("kind", "codes"), [("vae", 32), ("vqgan", 32), ("vae", 0)])
+def test_all_stages_in_one_go(tmp_path: Path, recipe: Recipe, kind: str, codes: int) -> None:
+    job = _job(tmp_path, recipe, kind, codes)
+    records = [record for record in train(job, OFTEN) if isinstance(record, TrainRecord)]
+    checkpoint = read_checkpoint(job.out)
+    assert checkpoint.record.stages == ("base", "distill", "finetune")
+    for stage in checkpoint.record.training:
+        assert stage["steps"] == 6
+        assert stage["recipe"]["seed"] == 0
+        assert all(0 < l1 < 1 for l1 in stage["validation_l1"].values())
+    validated = [record.validation for record in records if record.validation and record.stage != "base"]
+    assert all(list(figures) == [2, 4, 6] for figures in validated)
+    logged = [json.loads(line) for line in (job.work / "log.jsonl").read_text().splitlines()]
+    assert len(logged) == 18
+    if recipe.halting:
+        assert any("halted" in entry["losses"] for entry in logged)
+
+
+def test_stages_learn(tmp_path: Path) -> None:
+    long = dataclasses.replace(STAGE, steps=60, learning_rate=3e-3)
+    job = _job(tmp_path, dataclasses.replace(SAMPLED, base=long, distill=long, finetune=long))
+    for _ in train(job, Pace(log_steps=10, validate_steps=10)):
+        pass
+    log = [json.loads(line) for line in (job.work / "log.jsonl").read_text().splitlines()]
+    for stage, name in (("base", "l1"), ("finetune", "l1"), ("distill", "main")):
+        losses = [entry["losses"][name] for entry in log if entry["stage"] == stage]
+        assert losses[-1] < losses[0], stage
+
+
+@pytest.mark.parametrize("stop", [2, 9, 16])
+def test_an_interrupted_run_ends_in_the_same_weights(tmp_path: Path, stop: int) -> None:
+    whole = _job(tmp_path, SAMPLED)
+    for _ in train(whole, OFTEN):
+        pass
+    broken = dataclasses.replace(whole, out=tmp_path / "broken.safetensors")
+    run = (record for record in train(broken, OFTEN) if isinstance(record, TrainRecord))
+    list(itertools.islice(run, stop))
+    run.close()
+    del run
+    for _ in train(broken, OFTEN):
+        pass
+    expected, found = load_file(whole.out), load_file(broken.out)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_stages_one_by_one(tmp_path: Path) -> None:
+    base = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    for _ in train(base, OFTEN):
+        pass
+    on = dataclasses.replace(base, stages=("distill",), start=base.out, out=tmp_path / "d.safetensors")
+    for _ in train(on, OFTEN):
+        pass
+    before, after = read_checkpoint(base.out), read_checkpoint(on.out)
+    assert after.record.stages == ("base", "distill")
+    for name, tensor in before.model.base.state_dict().items():
+        assert torch.equal(after.model.base.state_dict()[name], tensor), name
+    with pytest.raises(InputError, match="base"):
+        list(train(dataclasses.replace(on, start=None, out=tmp_path / "x.safetensors"), OFTEN))
+
+
+def test_another_runs_work_is_not_taken_over(tmp_path: Path) -> None:
+    job = _job(tmp_path, SAMPLED)
+    for _ in train(job, OFTEN):
+        pass
+    with pytest.raises(InputError, match="overwrite"):
+        list(train(dataclasses.replace(job, recipe=ALL), OFTEN))
+
+
+def test_a_vaes_latents_are_standardized(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    for _ in train(job, OFTEN):
+        pass
+    model = read_checkpoint(job.out).model
+    from alit_cli.jobs.views import open_views
+
+    views = open_views(job.work)
+    with torch.no_grad():
+        latents = model.base.encode(views.batch(views.order(0, 0)))
+    assert latents.std().item() == pytest.approx(1, rel=1e-3)
