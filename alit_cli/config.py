@@ -141,9 +141,9 @@ NANO = ModelConfig(
         kind="vae", channels=32, multipliers=(1, 2, 3), latent_dim=16, codes=0, unshuffle=4, norm_groups=16
     ),
     image_size=128,
-    width=192,
-    layers=4,
-    heads=6,
+    width=128,
+    layers=3,
+    heads=4,
     tokens_per_iteration=8,
     iterations=8,
     codes=4096,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from alit_cli.jobs.views import Views
 from alit_cli.model.halting import halted_by_error, halted_by_probability
 from alit_cli.model.losses import grid_loss
 from alit_cli.model.rollout import Alit, Latents, State
+from alit_cli.model.vae import VAE
 from alit_cli.model.vqgan import VQGAN
 
 CACHE_BYTES = 4 << 30
@@ -24,6 +26,17 @@ CACHE_BYTES = 4 << 30
 KMEANS_LATENTS = 40_000
 KMEANS_ROUNDS = 10
 REVIVE_EVERY = 100
+GRADIENT_WINDOW = 2
+"""Iterations that `sampled` training sends gradients through: with one alone, nothing would teach an iteration to
+leave the next what it needs of the image."""
+
+
+def roll(model: Alit, state: State, iterations: int, window: int) -> State:
+    """Advance a rollout, with gradients through its last `window` iterations only."""
+    for step in range(iterations):
+        with torch.set_grad_enabled(step >= iterations - window):
+            state = model.encoder.advance(state)
+    return state
 
 
 class Features:
@@ -119,7 +132,9 @@ class DistillObjective(Objective):
         return parts | {"usage": torch.tensor(self.keeper.usage())} if self._quantizes(step) else parts
 
     def before_step(self, step: int, batch: Batch, average: Alit) -> None:
-        """Fill the codebook when quantization begins; revive dead codes from then on, until the last tenth."""
+        """Start at the mean; fill the codebook when quantization begins, and revive dead codes until the last tenth."""
+        if step == 0:
+            self._start_at_the_mean(batch, average)
         if self.model.codebook is None:
             return
         begin = int(self.recipe.quantize_from * self.recipe.distill.steps)
@@ -159,10 +174,7 @@ class DistillObjective(Objective):
 
     def _sampled(self, step: int, state: State, target: Tensor) -> dict[str, Tensor]:
         t = self._pick(step)
-        with torch.no_grad():
-            for _ in range(t):
-                state = self.model.encoder.advance(state)
-        latents = self._vectors(step, self.model.read(self.model.encoder.advance(state)))
+        latents = self._vectors(step, self.model.read(roll(self.model, state, t + 1, GRADIENT_WINDOW)))
         loss = grid_loss(self.model.base, self.model.decoder(latents.vectors), target)
         total = loss.weighted(t, self.recipe.iteration_weights) + latents.loss
         return {"total": total, "main": loss.main.detach(), "vq": latents.loss.detach()}
@@ -183,10 +195,15 @@ class DistillObjective(Objective):
         return self.model.codebook is not None and step >= int(self.recipe.quantize_from * steps)
 
     def _pick(self, step: int) -> int:
-        """The iteration this step trains."""
-        if step < self.recipe.first_only * self.recipe.distill.steps:
-            return 0
-        return int(np.random.default_rng([self.recipe.seed, step]).integers(self.model.config.iterations))
+        """The iteration this step trains: the first alone for a while, then more and more, all before quantization.
+
+        Later iterations learn nothing, and spoil the first, until the first has learned to read the image.
+        """
+        done, recipe = step / self.recipe.distill.steps, self.recipe
+        ramp = max(recipe.quantize_from - recipe.first_only, 1e-9)
+        share = min(max((done - recipe.first_only) / ramp, 0.0), 1.0)
+        known = max(1, math.ceil(share * self.model.config.iterations))
+        return int(np.random.default_rng([recipe.seed, step]).integers(known))
 
     def _halted(self, prediction: Tensor, target: Tensor) -> Tensor:
         if isinstance(self.model.base, VQGAN):
@@ -194,11 +211,19 @@ class DistillObjective(Objective):
         return halted_by_error(prediction, target)
 
     @torch.no_grad()
+    def _start_at_the_mean(self, batch: Batch, average: Alit) -> None:
+        """Let an untrained decoder predict the mean latent, rather than learn that first (VAE only)."""
+        if isinstance(self.model.base, VAE):
+            mean = self.features.of(batch).mean(dim=(0, 2, 3))
+            for decoder in (self.model.decoder, average.decoder):
+                head = decoder.head[-1]
+                assert isinstance(head, nn.Linear)
+                head.bias.copy_(mean)
+
+    @torch.no_grad()
     def _read(self, batch: Batch, t: int) -> Tensor:
         state = self.model.start(batch.images, self.features.of(batch))
-        for _ in range(t + 1):
-            state = self.model.encoder.advance(state)
-        return self.model.encoder.read_out(state).flatten(0, 1)
+        return self.model.encoder.read_out(roll(self.model, state, t + 1, 0)).flatten(0, 1)
 
     def _sample_latents(self, device: torch.device) -> Tensor:
         """Latents of the last iteration of as many photographs as k-means wants."""

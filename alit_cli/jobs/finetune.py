@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.jobs.distill import Features
+from alit_cli.jobs.distill import GRADIENT_WINDOW, Features, roll
 from alit_cli.jobs.objective import Batch, Objective
 from alit_cli.jobs.recipe import Recipe
 from alit_cli.jobs.trainer import batched_l1
@@ -38,10 +37,8 @@ class FinetuneObjective(Objective):
         t = step % self.model.config.iterations
         features = None if self.features is None else self.features.of(batch)
         state = self.model.start(batch.images, features)
-        with torch.set_grad_enabled(self.recipe.iterations == "all"):
-            for _ in range(t):
-                state = self.model.encoder.advance(state)
-        latents = self.model.read(self.model.encoder.advance(state))
+        window = t + 1 if self.recipe.iterations == "all" else GRADIENT_WINDOW
+        latents = self.model.read(roll(self.model, state, t + 1, window))
         l1 = F.l1_loss(self.model.decode(latents.vectors), batch.images)
         return {"total": l1 + latents.loss, "l1": l1.detach(), "vq": latents.loss.detach()}
 

@@ -37,10 +37,10 @@ class TrainJob:
     Attributes:
         photos: folders, files, globs or tars.
         out: the checkpoint; `out.work/` beside it keeps views, states and the log until the end.
-        config: the model, unless `start` gives one.
+        config: the model.
         recipe: how.
         stages: which stages to run, in order.
-        start: a checkpoint to go on from.
+        start: a checkpoint to go on from; of one that holds a base tokenizer alone, only that is taken.
         device: where.
         half: store float16 weights.
     """
@@ -83,8 +83,8 @@ def training_job(
     unknown = set(stages.split(",")) - set(STAGES)
     if unknown:
         raise InputError(f"there is no stage {sorted(unknown)[0]!r}; the stages are {', '.join(STAGES)}")
-    config = preset(preset_name, base, continuous) if start is None else read_record(start).config
-    recipe = recipe_for(preset_name if start is None else config.name, steps, **changes)
+    config = _config(preset(preset_name, base, continuous), start)
+    recipe = recipe_for(config.name, steps, **changes)
     job = TrainJob(photos, out, config, recipe, names, start, choose_device(device), half)
     if overwrite:
         shutil.rmtree(job.work, ignore_errors=True)
@@ -125,13 +125,28 @@ def train(job: TrainJob, pace: Pace) -> Iterator[Progress | TrainRecord]:
         write_checkpoint(job.out, model, record, torch.float16 if job.half else torch.float32)
 
 
+def _config(wanted: ModelConfig, start: Path | None) -> ModelConfig:
+    """The model to train: as wanted, as started, or as wanted around the base tokenizer that is already there."""
+    if start is None:
+        return wanted
+    record = read_record(start)
+    if record.stages != ("base",):
+        return record.config
+    return dataclasses.replace(wanted, base=record.config.base)
+
+
 def _begin(job: TrainJob) -> tuple[Alit, Record]:
-    if job.start is not None:
+    """A fresh model, the one to go on from, or a fresh one around the base tokenizer to go on from."""
+    torch.manual_seed(job.recipe.seed)
+    if job.start is None:
+        model, record = Alit(job.config), Record(job.config)
+    else:
         checkpoint = read_checkpoint(job.start)
         model, record = checkpoint.model, checkpoint.record
-    else:
-        torch.manual_seed(job.recipe.seed)
-        model, record = Alit(job.config), Record(job.config)
+        if record.stages == ("base",):
+            model = Alit(job.config)
+            model.base.load_state_dict(checkpoint.model.base.state_dict())
+            record = Record(job.config, record.stages, record.training)
     have = {*record.stages} | ({*STAGES} if "imported" in record.stages else set())
     for name in job.stages:
         missing = [earlier for earlier in STAGES[: STAGES.index(name)] if earlier not in have]

@@ -93,21 +93,35 @@ def group_norm(channels: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
-def sincos_positions(side: int, width: int) -> Tensor:
-    """Fixed 2D sine–cosine positions, (side·side) × width, row-major; the start of the learned ones."""
+def sincos(rows: Tensor, columns: Tensor, width: int) -> Tensor:
+    """Sine–cosine embedding of places on the grid (s numbers each, in grid tokens), s × width, rms √½."""
     quarter = width // 4
     frequency = 1.0 / 10000 ** (torch.arange(quarter) / quarter)
-    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
-    angles = [axis.reshape(-1, 1) * frequency for axis in (rows, columns)]
+    angles = [axis.float().reshape(-1, 1) * frequency for axis in (rows, columns)]
     waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
     return F.pad(waves, (0, width - 4 * quarter))
 
 
+def grid_places(side: int) -> tuple[Tensor, Tensor]:
+    """Row and column of every grid token, row-major."""
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    return rows.flatten(), columns.flatten()
+
+
+def spread_places(count: int, side: int) -> tuple[Tensor, Tensor]:
+    """Rows and columns of `count` points such that every prefix covers the grid evenly (the R2 sequence)."""
+    plastic = 1.32471795724474602596  # real root of x³ = x + 1
+    steps = torch.arange(1, count + 1, dtype=torch.float64)
+    rows, columns = ((0.5 + steps / plastic**power) % 1 for power in (1, 2))
+    return rows * side - 0.5, columns * side - 0.5
+
+
 @torch.no_grad()
-def start_attention_near_identity(transformer: Transformer, strength: float = 0.5) -> None:
+def start_attention_near_identity(transformer: Transformer, strength: float) -> None:
     """Start every layer with keys equal to queries and values undone by the output (Q ≈ K, V·O ≈ strength·I).
 
-    Attention then begins by averaging over similar tokens, which halves the steps to a useful rollout.
+    Attention then begins by averaging over similar tokens, which halves the steps to a useful rollout; a recurrent stack
+    wants a small strength, or it averages all tokens into one.
     Follows the observation of Trockman & Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023.
     """
     for block in transformer:

@@ -17,13 +17,12 @@ from torch import Tensor, nn
 
 from alit_cli.config import ModelConfig
 from alit_cli.model.base import BaseTokenizer, to_tokens
-from alit_cli.model.layers import Transformer, sincos_positions, start_attention_near_identity
+from alit_cli.model.layers import Transformer, grid_places, sincos, spread_places, start_attention_near_identity
 from alit_cli.model.quantizer import Codebook
 from alit_cli.model.vae import VAE
 from alit_cli.model.vqgan import VQGAN
 
 BASES: dict[str, type[BaseTokenizer]] = {"vqgan": VQGAN, "vae": VAE}
-EMBEDDING_STD = 0.02
 
 
 @dataclass(frozen=True)
@@ -217,15 +216,28 @@ class Alit(nn.Module):
 
     @torch.no_grad()
     def _initialize(self) -> None:
-        for module in (self.encoder, self.decoder):
+        """A start from which the rollout learns within minutes.
+
+        Every latent token begins at a place on the grid, those of each iteration filling the gaps of the last, and
+        attention begins by averaging over like tokens: an untrained model is a crude thumbnail, which training refines.
+        """
+        config = self.config
+        std = config.width**-0.5  # image tokens have unit length, so everything they meet starts with it
+        for module, strength in ((self.encoder, 0.2), (self.decoder, 0.5)):
             for layer in module.modules():
                 if isinstance(layer, nn.Linear):
                     nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
                     nn.init.zeros_(layer.bias)
-            for _, parameter in module.named_parameters(recurse=False):
-                nn.init.normal_(parameter, std=EMBEDDING_STD)
-            start_attention_near_identity(module.blocks)
-            scale = EMBEDDING_STD * 2**0.5
-            module.positions[1:] = scale * sincos_positions(self.config.grid_side, self.config.width)
-        # Unit-length image tokens have components of about 1/√w; latents start as large, to share one LayerNorm.
-        nn.init.normal_(self.encoder.latent_tokens, std=self.config.width**-0.5)
+            for parameter in module.parameters(recurse=False):
+                nn.init.normal_(parameter, std=std)
+            start_attention_near_identity(module.blocks, strength)
+            grid = sincos(*grid_places(config.grid_side), config.width)
+            module.positions[1:] = std * 2**0.5 * grid
+        nn.init.trunc_normal_(self.decoder.from_latent.weight, std=std)
+        places = std * 2**0.5 * sincos(*spread_places(config.budgets[-1], config.grid_side), config.width)
+        self.decoder.latent_positions.copy_(places)
+        self.encoder.latent_positions.mul_(0.1)
+        self.encoder.iteration_embedding.copy_(rearrange(places, "(t m) w -> t m w", t=config.iterations))
+        head = self.decoder.head[-1]
+        assert isinstance(head, nn.Linear)
+        head.weight.mul_(0.1)
