@@ -41,13 +41,15 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]
     if not console.is_terminal:
         console.width = UNLIMITED
     style = box.SIMPLE_HEAD if console.is_terminal else None
-    table = Table(title=Text(title), title_justify="left", box=style)
+    table = Table(box=style)
     rows = [list(row) for row in rows]
     for index, name in enumerate(columns):
         right = all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(name, justify="right" if right else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(_cell, row))
+    if title:  # rich would fold a table's own title to the table's width
+        console.print(Text(title), soft_wrap=True)
     console.print(table)
 
 

@@ -22,9 +22,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # not generic before 
     def __init__(self, kind: type[int] | type[float]) -> None:
         self.kind = kind
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Read the numbers, or name the piece that is not one."""
         pieces = value if isinstance(value, list | tuple) else str(value).split(",")
         if not pieces:

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "data": BASE | {"data"},
     "model": BASE | {"data", "model"},
     "tasks": BASE | {"data", "model", "tasks"},
-    "jobs": BASE | {"data", "model", "tasks", "jobs"},
+    "jobs": BASE | {"data", "model", "tasks", "jobs", "__version__"},
     "analysis": BASE | {"data", "analysis"},
     "weights": set[str](),
     "console": {"progress"},

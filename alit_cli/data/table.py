@@ -180,6 +180,12 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
         raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
 
 
+def count_rows(path: str | Path) -> int:
+    """Rows of a file or a folder of parts, from their footers. Raises InputError as `read_info`."""
+    read_info(path)
+    return sum(_open(part).metadata.num_rows for part in _parts(path))
+
+
 def _parts(path: str | Path) -> list[str]:
     """The Parquet files a table consists of."""
     name = os.fspath(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,7 +87,9 @@ class CodebookKeeper:
         v = len(self.counts)
         if len(points) < v:
             points = np.concatenate([points] * (1 + v // len(points)))
-        centres, _ = kmeans2(points, v, iter=KMEANS_ROUNDS, minit="points", rng=0, missing="warn")
+        with warnings.catch_warnings():  # an empty cluster keeps its first centre; unused codes are revived later
+            warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+            centres, _ = kmeans2(points, v, iter=KMEANS_ROUNDS, minit="points", rng=0)
         centres = F.normalize(torch.from_numpy(centres), dim=-1)
         for codebook in (self.codebook, average.codebook):
             codebook.weight.copy_(centres)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,13 +35,22 @@ class FinetuneObjective(Objective):
 
     def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
         """total, l1, vq."""
-        t = step % self.model.config.iterations
+        t = self._pick(step)
         features = None if self.features is None else self.features.of(batch)
         state = self.model.start(batch.images, features)
-        window = t + 1 if self.recipe.iterations == "all" else GRADIENT_WINDOW
+        window = t + 1 if self.recipe.iterations == "all" else 2 * GRADIENT_WINDOW
         latents = self.model.read(roll(self.model, state, t + 1, window))
         l1 = F.l1_loss(self.model.decode(latents.vectors), batch.images)
         return {"total": l1 + latents.loss, "l1": l1.detach(), "vq": latents.loss.detach()}
+
+    def _pick(self, step: int) -> int:
+        """Iterations in turn; with `late`, iteration t drawn with a weight of (t + 1) to that power."""
+        iterations = self.model.config.iterations
+        if not self.recipe.late:
+            return step % iterations
+        weights = np.arange(1, iterations + 1, dtype=np.float64) ** self.recipe.late
+        rng = np.random.default_rng([self.recipe.seed, step])
+        return int(rng.choice(iterations, p=weights / weights.sum()))
 
     def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
         """Mean pixel L1 by budget, as tokenization would store it."""

@@ -48,6 +48,8 @@ class Recipe:
         halting: dynamic halting of image tokens (`all` only).
         iteration_weights: λ_t of the distillation loss; later iterations count 1.
         kl_weight: weight of a VAE's KL divergence in the base stage.
+        late: how much fine-tuning prefers late iterations: t is drawn with a weight of (t + 1) to this power; 0 takes
+            them in turn, as the paper does.
         train_base_encoder: whether fine-tuning moves the base tokenizer's encoder too.
     """
 
@@ -63,6 +65,7 @@ class Recipe:
     iteration_weights: tuple[float, ...] = ITERATION_WEIGHTS
     kl_weight: float = 1e-4
     train_base_encoder: bool = True
+    late: float = 0.0
     seed: int = 0
 
     def stage(self, name: StageName) -> StageRecipe:
@@ -91,6 +94,7 @@ _NANO = Recipe(
     quantize_from=0.42,
     halting=False,
     train_base_encoder=False,
+    late=1.5,
 )
 RECIPES: dict[str, Recipe] = {name: _NANO if name == "nano" else _PAPER for name in PRESETS}
 

@@ -19,7 +19,7 @@ import torch
 
 from alit_cli import __version__
 from alit_cli.data.images import Fit, Picture
-from alit_cli.data.plan import Plan, open_plan
+from alit_cli.data.plan import Plan, open_plan, remove_work
 from alit_cli.data.shards import commit_shard, finished_shards, join_shards
 from alit_cli.data.sources import Item, list_items
 from alit_cli.data.table import TableInfo, open_columns, read_info, token_rows
@@ -118,6 +118,8 @@ def tokenize(job: TokenizeJob) -> Iterator[Progress]:
     info = table_info(job, tokenizer)
     shard_size = job.shard_size or SHARD_IMAGES[tokenizer.device.type]
     if not job.overwrite and _is_finished(job.out, Plan.make(items, shard_size, _identity(info))):
+        if job.work.exists():  # left by a run that was killed just after its last step
+            remove_work(job.work)
         yield Progress(len(items), len(items))
         return
     plan = open_plan(job.work, items, shard_size, _identity(info), job.overwrite)

@@ -28,7 +28,8 @@ class Attention(nn.Module):
         """Attention probabilities b a s s (a heads; rows are queries and sum to 1)."""
         q, k, _ = self._split(x)
         scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-        return scores.softmax(dim=-1)
+        weights: Tensor = scores.softmax(dim=-1)
+        return weights
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = rearrange(self.qkv(x), "b s (three a c) -> three b a s c", three=3, a=self.heads)
@@ -120,8 +121,8 @@ def spread_places(count: int, side: int) -> tuple[Tensor, Tensor]:
 def start_attention_near_identity(transformer: Transformer, strength: float) -> None:
     """Start every layer with keys equal to queries and values undone by the output (Q ≈ K, V·O ≈ strength·I).
 
-    Attention then begins by averaging over similar tokens, which halves the steps to a useful rollout; a recurrent stack
-    wants a small strength, or it averages all tokens into one.
+    Attention then begins by averaging over similar tokens, which halves the steps to a useful rollout; a recurrent
+    stack wants a small strength, or it averages all tokens into one.
     Follows the observation of Trockman & Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023.
     """
     for block in transformer:

@@ -92,8 +92,9 @@ def test_distillation_loss_and_gradients(case: Case) -> None:
         total = total + loss.weighted(latents.t) + latents.loss
     assert total.item() == pytest.approx(recorded["pretrain_total_loss"].item(), rel=1e-5)
     total.backward()
-    mlp, tokens = model.encoder.blocks[0].mlp[0].weight, model.encoder.latent_tokens
-    for parameter, name in ((mlp, "encoder_layer0_c_fc"), (tokens, "latent_tokens")):
+    parameters = dict(model.encoder.named_parameters())
+    for key, name in (("blocks.0.mlp.0.weight", "encoder_layer0_c_fc"), ("latent_tokens", "latent_tokens")):
+        parameter = parameters[key]
         assert parameter.grad is not None
         norm = parameter.grad.norm().item()
         assert norm == pytest.approx(recorded[f"pretrain_grad_norm_{name}"].item(), rel=1e-4)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
+
 from alit_cli import load
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import describe, embedded
 from alit_cli.model.tokenizer import Tokenizer
-from PIL import Image
-from torch.utils.flop_counter import FlopCounterMode
-
 from tests.model import tiny
 
 

@@ -3,10 +3,12 @@
 Usage: python tests/tools/compare_with_thumbnails.py tokens.parquet
 """
 
+import itertools
 import sys
 from pathlib import Path
 
 import pyarrow.compute as pc
+
 from alit_cli.data.table import open_columns, read_info
 
 
@@ -22,7 +24,7 @@ def main(path: Path) -> None:
         print(f"{b:6d}  {l1:.4f}     {floor:.4f}   {l1 / floor:.3f}")
     l1s = [means[f"l1_{b}"] for b in info.budgets]
     below = sum(means[f"l1_{b}"] < means[f"thumbnail_{b}"] for b in info.budgets)
-    falling = all(later < earlier for earlier, later in zip(l1s, l1s[1:], strict=False))
+    falling = all(later < earlier for earlier, later in itertools.pairwise(l1s))
     print(f"below the thumbnail at {below} of {len(l1s)} budgets; falls at every budget: {falling}")
 
 
