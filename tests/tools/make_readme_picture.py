@@ -20,7 +20,7 @@ def main() -> None:
     pixels = nano.as_pixels([Image.open(SAMPLES / "images" / name) for name in NAMES])
     records = {record.budget: record.reconstruction for record in nano.rollout(pixels)}
     budgets = [nano.budgets[i] for i in (0, 1, 3, 7)]
-    figure, axes = plt.subplots(len(NAMES), 1 + len(budgets), figsize=(7.6, 6.4), dpi=110)
+    figure, axes = plt.subplots(len(NAMES), 1 + len(budgets), figsize=(7.6, 6.4), dpi=85)
     for row, image in enumerate(pixels):
         axes[row, 0].imshow(image.permute(1, 2, 0))
         for column, budget in enumerate(budgets, 1):
