@@ -232,8 +232,8 @@ def _load_pickle(path: Path) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise InputError(f"{path} is no checkpoint that can be read safely: {reason}") from error
     if not isinstance(stored, dict):
         raise InputError(f"{path} holds a {type(stored).__name__}, not a dictionary of weights")
