@@ -117,7 +117,8 @@ def tokenize(job: TokenizeJob) -> Iterator[Progress]:
     items = list_items(list(job.paths), job.limit)
     info = table_info(job, tokenizer)
     shard_size = job.shard_size or SHARD_IMAGES[tokenizer.device.type]
-    if not job.overwrite and _is_finished(job.out, Plan.make(items, shard_size, _identity(info))):
+    if job.out.exists() and not job.overwrite:
+        _check_same(job.out, Plan.make(items, shard_size, _identity(info)))
         if job.work.exists():  # left by a run that was killed just after its last step
             remove_work(job.work)
         yield Progress(len(items), len(items))
@@ -143,20 +144,13 @@ def _identity(info: TableInfo) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(info).items() if k not in ("format", "versions")}
 
 
-def _is_finished(out: Path, plan: Plan) -> bool:
-    """Whether `out` already is this very table.
-
-    Raises:
-        InputError: it is another run's.
-    """
-    if not out.exists():
-        return False
-    if read_info(out).options.get(PLAN_KEY) == plan.fingerprint:
-        return True
-    raise InputError(
-        f"{out} is the finished table of other images, options or another model: "
-        "give --overwrite to replace it, or choose another --out."
-    )
+def _check_same(out: Path, plan: Plan) -> None:
+    """Raises InputError: the finished table `out` is another run's."""
+    if read_info(out).options.get(PLAN_KEY) != plan.fingerprint:
+        raise InputError(
+            f"{out} is the finished table of other images, options or another model: "
+            "give --overwrite to replace it, or choose another --out."
+        )
 
 
 def table_info(job: TokenizeJob, tokenizer: Tokenizer) -> TableInfo:
@@ -212,13 +206,9 @@ class ShardRun:
         self.job, self.tokenizer, self.info = job, tokenizer, info
         self.begun = time.monotonic()
         self.pictures: list[Picture] = []
+        self.failed = 0
         self.l1: list[np.ndarray] = []
         self.tokens: dict[int, list[np.ndarray]] = {b: [] for b in info.budgets}
-
-    @property
-    def failed(self) -> int:
-        """Pictures that are not ok, so far."""
-        return sum(picture.status != "ok" for picture in self.pictures)
 
     def run(self, items: Sequence[Item]) -> Iterator[int]:
         """Tokenize every item; yields the number of pictures done after each batch."""
@@ -228,6 +218,8 @@ class ShardRun:
         for picture in read_pictures(items, self.info.image_size, self.job.fit, bits, workers):
             if picture.pixels is not None:
                 batch.append(picture.pixels)
+            else:
+                self.failed += 1
             self.pictures.append(dataclasses.replace(picture, pixels=None))
             if len(batch) == self.info.batch_size:
                 self._tokenize(batch)
