@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from alit_cli.options import config_option, device_option, example, out_option, quiet_option
+from alit_cli.options import config_option, device_option, example, out_option, precision_option, quiet_option
 
 
 @click.command(
@@ -34,34 +34,57 @@ from alit_cli.options import config_option, device_option, example, out_option, 
 @click.option("--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
 @click.option("--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
 @click.option("--finetune-steps", type=click.IntRange(1), help="Steps of the fine-tuning stage.")
-@click.option("--batch-size", type=click.IntRange(1), help="Photographs a step, in every stage.")
+@click.option("--batch-size", type=click.IntRange(1), help="Photographs a step, of all processes, in every stage.")
+@click.option("--accumulate", type=click.IntRange(1), help="Work a step off in so many pieces, to save memory.")
 @click.option("--lr", "learning_rate", type=float, help="Peak learning rate, in every stage.")
-@click.option("--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or one iteration a step.")
+@click.option("--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or a sampled one a step.")
 @click.option("--halting/--no-halting", default=None, help="Dynamic halting of image tokens (whole rollouts only).")
+@click.option(
+    "--lpips",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each. [default: no perceptual term]",
+)
+@click.option("--gan", "gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
 @click.option("--views", type=click.IntRange(1), help="Random crops kept per photograph.")
 @click.option("--seed", type=int, help="Seed of everything that is drawn.")
 @click.option("--half", is_flag=True, help="Store float16 weights (half the file).")
 @click.option("--save-every", default=5.0, show_default=True, help="Minutes between saved states.")
+@click.option("--validate-every", default=200, show_default=True, help="Steps between two validations.")
+@click.option("--resume", is_flag=True, help="Insist on going on with OUT.work/ (what happens anyway where it exists).")
 @click.option("--overwrite", is_flag=True, help="Discard the unfinished run in OUT.work/.")
+@precision_option
 @device_option
 @quiet_option
 @config_option
 def command(photos: tuple[str, ...], out: Path, **options: Any) -> None:
     """Train a tokenizer on PHOTOS (folders, files, globs, tars).
 
-    Prints the losses and, on photographs held out of training, the L1 at every token budget. Run the same
-    command again to go on after an interruption.
+    Prints the losses and, on photographs held out of training, the L1 at every token budget; OUT.work/ keeps the log,
+    pictures of reconstructions and TensorBoard's curves. Run the same command again to go on after an interruption.
+    `torchrun --nproc-per-node N -m alit_cli train …` and `accelerate launch` share the work among processes.
     """
     from alit_cli.console import follow, say
     from alit_cli.jobs.recipe import STAGES
-    from alit_cli.jobs.train import train, training_job
+    from alit_cli.jobs.train import headline, train, training_job
     from alit_cli.jobs.trainer import Pace, TrainRecord
 
-    pace = Pace(save_seconds=60 * options.pop("save_every"))
+    pace = Pace(save_seconds=60 * options.pop("save_every"), validate_steps=options.pop("validate_every"))
     steps = {name: options.pop(f"{name}_steps") for name in STAGES}
-    job = training_job(photos, out, steps=steps, **options)
-    say(f"training {job.config.name} on {job.device}, stages {', '.join(job.stages)}")
-    for record in follow(train(job, pace), lambda r: r.progress if isinstance(r, TrainRecord) else r):
+    every_stage = {name: options.pop(name) for name in ("batch_size", "accumulate", "learning_rate", "precision")}
+    if every_stage["precision"] == "auto":
+        every_stage["precision"] = None  # a preset knows better
+    if options["gan"] is not None:
+        options["gan"] = tuple(stage for stage in options["gan"].split(",") if stage != "none")
+    options["lpips"] = tuple(map(str, options["lpips"])) or None
+    job = training_job(photos, out, steps=steps, every_stage=every_stage, **options)
+    records = train(job, pace)
+    if not job.processes.is_main:
+        for _ in records:
+            pass
+        return
+    say(headline(job))
+    for record in follow(records, lambda r: r.progress if isinstance(r, TrainRecord) else r):
         if isinstance(record, TrainRecord) and record.validation:
             figures = "  ".join(f"{budget}: {l1:.4f}" for budget, l1 in record.validation.items())
             say(f"{record.stage} step {record.step}: validation L1  {figures}")

@@ -3,51 +3,138 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alit_cli.jobs.codebook import KMEANS_POINTS, CodebookKeeper
 from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.pixels import PixelLoss
+from alit_cli.jobs.processes import Processes
+from alit_cli.jobs.recipe import Recipe
 from alit_cli.jobs.views import Views
+from alit_cli.model.base import to_tokens
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.rollout import Alit
 from alit_cli.model.vae import VAE
+from alit_cli.model.vqgan import VQGAN
 
 
 class BaseObjective(Objective):
-    """L1 + MSE of the reconstruction, plus the VQ loss or the KL divergence."""
+    """L1 + MSE of the reconstruction (perceptual and adversarial terms on request), plus the VQ loss or the KL."""
 
     name = "base"
+
+    def __init__(self, model: Alit, recipe: Recipe, views: Views, processes: Processes) -> None:
+        super().__init__(model, recipe)
+        self.views, self.processes = views, processes
+        self.pixels = PixelLoss(recipe, "base", 1, views, processes)
+        self.keeper = CodebookKeeper(model.config.base.codes, unit=False, processes=processes)
 
     def trained(self) -> list[nn.Module]:
         """The base tokenizer only."""
         return [self.model.base]
 
+    def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
+        """Train the critic; fill a VQGAN's codebook at the start and keep it alive."""
+        self.pixels.train_critic(step, 0, lambda batch: self.model.base.autoencode(batch.images).reconstruction)
+        base, same = self.model.base, average.base
+        if not (isinstance(base, VQGAN) and isinstance(same, VQGAN)):
+            return False
+        tables = (base.codebook, same.codebook)
+        if step == 0:
+            self.keeper.fill(self._vectors(base, self.views.order(0, self.recipe.seed)), tables)
+            return True
+        if self.keeper.due(step, 0, self.recipe.base.steps):
+            self.keeper.revive(self._vectors(base, rows), tables)
+            return True
+        return False
+
     def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
-        """total, l1, mse, regularizer."""
-        reconstruction, regularizer = self.model.base.autoencode(batch.images)
-        l1, mse = F.l1_loss(reconstruction, batch.images), F.mse_loss(reconstruction, batch.images)
-        weight = self.recipe.kl_weight if isinstance(self.model.base, VAE) else 1.0
-        return {"total": l1 + mse + weight * regularizer, "l1": l1, "mse": mse, "regularizer": regularizer}
+        """total, mse, regularizer and the parts of PixelLoss; usage is the share of a VQGAN's codes seen of late."""
+        base = self.model.base
+        made = base.autoencode(batch.images)
+        mse = F.mse_loss(made.reconstruction, batch.images)
+        parts = self.pixels(step, 0, made.reconstruction, batch.images, base.last_layer)
+        weight = self.recipe.kl_weight if isinstance(base, VAE) else 1.0
+        total = parts["total"] + mse + weight * made.regularizer
+        parts |= {"total": total, "mse": mse.detach(), "regularizer": made.regularizer.detach()}
+        if made.ids is not None:
+            self.keeper.see(made.ids)
+            parts["usage"] = self.keeper.usage()
+        return parts
 
     def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
         """L1 of the base tokenizer alone, under its number of grid tokens."""
-        chunks = [l1_per_image(average.base.autoencode(chunk)[0], chunk) for chunk in images.split(32)]
+        chunks = [l1_per_image(average.base.autoencode(chunk).reconstruction, chunk) for chunk in images.split(32)]
         return {average.config.grid_tokens: torch.cat(chunks).mean().item()}
 
+    def reconstructions(self, average: Alit, images: Tensor) -> Iterator[Tensor]:
+        """The base tokenizer's."""
+        yield average.base.autoencode(images).reconstruction
 
-@torch.no_grad()
-def standardize_latents(model: Alit, views: Views, device: torch.device, photos: int = 512) -> Alit:
-    """The same weights with a VAE's latents scaled to unit deviation, measured on some photographs."""
+    def state(self) -> dict[str, Any]:
+        """The critic and the codes' counts."""
+        return {"counts": self.keeper.counts, **self.pixels.state()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of state."""
+        self.keeper.counts = state["counts"].cpu()
+        self.pixels.restore(state)
+
+    @torch.no_grad()
+    def _vectors(self, base: VQGAN, rows: np.ndarray) -> Tensor:
+        """Encoder outputs (s d) of as many photographs as k-means wants."""
+        rows = np.sort(rows[: max(1, KMEANS_POINTS // self.model.config.grid_tokens)])
+        chunks = (self.views.batch(rows[i : i + 32]).to(self.processes.device) for i in range(0, len(rows), 32))
+        return torch.cat([to_tokens(base.encode(chunk)).flatten(0, 1) for chunk in chunks])
+
+
+def align_with_pixels(model: Alit, views: Views, device: torch.device, photos: int = 512) -> Alit:
+    """The same VAE in coordinates in which a latent error costs the same pixel error in every direction.
+
+    Distillation minimizes the MSE of latents; an autoencoder leaves it open what a unit of each channel means. With J
+    the decoder's derivative at one grid place and G the mean of JᵀJ over photographs and places, the new latent is
+    G^½ (z - mean z), scaled to unit deviation. Both 1×1 convolutions around the latent absorb the change, so the
+    reconstruction of every image stays what it was. The posterior's variance, which nothing reads after this
+    stage, is left alone. A VQGAN is returned as it is.
+
+    Args:
+        photos: how many photographs G and the deviation are measured on.
+    """
     base = model.base
     if not isinstance(base, VAE):
         return model
-    indices = views.order(0, 0)[:photos]
-    chunks = (views.batch(indices[i : i + 32]).to(device) for i in range(0, len(indices), 32))
-    deviation = torch.cat([base.posterior(chunk)[0].flatten() for chunk in chunks]).std().item()
+    rows = views.order(0, 0)[:photos]
+    chunks = [np.sort(rows[i : i + 32]) for i in range(0, len(rows), 32)]
+    latents, gram = [], torch.zeros(model.config.base.latent_dim, model.config.base.latent_dim, device=device)
+    for chunk in chunks:
+        with torch.no_grad():
+            latents.append(base.posterior(views.batch(chunk).to(device))[0])
+        gram += _pixel_gram(base, latents[-1])
+    values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
+    root = values.clamp_min(1e-4).sqrt()
+    mean = torch.cat(latents).mean(dim=(0, 2, 3))
+    change, back = vectors * root @ vectors.T, vectors / root @ vectors.T
+    deviation = torch.einsum("cd,bdhw->bchw", change, torch.cat(latents) - mean[:, None, None]).std().item()
     config = dataclasses.replace(model.config.base, latent_scale=1 / deviation, decode_scale=1 / deviation)
-    scaled = Alit(dataclasses.replace(model.config, base=config)).to(device)
-    scaled.load_state_dict(model.state_dict())
-    return scaled
+    aligned = Alit(dataclasses.replace(model.config, base=config)).to(device)
+    aligned.load_state_dict(model.state_dict())
+    assert isinstance(aligned.base, VAE)
+    with torch.no_grad():
+        aligned.base.change_coordinates(change, back, mean)
+    return aligned
+
+
+def _pixel_gram(base: VAE, latent: Tensor) -> Tensor:
+    """Mean of JᵀJ, d d: for random signs v over the pixels, Jᵀv is one backward pass and E[Jᵀv (Jᵀv)ᵀ] = JᵀJ."""
+    latent = latent.detach().requires_grad_(True)
+    pixels = base.decode_latent(latent)
+    generator = torch.Generator(pixels.device).manual_seed(0)
+    signs = torch.randint(0, 2, pixels.shape, generator=generator, device=pixels.device) * 2.0 - 1
+    (gradient,) = torch.autograd.grad((pixels * signs).sum(), latent)
+    return torch.einsum("bchw,bdhw->cd", gradient, gradient)

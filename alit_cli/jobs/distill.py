@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alit_cli.jobs.codebook import KMEANS_POINTS, CodebookKeeper
+from alit_cli.jobs.features import Features, roll
 from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import Recipe
 from alit_cli.jobs.trainer import batched_l1
 from alit_cli.jobs.views import Views
@@ -22,100 +24,17 @@ from alit_cli.model.rollout import Alit, Latents, State
 from alit_cli.model.vae import VAE
 from alit_cli.model.vqgan import VQGAN
 
-CACHE_BYTES = 4 << 30
-"""Base features are kept in memory while all of them fit in this."""
-KMEANS_LATENTS = 40_000
-KMEANS_ROUNDS = 10
-REVIVE_EVERY = 100
-GRADIENT_WINDOW = 2
-"""Iterations that `sampled` training sends gradients through: with one alone, nothing would teach an iteration to
-leave the next what it needs of the image."""
-
-
-def roll(model: Alit, state: State, iterations: int, window: int) -> State:
-    """Advance a rollout, with gradients through its last `window` iterations only."""
-    for step in range(iterations):
-        with torch.set_grad_enabled(step >= iterations - window):
-            state = model.encoder.advance(state)
-    return state
-
-
-class Features:
-    """Base features of every view: computed once, at first use, and kept as float16 where they all fit."""
-
-    def __init__(self, model: Alit, views: Views) -> None:
-        self.model = model
-        config = model.config
-        shape = (len(views.pixels), config.base.latent_dim, config.grid_side, config.grid_side)
-        fits = 2 * np.prod(shape, dtype=np.int64) <= CACHE_BYTES
-        self.store = torch.zeros(shape, dtype=torch.float16) if fits else None
-        self.known = np.zeros(len(views.pixels), dtype=bool)
-
-    @torch.no_grad()
-    def of(self, batch: Batch) -> Tensor:
-        """b d g g features of a batch, on its device."""
-        if self.store is None:
-            return self.model.base.encode(batch.images)
-        if not self.known[batch.indices].all():
-            self.store[batch.indices] = self.model.base.encode(batch.images).to("cpu", torch.float16)
-            self.known[batch.indices] = True
-        return self.store[batch.indices].to(batch.images)
-
-
-class CodebookKeeper:
-    """Fills the codebook from real latents, and moves codes that nothing uses to latents that occur."""
-
-    def __init__(self, model: Alit) -> None:
-        self.codebook = model.codebook
-        self.counts = torch.zeros(model.config.codes, dtype=torch.int64)
-
-    def see(self, ids: Tensor) -> None:
-        """Count used ids (any shape)."""
-        self.counts += torch.bincount(ids.flatten().cpu(), minlength=len(self.counts))
-
-    def usage(self) -> float:
-        """Share of codes used since the last revival."""
-        return float((self.counts > 0).float().mean())
-
-    @torch.no_grad()
-    def fill(self, latents: Tensor, average: Alit) -> None:
-        """k-means of unit-length latents (s c)."""
-        from scipy.cluster.vq import kmeans2
-
-        assert self.codebook is not None and average.codebook is not None
-        points = F.normalize(latents.float(), dim=-1).cpu().numpy()
-        v = len(self.counts)
-        if len(points) < v:
-            points = np.concatenate([points] * (1 + v // len(points)))
-        with warnings.catch_warnings():  # an empty cluster keeps its first centre; unused codes are revived later
-            warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
-            centres, _ = kmeans2(points, v, iter=KMEANS_ROUNDS, minit="points", rng=0)
-        centres = F.normalize(torch.from_numpy(centres), dim=-1)
-        for codebook in (self.codebook, average.codebook):
-            codebook.weight.copy_(centres)
-
-    @torch.no_grad()
-    def revive(self, latents: Tensor, average: Alit) -> None:
-        """Put every code unused since the last call on a random latent (s c)."""
-        assert self.codebook is not None and average.codebook is not None
-        dead = (self.counts == 0).nonzero().squeeze(1)
-        pick = torch.randint(len(latents), (len(dead),))
-        fresh = F.normalize(latents[pick].float(), dim=-1)
-        for codebook in (self.codebook, average.codebook):
-            codebook.weight[dead] = fresh.to(codebook.weight)
-        self.counts.zero_()
-
 
 class DistillObjective(Objective):
     """The reference's stage-1 loss, over all iterations or one sampled iteration a step."""
 
     name = "distill"
 
-    def __init__(self, model: Alit, recipe: Recipe, views: Views) -> None:
+    def __init__(self, model: Alit, recipe: Recipe, views: Views, processes: Processes) -> None:
         super().__init__(model, recipe)
-        self.views = views
+        self.views, self.processes = views, processes
         self.features = Features(model, views)
-        self.keeper = CodebookKeeper(model)
+        self.keeper = CodebookKeeper(model.config.codes, unit=True, processes=processes)
         self.generator = torch.Generator()
 
     def trained(self) -> list[nn.Module]:
@@ -132,19 +51,24 @@ class DistillObjective(Objective):
             parts = self._all(step, state, target)
         else:
             parts = self._sampled(step, state, target)
-        return parts | {"usage": torch.tensor(self.keeper.usage())} if self._quantizes(step) else parts
+        return parts | {"usage": self.keeper.usage()} if self._quantizes(step) else parts
 
-    def before_step(self, step: int, batch: Batch, average: Alit) -> None:
+    def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
         """Start at the mean; fill the codebook when quantization begins, and revive dead codes until the last tenth."""
-        if step == 0:
-            self._start_at_the_mean(batch, average)
-        if self.model.codebook is None:
-            return
-        begin = int(self.recipe.quantize_from * self.recipe.distill.steps)
+        steps, begin = self.recipe.distill.steps, int(self.recipe.quantize_from * self.recipe.distill.steps)
+        starts = step == 0 and isinstance(self.model.base, VAE)
+        if starts:
+            self._start_at_the_mean(self._batch(rows), average)
+        if self.model.codebook is None or average.codebook is None:
+            return starts
+        tables = (self.model.codebook.weight, average.codebook.weight)
         if step == begin:
-            self.keeper.fill(self._sample_latents(batch.images.device), average)
-        elif step > begin and (step - begin) % REVIVE_EVERY == 0 and step < 0.9 * self.recipe.distill.steps:
-            self.keeper.revive(self._read(batch, self._pick(step)), average)
+            self.keeper.fill(self._sample_latents(), tables)
+            return True
+        if self.keeper.due(step, begin, steps):
+            self.keeper.revive(self._read(self._batch(rows), self._pick(step)), tables)
+            return True
+        return starts
 
     def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
         """Mean pixel L1 by budget, as tokenization would store it."""
@@ -176,11 +100,18 @@ class DistillObjective(Objective):
         return {"total": total, **parts}
 
     def _sampled(self, step: int, state: State, target: Tensor) -> dict[str, Tensor]:
-        t = self._pick(step)
-        latents = self._vectors(step, self.model.read(roll(self.model, state, t + 1, GRADIENT_WINDOW)))
-        loss = grid_loss(self.model.base, self.model.decoder(latents.vectors), target)
-        total = loss.weighted(t, self.recipe.iteration_weights) + latents.loss
-        return {"total": total, "main": loss.main.detach(), "vq": latents.loss.detach()}
+        """The loss of one iteration and of a random one before it, which the same rollout passes through."""
+        last = self._pick(step)
+        first = int(np.random.default_rng([self.recipe.seed, step, 1]).integers(last)) if last else last
+        total: Tensor = target.new_zeros((), dtype=torch.float32)
+        parts: dict[str, Tensor] = {}
+        for t in sorted({first, last}):
+            state = roll(self.model, state, t + 1 - state.t, self.recipe.window)
+            latents = self._vectors(step, self.model.read(state))
+            loss = grid_loss(self.model.base, self.model.decoder(latents.vectors), target)
+            total = total + loss.weighted(t, self.recipe.iteration_weights) + latents.loss
+            parts = {"main": loss.main.detach(), "vq": latents.loss.detach()}
+        return {"total": total, **parts}
 
     def _vectors(self, step: int, latents: Latents) -> Latents:
         """Before the codebook is filled, the decoder is fed the unit-length latents themselves."""
@@ -206,7 +137,7 @@ class DistillObjective(Objective):
         ramp = max(recipe.quantize_from - recipe.first_only, 1e-9)
         share = min(max((done - recipe.first_only) / ramp, 0.0), 1.0)
         known = max(1, math.ceil(share * self.model.config.iterations))
-        return int(np.random.default_rng([recipe.seed, step]).integers(known))
+        return draw_iteration(known, recipe, step)
 
     def _halted(self, prediction: Tensor, target: Tensor) -> Tensor:
         if isinstance(self.model.base, VQGAN):
@@ -216,21 +147,28 @@ class DistillObjective(Objective):
     @torch.no_grad()
     def _start_at_the_mean(self, batch: Batch, average: Alit) -> None:
         """Let an untrained decoder predict the mean latent, rather than learn that first (VAE only)."""
-        if isinstance(self.model.base, VAE):
-            mean = self.features.of(batch).mean(dim=(0, 2, 3))
-            for decoder in (self.model.decoder, average.decoder):
-                head = decoder.head[-1]
-                assert isinstance(head, nn.Linear)
-                head.bias.copy_(mean)
+        mean = self.features.of(batch).mean(dim=(0, 2, 3))
+        for decoder in (self.model.decoder, average.decoder):
+            head = decoder.head[-1]
+            assert isinstance(head, nn.Linear)
+            head.bias.copy_(mean)
+
+    def _batch(self, rows: np.ndarray) -> Batch:
+        return Batch(rows, self.views.batch(rows).to(self.processes.device))
 
     @torch.no_grad()
     def _read(self, batch: Batch, t: int) -> Tensor:
         state = self.model.start(batch.images, self.features.of(batch))
-        return self.model.encoder.read_out(roll(self.model, state, t + 1, 0)).flatten(0, 1)
+        return self.model.encoder.read_out(roll(self.model, state, t + 1)).flatten(0, 1)
 
-    def _sample_latents(self, device: torch.device) -> Tensor:
+    def _sample_latents(self) -> Tensor:
         """Latents of the last iteration of as many photographs as k-means wants."""
-        indices = self.views.order(0, self.recipe.seed)[: KMEANS_LATENTS // self.model.config.budgets[-1]]
-        chunks = (np.sort(indices[i : i + 32]) for i in range(0, len(indices), 32))
-        batches = (Batch(chunk, self.views.batch(chunk).to(device)) for chunk in chunks)
-        return torch.cat([self._read(batch, self.model.config.iterations - 1) for batch in batches])
+        rows = self.views.order(0, self.recipe.seed)[: KMEANS_POINTS // self.model.config.budgets[-1]]
+        chunks = (self._batch(np.sort(rows[i : i + 32])) for i in range(0, len(rows), 32))
+        return torch.cat([self._read(chunk, self.model.config.iterations - 1) for chunk in chunks])
+
+
+def draw_iteration(iterations: int, recipe: Recipe, step: int) -> int:
+    """A random iteration for one step; (t + 1) to the power of `late` is the weight of t."""
+    weights = np.arange(1, iterations + 1, dtype=np.float64) ** recipe.late
+    return int(np.random.default_rng([recipe.seed, step]).choice(iterations, p=weights / weights.sum()))

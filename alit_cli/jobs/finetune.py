@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.jobs.distill import GRADIENT_WINDOW, Features, roll
+from alit_cli.jobs.distill import draw_iteration
+from alit_cli.jobs.features import Features, roll
 from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.pixels import PixelLoss
+from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import Recipe
 from alit_cli.jobs.trainer import batched_l1
 from alit_cli.jobs.views import Views
-from alit_cli.model.rollout import Alit
+from alit_cli.model.rollout import Alit, Latents
 
 
 class FinetuneObjective(Objective):
-    """L1 of the pixels at iteration t, t cycling with the steps, plus the VQ loss that moves the codebook."""
+    """The pixels' loss at iteration t, plus the VQ loss that moves the codebook."""
 
     name = "finetune"
 
-    def __init__(self, model: Alit, recipe: Recipe, views: Views) -> None:
+    def __init__(self, model: Alit, recipe: Recipe, views: Views, processes: Processes) -> None:
         super().__init__(model, recipe)
         self.features = None if recipe.train_base_encoder else Features(model, views)
+        self.pixels = PixelLoss(recipe, "finetune", model.config.iterations, views, processes)
 
     def trained(self) -> list[nn.Module]:
         """Everything but a VQGAN's own codebook (and the base encoder, where the recipe keeps it)."""
@@ -33,25 +37,38 @@ class FinetuneObjective(Objective):
             modules.append(self.model.codebook)
         return modules + encoder_half if self.recipe.train_base_encoder else modules
 
-    def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
-        """total, l1, vq."""
+    def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
+        """Train the critic of this step's iteration, where the recipe has one."""
         t = self._pick(step)
-        features = None if self.features is None else self.features.of(batch)
-        state = self.model.start(batch.images, features)
-        window = t + 1 if self.recipe.iterations == "all" else 2 * GRADIENT_WINDOW
-        latents = self.model.read(roll(self.model, state, t + 1, window))
-        l1 = F.l1_loss(self.model.decode(latents.vectors), batch.images)
-        return {"total": l1 + latents.loss, "l1": l1.detach(), "vq": latents.loss.detach()}
+        self.pixels.train_critic(step, t, lambda batch: self.model.decode(self._latents(batch, t).vectors))
+        return False
 
-    def _pick(self, step: int) -> int:
-        """Iterations in turn; with `late`, iteration t drawn with a weight of (t + 1) to that power."""
-        iterations = self.model.config.iterations
-        if not self.recipe.late:
-            return step % iterations
-        weights = np.arange(1, iterations + 1, dtype=np.float64) ** self.recipe.late
-        rng = np.random.default_rng([self.recipe.seed, step])
-        return int(rng.choice(iterations, p=weights / weights.sum()))
+    def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
+        """total, vq, and the parts of PixelLoss."""
+        t = self._pick(step)
+        latents = self._latents(batch, t)
+        reconstruction = self.model.decode(latents.vectors)
+        parts = self.pixels(step, t, reconstruction, batch.images, self.model.base.last_layer)
+        return {**parts, "total": parts["total"] + latents.loss, "vq": latents.loss.detach()}
 
     def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
         """Mean pixel L1 by budget, as tokenization would store it."""
         return batched_l1(average, images)
+
+    def state(self) -> dict[str, Any]:
+        """The critics."""
+        return self.pixels.state()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of state."""
+        self.pixels.restore(state)
+
+    def _latents(self, batch: Batch, t: int) -> Latents:
+        features = None if self.features is None else self.features.of(batch)
+        state = self.model.start(batch.images, features)
+        return self.model.read(roll(self.model, state, t + 1, self.recipe.window))
+
+    def _pick(self, step: int) -> int:
+        """Iterations in turn; with `late`, drawn."""
+        iterations = self.model.config.iterations
+        return draw_iteration(iterations, self.recipe, step) if self.recipe.late else step % iterations

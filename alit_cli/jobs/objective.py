@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,8 +48,20 @@ class Objective(ABC):
     def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
         """Mean L1 by budget of the averaged weights (base stage: one entry, the number of grid tokens)."""
 
-    def before_step(self, step: int, batch: Batch, average: Alit) -> None:  # noqa: B027 (a stage may need nothing)
-        """Anything that changes weights outside the optimizer, such as filling a codebook."""
+    def reconstructions(self, average: Alit, images: Tensor) -> Iterator[Tensor]:
+        """What the averaged weights make of b 3 h w images at every budget, b 3 h w each."""
+        for iteration in average.rollout(images):
+            yield iteration.reconstruction
+
+    def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
+        """Anything that changes weights outside the optimizer, such as filling a codebook; whether it did.
+
+        Args:
+            step: the step about to be taken.
+            rows: the views of its whole batch, of all processes.
+            average: the averaged weights, to be changed alike.
+        """
+        return False
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs beside weights, optimizer and step."""

@@ -17,7 +17,14 @@ STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """One stage's optimization. AdamW, cosine with linear warm-up, clipped gradients, averaged weights."""
+    """One stage's optimization. AdamW, cosine with linear warm-up, clipped gradients, averaged weights.
+
+    Attributes:
+        steps, batch_size: the batch is the whole one, of all processes.
+        accumulate: pieces that each process works its part of a batch off in, to save memory.
+        precision: auto (bf16 on a GPU that has it, else float32), float32 or bf16; weights stay float32.
+        clip: norm that gradients are clipped to.
+    """
 
     steps: int
     batch_size: int = 256
@@ -26,9 +33,11 @@ class StageRecipe:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 3.0
+    accumulate: int = 1
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.steps < 0 or self.batch_size < 1 or self.learning_rate <= 0:
+        if self.steps < 0 or min(self.batch_size, self.accumulate) < 1 or self.learning_rate <= 0:
             raise InputError("steps, batch size and learning rate must be positive")
 
 
@@ -41,15 +50,22 @@ class Recipe:
         views: random crops (and flips) kept decoded per photograph; an epoch uses one of them.
         validation: photographs held out of training for the L1 that is printed per budget.
         iterations: `all` sums the loss over every iteration of a rollout, end to end, as the paper does;
-            `sampled` trains one random iteration a step, with gradients through it and the one before.
+            `sampled` trains one random iteration a step, and one before it.
+        window: how many iterations a sampled loss is followed back through; 0 is all of them. Where it is cut, no
+            iteration learns to carry the image on to those after the next, and late ones see it faded.
         first_only: share of the distillation steps that train the first iteration alone; the others join one by one
             until quantization begins (sampled only).
         quantize_from: share of the distillation steps after which the codebook is filled (k-means) and used.
         halting: dynamic halting of image tokens (`all` only).
         iteration_weights: λ_t of the distillation loss; later iterations count 1.
         kl_weight: weight of a VAE's KL divergence in the base stage.
-        late: how much fine-tuning prefers late iterations: t is drawn with a weight of (t + 1) to this power; 0 takes
-            them in turn, as the paper does.
+        lpips: weight files of LPIPS (torchvision's VGG16 and lpips' heads); without them there is no perceptual term.
+        perceptual_weight: of LPIPS beside L1, in the base and fine-tuning stages.
+        gan: the stages, base or finetune, that a critic takes part in.
+        gan_schedule: (share of the steps, adversarial weight from there on), in order; before the first it is 0.
+        critic_steps: updates of the critic before each step of the tokenizer.
+        late: how much sampling prefers late iterations: t is drawn with a weight of (t + 1) to this power. Fine-tuning
+            takes iterations in turn where it is 0, as the paper does.
         train_base_encoder: whether fine-tuning moves the base tokenizer's encoder too.
     """
 
@@ -59,11 +75,17 @@ class Recipe:
     views: int = 4
     validation: int = 64
     iterations: Literal["all", "sampled"] = "all"
+    window: int = 0
     first_only: float = 0.0
     quantize_from: float = 0.0
     halting: bool = True
     iteration_weights: tuple[float, ...] = ITERATION_WEIGHTS
     kl_weight: float = 1e-4
+    lpips: tuple[str, ...] = ()
+    perceptual_weight: float = 1.0
+    gan: tuple[StageName, ...] = ()
+    gan_schedule: tuple[tuple[float, float], ...] = ((0.1, 0.2), (0.5, 0.8))
+    critic_steps: int = 8
     train_base_encoder: bool = True
     late: float = 0.0
     seed: int = 0
@@ -83,18 +105,22 @@ _PAPER = Recipe(
     base=StageRecipe(steps=200_000, batch_size=64, learning_rate=1e-4, warmup=5_000, weight_decay=0.0),
     distill=StageRecipe(steps=100_000, batch_size=256, warmup=10_000),
     finetune=StageRecipe(steps=100_000, batch_size=64, learning_rate=2.5e-5, warmup=10_000),
+    gan=("finetune",),
 )
 # Two CPU cores, an hour: one sampled iteration a step, small batches, a high rate, a frozen base encoder.
 _NANO = Recipe(
-    base=StageRecipe(steps=900, batch_size=24, learning_rate=1e-3, warmup=60, weight_decay=0.0, clip=1.0),
-    distill=StageRecipe(steps=1700, batch_size=48, learning_rate=1.5e-3, warmup=50),
-    finetune=StageRecipe(steps=350, batch_size=48, learning_rate=5e-4, warmup=20),
+    base=StageRecipe(
+        steps=4500, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0, precision="bf16"
+    ),
+    distill=StageRecipe(steps=2400, batch_size=48, learning_rate=1.5e-3, warmup=50),
+    finetune=StageRecipe(steps=1000, batch_size=48, learning_rate=5e-4, warmup=20),
     iterations="sampled",
-    first_only=0.3,
-    quantize_from=0.42,
+    first_only=0.2,
+    quantize_from=0.4,
     halting=False,
+    kl_weight=1e-5,
     train_base_encoder=False,
-    late=1.5,
+    late=0.5,
 )
 RECIPES: dict[str, Recipe] = {name: _NANO if name == "nano" else _PAPER for name in PRESETS}
 
@@ -102,8 +128,7 @@ RECIPES: dict[str, Recipe] = {name: _NANO if name == "nano" else _PAPER for name
 def recipe_for(
     preset: str,
     steps: Mapping[StageName, int | None],
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
+    every_stage: Mapping[str, Any],
     **changes: Any,
 ) -> Recipe:
     """A preset's recipe with the user's changes; None leaves the preset's value.
@@ -111,7 +136,7 @@ def recipe_for(
     Args:
         preset: a name of config.PRESETS (a model of another name trains as the paper's).
         steps: steps of single stages.
-        batch_size, learning_rate: for every stage.
+        every_stage: fields of StageRecipe, for every stage.
         changes: other fields of Recipe.
 
     Raises:
@@ -120,10 +145,12 @@ def recipe_for(
     recipe = RECIPES.get(preset, _PAPER)
     fields = {name: value for name, value in changes.items() if value is not None}
     for name in STAGES:
-        wanted: dict[str, Any] = {"steps": steps.get(name), "batch_size": batch_size, "learning_rate": learning_rate}
+        wanted = {"steps": steps.get(name), **every_stage}
         stage = dataclasses.replace(recipe.stage(name), **{k: v for k, v in wanted.items() if v is not None})
         fields[name] = stage
     recipe = dataclasses.replace(recipe, **fields)
     if recipe.halting and recipe.iterations == "sampled":
         raise InputError("halting needs whole rollouts: use it with --iterations all")
+    if unknown := set(recipe.gan) - {"base", "finetune"}:
+        raise InputError(f"a critic takes part in the stages base and finetune, not {sorted(unknown)[0]!r}")
     return recipe

@@ -17,15 +17,16 @@ from alit_cli.config import BaseKind, ModelConfig, preset
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.sources import list_items
 from alit_cli.errors import InputError
-from alit_cli.jobs.base import BaseObjective, standardize_latents
+from alit_cli.jobs.base import BaseObjective, align_with_pixels
 from alit_cli.jobs.distill import DistillObjective
 from alit_cli.jobs.finetune import FinetuneObjective
 from alit_cli.jobs.objective import Objective
+from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import STAGES, Recipe, StageName, recipe_for
 from alit_cli.jobs.trainer import Pace, StageRun, TrainRecord
 from alit_cli.jobs.views import Views, make_views, open_views
 from alit_cli.model.checkpoint import Record, read_checkpoint, read_record, write_checkpoint
-from alit_cli.model.device import choose_device
+from alit_cli.model.device import choose_precision
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 
@@ -41,8 +42,8 @@ class TrainJob:
         recipe: how.
         stages: which stages to run, in order.
         start: a checkpoint to go on from; of one that holds a base tokenizer alone, only that is taken.
-        device: where.
         half: store float16 weights.
+        processes: who takes part, and where this one computes.
     """
 
     photos: Sequence[str]
@@ -51,8 +52,8 @@ class TrainJob:
     recipe: Recipe
     stages: Sequence[StageName] = STAGES
     start: Path | None = None
-    device: torch.device = dataclasses.field(default_factory=lambda: torch.device("cpu"))
     half: bool = False
+    processes: Processes = dataclasses.field(default_factory=lambda: Processes("cpu"))
 
     @property
     def work(self) -> Path:
@@ -66,29 +67,49 @@ def training_job(
     preset_name: str,
     stages: str,
     steps: Mapping[StageName, int | None],
+    every_stage: Mapping[str, Any],
     base: BaseKind | None = None,
     continuous: bool = False,
     start: Path | None = None,
     device: str = "auto",
     half: bool = False,
+    resume: bool = False,
     overwrite: bool = False,
     **changes: Any,
 ) -> TrainJob:
-    """A job from what a user says; `changes` go to recipe_for.
+    """A job from what a user says; `every_stage` and `changes` go to recipe_for.
 
     Raises:
-        InputError: an unknown preset, stage or device, or a value that does not fit.
+        InputError: an unknown preset, stage or device, a value that does not fit, or nothing to resume.
     """
     names: list[StageName] = [name for name in STAGES if name in stages.split(",")]
     unknown = set(stages.split(",")) - set(STAGES)
     if unknown:
         raise InputError(f"there is no stage {sorted(unknown)[0]!r}; the stages are {', '.join(STAGES)}")
     config = _config(preset(preset_name, base, continuous), start)
-    recipe = recipe_for(config.name, steps, **changes)
-    job = TrainJob(photos, out, config, recipe, names, start, choose_device(device), half)
-    if overwrite:
+    recipe = recipe_for(config.name, steps, every_stage, **changes)
+    job = TrainJob(photos, out, config, recipe, names, start, half, Processes(device))
+    if resume and not job.work.exists():
+        raise InputError(f"there is no unfinished run to resume: {job.work} does not exist")
+    if overwrite and job.processes.is_main:
         shutil.rmtree(job.work, ignore_errors=True)
     return job
+
+
+def headline(job: TrainJob) -> str:
+    """Model, stages, device, precision and processes, for the first lines of a run; what is off is said."""
+    recipe, processes = job.recipe, job.processes
+    precisions = {choose_precision(recipe.stage(name).precision, processes.device) for name in job.stages}
+    crowd = f", {processes.count} processes" if processes.count > 1 else ""
+    where = f"on {processes.device.type} in {' and '.join(sorted(precisions))}{crowd}"
+    lines = [f"training {job.config.name}: {', '.join(job.stages)}; {where}"]
+    if {"base", "finetune"} & set(job.stages):
+        on = [name for name in job.stages if name in recipe.gan]
+        lines.append(
+            f"perceptual term: {'LPIPS' if recipe.lpips else 'off (--lpips gives its weights)'}; "
+            f"critic: {', '.join(on) if on else 'off'}"
+        )
+    return "\n".join(lines)
 
 
 def train(job: TrainJob, pace: Pace) -> Iterator[Progress | TrainRecord]:
@@ -100,29 +121,37 @@ def train(job: TrainJob, pace: Pace) -> Iterator[Progress | TrainRecord]:
         InputError: no photographs, another run's work folder, stages that lack an earlier one.
     """
     model, record = _begin(job)
-    _claim(job, record)
-    items = list_items(list(job.photos))
-    held_out = min(job.recipe.validation, len(items) // 5)
-    yield from make_views(items, model.config.image_size, job.recipe.views, held_out, job.recipe.seed, job.work)
+    if job.processes.is_main:
+        _claim(job, record)
+        items = list_items(list(job.photos))
+        held_out = min(job.recipe.validation, len(items) // 5)
+        yield from make_views(items, model.config.image_size, job.recipe.views, held_out, job.recipe.seed, job.work)
+    job.processes.wait()
     views = open_views(job.work)
     for name in job.stages:
         finished = job.work / f"{name}.safetensors"
         if not finished.exists():
-            run = StageRun(
-                _objective(name, model.train(), job, views), job.recipe.stage(name), views, job.work, job.device
-            )
+            objective = _objective(name, model.train(), job, views)
+            run = StageRun(objective, job.recipe.stage(name), views, job.work, job.processes)
+            job.processes.wait()  # every process has read the state that one will write
             last: TrainRecord | None = None
             for step in run.run(pace):
                 last = step
                 yield step
-            model = standardize_latents(run.average, views, job.device) if name == "base" else run.average
+            model = run.average
+            if name == "base":
+                model = align_with_pixels(model, views, job.processes.device)
+                job.processes.same(model)
             record = _extend(record, name, model, job, last)
-            write_checkpoint(finished, model, record)
-            run.state_path.unlink()
+            if job.processes.is_main:
+                write_checkpoint(finished, model, record)
+                run.state_path.unlink()
+            job.processes.wait()
         else:
             checkpoint = read_checkpoint(finished)
-            model, record = checkpoint.model.to(job.device), checkpoint.record
-        write_checkpoint(job.out, model, record, torch.float16 if job.half else torch.float32)
+            model, record = checkpoint.model.to(job.processes.device), checkpoint.record
+        if job.processes.is_main:
+            write_checkpoint(job.out, model, record, torch.float16 if job.half else torch.float32)
 
 
 def _config(wanted: ModelConfig, start: Path | None) -> ModelConfig:
@@ -153,7 +182,7 @@ def _begin(job: TrainJob) -> tuple[Alit, Record]:
         if missing:
             raise InputError(f"stage {name} needs {missing[0]} first: add it to --stages or give a trained --init")
         have.add(name)
-    return model.to(job.device), record
+    return model.to(job.processes.device), record
 
 
 def _claim(job: TrainJob, record: Record) -> None:
@@ -182,10 +211,10 @@ def _claim(job: TrainJob, record: Record) -> None:
 
 def _objective(name: StageName, model: Alit, job: TrainJob, views: Views) -> Objective:
     if name == "base":
-        return BaseObjective(model, job.recipe)
+        return BaseObjective(model, job.recipe, views, job.processes)
     if name == "distill":
-        return DistillObjective(model, job.recipe, views)
-    return FinetuneObjective(model, job.recipe, views)
+        return DistillObjective(model, job.recipe, views, job.processes)
+    return FinetuneObjective(model, job.recipe, views, job.processes)
 
 
 def _extend(record: Record, name: StageName, model: Alit, job: TrainJob, last: TrainRecord | None) -> Record:
@@ -193,7 +222,8 @@ def _extend(record: Record, name: StageName, model: Alit, job: TrainJob, last: T
         "stage": name,
         "photos": list(job.photos),
         "recipe": job.recipe.to_dict(),
-        "device": str(job.device),
+        "device": str(job.processes.device),
+        "processes": job.processes.count,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "finished": time.strftime("%Y-%m-%d"),

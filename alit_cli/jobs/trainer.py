@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
+import resource
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,11 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alit_cli.errors import AlitError
+from alit_cli.errors import AlitError, InputError
+from alit_cli.jobs.interruption import Interruption
+from alit_cli.jobs.journal import PICTURED, Journal
 from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import StageName, StageRecipe
 from alit_cli.jobs.views import Views, to_images
-from alit_cli.model.losses import finite, l1_per_image
+from alit_cli.model.device import autocast, choose_precision
+from alit_cli.model.losses import l1_per_image
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 
@@ -36,6 +41,7 @@ class TrainRecord:
         losses: means since the last record that was logged.
         validation: mean L1 by budget, where this step validated.
         images_per_second, seconds: speed of late, and time spent in this stage.
+        memory: largest memory so far in GiB: a GPU's, else this process's.
     """
 
     stage: StageName
@@ -45,17 +51,22 @@ class TrainRecord:
     validation: Mapping[int, float] | None = None
     images_per_second: float = 0.0
     seconds: float = 0.0
+    memory: float = 0.0
 
     @property
     def progress(self) -> Progress:
         """For the console."""
-        note = ", ".join(f"{name} {value:.4g}" for name, value in self.losses.items())
+        parts = [f"{self.images_per_second:.3g} images/s, {self.memory:.1f} GiB"] if self.losses else []
+        note = ", ".join([*parts, *(f"{name} {value:.4g}" for name, value in self.losses.items())])
         return Progress(self.step, self.steps, f"{self.stage} steps", note=note)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How often a run looks up: seconds between saves, steps between log lines and between validations."""
+    """How often a run looks up: seconds between saves, steps between log lines and between validations.
+
+    A validation comes with a picture of reconstructions.
+    """
 
     save_seconds: float = 300.0
     log_steps: int = 20
@@ -66,9 +77,15 @@ class StageRun:
     """One stage of training, from its first step or from where it was interrupted."""
 
     def __init__(
-        self, objective: Objective, recipe: StageRecipe, views: Views, folder: Path, device: torch.device
+        self, objective: Objective, recipe: StageRecipe, views: Views, folder: Path, processes: Processes
     ) -> None:
-        self.objective, self.recipe, self.views, self.folder, self.device = objective, recipe, views, folder, device
+        if recipe.batch_size < processes.count * recipe.accumulate:
+            raise InputError(f"a batch of {recipe.batch_size} cannot be split: raise --batch-size")
+        self.objective, self.recipe, self.views, self.folder = objective, recipe, views, folder
+        self.processes, self.device = processes, processes.device
+        self.precision = choose_precision(recipe.precision, self.device)
+        self.journal = Journal(folder) if processes.is_main else None
+        self.interruption = Interruption()
         self.step = 0
         self.seconds = 0.0
         self.average = copy.deepcopy(objective.model).eval()
@@ -85,13 +102,16 @@ class StageRun:
         if self.step >= steps:
             return
         yield TrainRecord(name, self.step, steps, seconds=self.seconds)
-        try:
-            yield from self._steps(pace)
-        finally:
-            self.save()
+        with Interruption() as self.interruption:
+            try:
+                yield from self._steps(pace)
+            finally:
+                self.save()
 
     def save(self) -> None:
-        """Write everything a resumed run needs, atomically."""
+        """Write everything a resumed run needs, atomically; the main process alone does."""
+        if not self.processes.is_main:
+            return
         state = {
             "step": self.step,
             "seconds": self.seconds,
@@ -109,10 +129,17 @@ class StageRun:
         """Where the state of this stage lies."""
         return self.folder / f"{self.objective.name}.state"
 
+    def _stop_if_asked(self) -> None:
+        """Between two steps, where every process is at the same one."""
+        asked = torch.tensor([float(self.interruption.received is not None)], device=self.device)
+        if self.processes.add(asked).item():
+            self.interruption.act()
+
     def _steps(self, pace: Pace) -> Iterator[TrainRecord]:
         sums: dict[str, float] = {}
         mark, saved = time.monotonic(), time.monotonic()
         while self.step < self.recipe.steps:
+            self._stop_if_asked()
             for name, value in self._step().items():
                 sums[name] = sums.get(name, 0.0) + value
             last = self.step == self.recipe.steps
@@ -120,49 +147,70 @@ class StageRun:
                 taken = self.step % pace.log_steps or pace.log_steps
                 seconds, mark = time.monotonic() - mark, time.monotonic()
                 self.seconds += seconds
-                validate = self.step % pace.validate_steps == 0 or last
                 record = TrainRecord(
                     self.objective.name,
                     self.step,
                     self.recipe.steps,
                     {name: value / taken for name, value in sums.items()},
-                    self.validate() if validate else None,
+                    self.validate() if self.step % pace.validate_steps == 0 or last else None,
                     taken * self.recipe.batch_size / seconds,
                     self.seconds,
+                    self._memory(),
                 )
                 sums = {}
-                self._log(record)
+                self._write(record)
                 yield record
             if time.monotonic() - saved > pace.save_seconds:
                 self.save()
                 saved = time.monotonic()
 
     def _step(self) -> dict[str, float]:
-        # Every draw of a step depends on stage, seed and step alone, so that a resumed run repeats it.
-        torch.manual_seed(int(np.random.default_rng([self.objective.recipe.seed, self.step]).integers(2**31)))
-        batch = self._batch()
-        self.objective.before_step(self.step, batch, self.average)
+        """One optimizer step; its losses are means over the whole batch, whoever worked on it."""
+        self._seed()
+        rows = self._rows()
+        if self.objective.before_step(self.step, rows, self.average):
+            self.processes.same(self.objective.model)
+            self.processes.same(self.average)
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * cosine(self.step, self.recipe.warmup, self.recipe.steps)
-        losses = self.objective.losses(self.step, batch)
-        if not finite(losses["total"]):
-            raise AlitError(f"the loss is not finite at step {self.step} of stage {self.objective.name}; lower --lr")
         self.optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()
-        nn.utils.clip_grad_norm_([p for _, p in self.trained], self.recipe.clip)
+        parameters = [p for _, p in self.trained]
+        local = self._backward(rows)
+        sums = self.processes.add_gradients(parameters, torch.stack(list(local.values())))
+        losses = dict(zip(local, sums.tolist(), strict=True))
+        if not math.isfinite(losses["total"]):
+            raise AlitError(f"the loss is not finite at step {self.step} of stage {self.objective.name}; lower --lr")
+        nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimizer.step()
         self.step += 1
         self._average()
-        return {name: loss.item() for name, loss in losses.items()}
+        return losses
 
-    def _batch(self) -> Batch:
+    def _backward(self, rows: np.ndarray) -> dict[str, Tensor]:
+        """Gradients of this process's rows, piece by piece; each piece weighs as much of the batch as it is."""
+        if self.processes.rank:
+            self._seed(self.processes.rank)
+        sums: dict[str, Tensor] = {}
+        for piece in np.array_split(self.processes.share(rows), self.recipe.accumulate):
+            batch = Batch(piece, self.views.batch(piece).to(self.device))
+            with autocast(self.device, self.precision):
+                losses = self.objective.losses(self.step, batch)
+            weight = len(piece) / len(rows)
+            (weight * losses["total"]).backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + weight * value.detach().float().to(self.device)
+        return sums
+
+    def _seed(self, *more: int) -> None:
+        # Every draw of a step depends on stage, seed, step and process alone, so that a resumed run repeats it.
+        seed = np.random.default_rng([self.objective.recipe.seed, self.step, *more]).integers(2**31)
+        torch.manual_seed(int(seed))
+
+    def _rows(self) -> np.ndarray:
         size = min(self.recipe.batch_size, self.views.photos)
-        per_epoch = self.views.photos // size
-        epoch, place = divmod(self.step, per_epoch)
+        epoch, place = divmod(self.step, self.views.photos // size)
         order = self.views.order(epoch, self.objective.recipe.seed)
-        indices = order[place * size : (place + 1) * size]
-        indices.sort()
-        return Batch(indices, self.views.batch(indices).to(self.device))
+        return np.sort(order[place * size : (place + 1) * size])
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -173,7 +221,7 @@ class StageRun:
     @torch.no_grad()
     def validate(self) -> dict[int, float]:
         """Mean L1 by budget on the held-out photographs."""
-        if len(self.views.validation) == 0:
+        if len(self.views.validation) == 0 or not self.processes.is_main:
             return {}
         return self.objective.validate(self.average, to_images(self.views.validation).to(self.device))
 
@@ -187,10 +235,20 @@ class StageRun:
         self.optimizer.load_state_dict(state["optimizer"])
         self.objective.restore(state["objective"])
 
-    def _log(self, record: TrainRecord) -> None:
-        with open(self.folder / "log.jsonl", "a") as file:
-            values = {k: v for k, v in vars(record).items() if v is not None}
-            file.write(json.dumps(values) + "\n")
+    def _write(self, record: TrainRecord) -> None:
+        if self.journal is None:
+            return
+        self.journal.write(record)
+        if record.validation:
+            photographs = to_images(self.views.validation[:PICTURED]).to(self.device)
+            with torch.no_grad():
+                self.journal.picture(record, [photographs, *self.objective.reconstructions(self.average, photographs)])
+
+    def _memory(self) -> float:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 2**30
+        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, but bytes on a Mac
+        return size / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def cosine(step: int, warmup: int, steps: int) -> float:

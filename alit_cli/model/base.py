@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
+
+
+@dataclass(frozen=True)
+class Autoencoding:
+    """A base tokenizer's own reconstruction.
+
+    Attributes:
+        reconstruction: b 3 h w, unclamped.
+        regularizer: a scalar: the VQ loss, or the KL divergence, mean over latent values.
+        ids: b n codes of a VQGAN; None for a VAE.
+    """
+
+    reconstruction: Tensor
+    regularizer: Tensor
+    ids: Tensor | None
 
 
 class BaseTokenizer(nn.Module, ABC):
@@ -38,11 +54,8 @@ class BaseTokenizer(nn.Module, ABC):
         """b n outputs (logits or latents, row-major) → b 3 h w pixels, unclamped."""
 
     @abstractmethod
-    def autoencode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Training pass of the base tokenizer alone.
-
-        Returns: b 3 h w reconstruction, and a scalar regularizer (VQ loss, or KL per image value).
-        """
+    def autoencode(self, images: Tensor) -> Autoencoding:
+        """Training pass of the base tokenizer alone, b 3 h w."""
 
     @abstractmethod
     def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -118,11 +118,12 @@ def spread_places(count: int, side: int) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def start_attention_near_identity(transformer: Transformer, strength: float) -> None:
-    """Start every layer with keys equal to queries and values undone by the output (Q ≈ K, V·O ≈ strength·I).
+def start_near_identity(transformer: Transformer, attention: float, mlp: float) -> None:
+    """Start every layer with keys equal to queries, values undone by the output, and an MLP that says little.
 
-    Attention then begins by averaging over similar tokens, which halves the steps to a useful rollout; a recurrent
-    stack wants a small strength, or it averages all tokens into one.
+    With Q ≈ K and V·O ≈ attention·I, attention begins by averaging over similar tokens, which halves the steps to a
+    useful rollout. A stack that is applied to its own output wants both strengths small: what a layer adds piles up
+    against what it passes on.
     Follows the observation of Trockman & Kolter, "Mimetic Initialization of Self-Attention Layers", ICML 2023.
     """
     for block in transformer:
@@ -130,4 +131,7 @@ def start_attention_near_identity(transformer: Transformer, strength: float) -> 
         q, k, v = block.attention.qkv.weight.chunk(3)
         k.copy_(q)
         nn.init.orthogonal_(v)
-        block.attention.out.weight.copy_(strength * v.T)
+        block.attention.out.weight.copy_(attention * v.T)
+        narrow = block.mlp[-1]
+        assert isinstance(narrow, nn.Linear)
+        narrow.weight.mul_(mlp)

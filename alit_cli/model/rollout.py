@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from alit_cli.config import ModelConfig
 from alit_cli.model.base import BaseTokenizer, to_tokens
-from alit_cli.model.layers import Transformer, grid_places, sincos, spread_places, start_attention_near_identity
+from alit_cli.model.layers import Transformer, grid_places, sincos, spread_places, start_near_identity
 from alit_cli.model.quantizer import Codebook
 from alit_cli.model.vae import VAE
 from alit_cli.model.vqgan import VQGAN
@@ -223,14 +223,16 @@ class Alit(nn.Module):
         """
         config = self.config
         std = config.width**-0.5  # image tokens have unit length, so everything they meet starts with it
-        for module, strength in ((self.encoder, 0.2), (self.decoder, 0.5)):
+        # The encoder is applied to its own output: what a layer adds must stay small against what it passes on, or
+        # the image fades (24 layers of strength 0.2 leave a linear probe 39 % of it; 0.05 and 0.3 leave 91 %).
+        for module, attention, mlp in ((self.encoder, 0.05, 0.3), (self.decoder, 0.5, 1.0)):
             for layer in module.modules():
                 if isinstance(layer, nn.Linear):
                     nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
                     nn.init.zeros_(layer.bias)
             for parameter in module.parameters(recurse=False):
                 nn.init.normal_(parameter, std=std)
-            start_attention_near_identity(module.blocks, strength)
+            start_near_identity(module.blocks, attention, mlp)
             grid = sincos(*grid_places(config.grid_side), config.width)
             module.positions[1:] = std * 2**0.5 * grid
         nn.init.trunc_normal_(self.decoder.from_latent.weight, std=std)

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
-from alit_cli.model.base import BaseTokenizer, to_grid, to_tokens
+from alit_cli.model.base import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.layers import Upsample, group_norm
 
 ENCODER_BLOCKS = 2
@@ -171,12 +171,23 @@ class VAE(BaseTokenizer):
         """b d g g unscaled latents → b 3 h w."""
         return self.unfold(self.decoder(self.from_latent(latent)))
 
-    def autoencode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction from a sampled latent, and the KL divergence to a unit Gaussian, mean over latent values."""
+    def autoencode(self, images: Tensor) -> Autoencoding:
+        """From a sampled latent in training, from the mean in eval; the KL divergence is to a unit Gaussian."""
         mean, log_variance = self.posterior(images)
         sample = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-        return self.decode_latent(sample), divergence
+        return Autoencoding(self.decode_latent(sample), divergence, None)
+
+    @torch.no_grad()
+    def change_coordinates(self, change: Tensor, back: Tensor, mean: Tensor) -> None:
+        """Make the posterior mean z into change·(z - mean), and the decoder undo it (change, back: d d inverses)."""
+        d = len(mean)
+        weight, bias = self.to_moments.weight, self.to_moments.bias
+        assert bias is not None and self.from_latent.bias is not None
+        weight[:d] = torch.einsum("cd,dixy->cixy", change, weight[:d])
+        bias[:d] = change @ (bias[:d] - mean)
+        self.from_latent.bias += self.from_latent.weight[:, :, 0, 0] @ mean
+        self.from_latent.weight.copy_(torch.einsum("odxy,dc->ocxy", self.from_latent.weight, back))
 
     def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """Modules before and after the grid."""

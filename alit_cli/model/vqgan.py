@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
-from alit_cli.model.base import BaseTokenizer, to_grid, to_tokens
+from alit_cli.model.base import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.layers import Upsample, group_norm
 from alit_cli.model.quantizer import nearest
 
@@ -130,12 +130,13 @@ class VQGAN(BaseTokenizer):
         """b n d code vectors → b 3 h w."""
         return self.unfold(self.decoder(to_grid(codes)))
 
-    def autoencode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def autoencode(self, images: Tensor) -> Autoencoding:
         """Straight-through reconstruction and its VQ loss."""
         z = to_tokens(self.encode(images))
-        codes = self.codes(self.target(to_grid(z)))
+        ids = self.target(to_grid(z))
+        codes = self.codes(ids)
         loss = self.commitment * F.mse_loss(z, codes.detach()) + F.mse_loss(codes, z.detach())
-        return self.decode_codes(codes.detach() + (z - z.detach())), loss
+        return Autoencoding(self.decode_codes(codes.detach() + (z - z.detach())), loss, ids)
 
     def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """Modules before and after the grid."""

@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from alit_cli.errors import InputError
+from alit_cli.jobs.base import align_with_pixels
 from alit_cli.jobs.recipe import Recipe, StageRecipe
 from alit_cli.jobs.train import TrainJob, train
 from alit_cli.jobs.trainer import Pace, TrainRecord
+from alit_cli.jobs.views import open_views
 from alit_cli.model.checkpoint import read_checkpoint
+from alit_cli.model.rollout import Alit
 from tests.jobs.photos import write_photos
 from tests.model import tiny
 
@@ -117,9 +120,66 @@ def test_a_vaes_latents_are_standardized(tmp_path: Path) -> None:
     for _ in train(job, OFTEN):
         pass
     model = read_checkpoint(job.out).model
-    from alit_cli.jobs.views import open_views
-
     views = open_views(job.work)
     with torch.no_grad():
         latents = model.base.encode(views.batch(views.order(0, 0)))
     assert latents.std().item() == pytest.approx(1, rel=1e-3)
+    assert latents.mean(dim=(0, 2, 3)).abs().max() < 1e-3
+
+
+def test_a_critic_and_lpips_take_part(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(
+        ALL, gan=("base", "finetune"), gan_schedule=((0.3, 0.2), (0.6, 0.8)), critic_steps=2, validation=0
+    )
+    job = _job(tmp_path, recipe)
+    for _ in train(job, OFTEN):
+        pass
+    log = [json.loads(line) for line in (job.work / "log.jsonl").read_text().splitlines()]
+    for stage in ("base", "finetune"):
+        on = ["gan" in entry["losses"] for entry in log if entry["stage"] == stage]
+        assert on == [False, False, True, True, True, True]
+    assert not [name for name in load_file(job.out) if "critic" in name]
+
+
+def test_an_interrupted_run_with_a_critic_ends_in_the_same_weights(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(ALL, gan=("base",), gan_schedule=((0.0, 0.5),), critic_steps=1, validation=0)
+    whole = dataclasses.replace(_job(tmp_path, recipe), stages=("base",))
+    for _ in train(whole, OFTEN):
+        pass
+    broken = dataclasses.replace(whole, out=tmp_path / "broken.safetensors")
+    run = (record for record in train(broken, OFTEN) if isinstance(record, TrainRecord))
+    list(itertools.islice(run, 4))
+    run.close()
+    del run
+    for _ in train(broken, OFTEN):
+        pass
+    expected, found = load_file(whole.out), load_file(broken.out)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_a_vqgans_codebook_stays_alive(tmp_path: Path) -> None:
+    long = dataclasses.replace(STAGE, steps=130, learning_rate=1e-3)
+    job = dataclasses.replace(_job(tmp_path, dataclasses.replace(SAMPLED, base=long), "vqgan"), stages=("base",))
+    for _ in train(job, Pace(log_steps=10, validate_steps=1000)):
+        pass
+    log = [json.loads(line) for line in (job.work / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["losses"]["usage"] >= 0.5
+    pictures = list((job.work / "pictures").glob("base-*.png"))
+    assert len(pictures) == 1
+
+
+def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    for _ in train(job, OFTEN):
+        pass
+    views = open_views(job.work)
+    torch.manual_seed(0)
+    model = Alit(job.config).eval()
+    aligned = align_with_pixels(model, views, torch.device("cpu"))
+    images = views.batch(views.order(0, 0))
+    before = model.base.decode(model.base.target(model.base.encode(images)))
+    after = aligned.base.decode(aligned.base.target(aligned.base.encode(images)))
+    assert torch.allclose(before, after, atol=1e-4)
+    again = align_with_pixels(aligned, views, torch.device("cpu"))
+    gap = (again.base.encode(images) - aligned.base.encode(images)).abs().max()
+    assert gap < 1e-2  # already aligned

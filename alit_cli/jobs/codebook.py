@@ -1,0 +1,72 @@
+"""A codebook that stays alive: filled from real latents, its unused codes moved to where latents are."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from alit_cli.jobs.processes import Processes
+
+KMEANS_POINTS = 40_000
+KMEANS_ROUNDS = 10
+REVIVE_EVERY = 100
+"""Steps between two revivals."""
+
+
+class CodebookKeeper:
+    """Fills a codebook by k-means, counts which codes are used, and moves unused ones to vectors that occur.
+
+    Args:
+        codes: size of the codebook.
+        unit: whether codes and vectors are compared on the unit sphere (the 1D codebook) or as they are (a VQGAN's).
+        processes: whose counts are added up.
+    """
+
+    def __init__(self, codes: int, unit: bool, processes: Processes) -> None:
+        self.unit, self.processes = unit, processes
+        self.counts = torch.zeros(codes, dtype=torch.int64)
+
+    def see(self, ids: Tensor) -> None:
+        """Count used ids (any shape)."""
+        self.counts += torch.bincount(ids.flatten().cpu(), minlength=len(self.counts))
+
+    def usage(self) -> Tensor:
+        """Share of codes that this process used since the last revival."""
+        return (self.counts > 0).float().mean()
+
+    def due(self, step: int, begin: int, steps: int) -> bool:
+        """Whether to revive now: regularly after `begin`, but not in the last tenth, so that the codes can settle."""
+        return step > begin and (step - begin) % REVIVE_EVERY == 0 and step < 0.9 * steps
+
+    @torch.no_grad()
+    def fill(self, points: Tensor, tables: Sequence[Tensor]) -> None:
+        """Put every code (v c, in each of `tables`) on a k-means centre of points (s c)."""
+        from scipy.cluster.vq import kmeans2
+
+        places = self._placed(points).cpu().numpy()
+        v = len(self.counts)
+        if len(places) < v:
+            places = np.concatenate([places] * (1 + v // len(places)))
+        with warnings.catch_warnings():  # an empty cluster keeps its first centre; unused codes are revived later
+            warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+            centres, _ = kmeans2(places, v, iter=KMEANS_ROUNDS, minit="points", rng=0)
+        for table in tables:
+            table.copy_(self._placed(torch.from_numpy(centres)))
+
+    @torch.no_grad()
+    def revive(self, points: Tensor, tables: Sequence[Tensor]) -> None:
+        """Put every code unused since the last call on a random one of points (s c)."""
+        used = self.processes.add(self.counts.to(self.processes.device)).cpu()
+        dead = (used == 0).nonzero().squeeze(1)
+        fresh = self._placed(points[torch.randint(len(points), (len(dead),))])
+        for table in tables:
+            table[dead] = fresh.to(table)
+        self.counts.zero_()
+
+    def _placed(self, points: Tensor) -> Tensor:
+        return F.normalize(points.float(), dim=-1) if self.unit else points.float()

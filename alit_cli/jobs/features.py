@@ -1,0 +1,44 @@
+"""The grid that distillation starts from: base features, computed once where the base encoder stands still."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alit_cli.jobs.objective import Batch
+from alit_cli.jobs.views import Views
+from alit_cli.model.rollout import Alit, State
+
+CACHE_BYTES = 4 << 30
+"""Base features are kept in memory while all of them fit in this."""
+
+
+def roll(model: Alit, state: State, iterations: int, window: int = 0) -> State:
+    """Advance a rollout, with gradients through its last `window` iterations only (0: all of them)."""
+    for step in range(iterations):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (not window or step >= iterations - window)):
+            state = model.encoder.advance(state)
+    return state
+
+
+class Features:
+    """Base features of every view: computed once, at first use, and kept as float16 where they all fit."""
+
+    def __init__(self, model: Alit, views: Views) -> None:
+        self.model = model
+        config = model.config
+        shape = (len(views.pixels), config.base.latent_dim, config.grid_side, config.grid_side)
+        fits = 2 * np.prod(shape, dtype=np.int64) <= CACHE_BYTES
+        self.store = torch.zeros(shape, dtype=torch.float16) if fits else None
+        self.known = np.zeros(len(views.pixels), dtype=bool)
+
+    @torch.no_grad()
+    def of(self, batch: Batch) -> Tensor:
+        """b d g g features of a batch, on its device."""
+        if self.store is None:
+            return self.model.base.encode(batch.images)
+        if not self.known[batch.indices].all():
+            self.store[batch.indices] = self.model.base.encode(batch.images).to("cpu", torch.float16)
+            self.known[batch.indices] = True
+        return self.store[batch.indices].to(batch.images)

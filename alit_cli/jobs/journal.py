@@ -1,0 +1,57 @@
+"""What a training run leaves behind to look at: a JSON-lines log, TensorBoard where installed, pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from alit_cli.jobs.trainer import TrainRecord
+
+PICTURED = 6
+"""Held-out photographs in a picture of reconstructions."""
+
+
+class Journal:
+    """Writes under `folder`: `log.jsonl`, `tensorboard/`, and `pictures/STAGE-STEP.png`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board: SummaryWriter | None = SummaryWriter(str(folder / "tensorboard"))
+        except ImportError:
+            self.board = None
+
+    def write(self, record: TrainRecord) -> None:
+        """One line, and the same numbers as curves."""
+        values = {key: value for key, value in vars(record).items() if value is not None}
+        with open(self.folder / "log.jsonl", "a") as file:
+            file.write(json.dumps(values) + "\n")
+        if self.board is None:
+            return
+        for name, value in {**record.losses, "images_per_second": record.images_per_second}.items():
+            self.board.add_scalar(f"{record.stage}/{name}", value, record.step)
+        for budget, l1 in (record.validation or {}).items():
+            self.board.add_scalar(f"{record.stage}/validation_l1/{budget}", l1, record.step)
+        self.board.flush()
+
+    def picture(self, record: TrainRecord, columns: Sequence[Tensor]) -> Path:
+        """A sheet with a row a photograph: the original, then its reconstruction at every budget (b 3 h w each)."""
+        sheet = rearrange(torch.stack(list(columns), dim=1).float().cpu(), "b k c h w -> (b h) (k w) c")
+        pixels = (sheet.clamp(0, 1) * 255).round().numpy().astype(np.uint8)
+        path = self.folder / "pictures" / f"{record.stage}-{record.step:06d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+        if self.board is not None:
+            self.board.add_image(f"{record.stage}/reconstructions", pixels, record.step, dataformats="HWC")
+        return path

@@ -1,0 +1,50 @@
+"""The critic that fine-tuning may add: a PatchGAN and its hinge losses. It is no part of a tokenizer or its file."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PatchCritic(nn.Sequential):
+    """A PatchGAN discriminator: `layers` strided 4×4 convolutions, then two more; b 3 h w → b 1 h' w' scores.
+
+    Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017; with 3 layers each
+    score judges 70×70 pixels.
+    """
+
+    def __init__(self, channels: int = 64, layers: int = 3) -> None:
+        widths = [channels * min(2**i, 8) for i in range(layers + 1)]
+        parts: list[nn.Module] = [nn.Conv2d(3, channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        for i, (inner, outer) in enumerate(itertools.pairwise(widths), 1):
+            stride = 2 if i < layers else 1
+            parts += [nn.Conv2d(inner, outer, 4, stride, padding=1, bias=False), nn.BatchNorm2d(outer)]
+            parts.append(nn.LeakyReLU(0.2))
+        parts.append(nn.Conv2d(widths[-1], 1, 4, padding=1))
+        super().__init__(*parts)
+        for part in self:
+            if isinstance(part, nn.Conv2d):
+                nn.init.normal_(part.weight, 0.0, 0.02)
+            elif isinstance(part, nn.BatchNorm2d):
+                nn.init.normal_(part.weight, 1.0, 0.02)
+
+
+def critic_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Hinge loss of the critic's scores for photographs and reconstructions."""
+    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+
+
+def generator_loss(fake: Tensor) -> Tensor:
+    """What the tokenizer minimizes: minus the mean score of its reconstructions."""
+    return -fake.mean()
+
+
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: nn.Parameter) -> Tensor:
+    """‖∇reconstruction loss‖ / ‖∇adversarial loss‖ at the last layer, so that neither drowns the other (a scalar)."""
+    (ours,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
+    (theirs,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
+    weight: Tensor = (ours.norm() / (theirs.norm() + 1e-4)).clamp(0, 1e4).detach()
+    return weight
