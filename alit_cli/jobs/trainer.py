@@ -92,6 +92,10 @@ class StageRun:
         objective.model.requires_grad_(False)
         for module in objective.trained():
             module.requires_grad_(True)
+        if self.device.type == "cuda":
+            objective.model.base.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for blocks in (objective.model.encoder.blocks, objective.model.decoder.blocks):
+                blocks.compile()
         self.trained = [(n, p) for n, p in objective.model.named_parameters() if p.requires_grad]
         self.optimizer = _adamw([p for _, p in self.trained], recipe)
         self._resume()

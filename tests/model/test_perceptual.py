@@ -13,7 +13,7 @@ from alit_cli.errors import InputError
 from alit_cli.model.critic import PatchCritic, adaptive_weight, critic_loss, generator_loss
 from alit_cli.model.perceptual import load_lpips
 
-PLAN = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]
+PLAN: list[int | str] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]
 SLICE_ENDS = (4, 9, 16, 23, 30)  # lpips reads the activations before these places of torchvision's `features`
 
 
@@ -22,11 +22,11 @@ def _features() -> nn.Sequential:
     layers: list[nn.Module] = []
     width = 3
     for step in PLAN:
-        if step == "M":
-            layers.append(nn.MaxPool2d(2, 2))
+        if isinstance(step, int):
+            layers += [nn.Conv2d(width, step, 3, padding=1), nn.ReLU()]
+            width = step
         else:
-            layers += [nn.Conv2d(width, int(step), 3, padding=1), nn.ReLU()]
-            width = int(step)
+            layers.append(nn.MaxPool2d(2, 2))
     return nn.Sequential(*layers)
 
 
