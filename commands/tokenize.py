@@ -1,5 +1,6 @@
 """`alit tokenize`: images to a table of tokens and errors at every budget."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
     from alit_cli.jobs.tokenize import Summary
 
 
+def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    """The number of `l1<NUMBER`."""
+    if value is None:
+        return None
+    found = re.fullmatch(r"\s*l1\s*<\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*", value)
+    if not found or not float(found[1]) > 0:
+        raise click.BadParameter(f"'{value}' is not of the form 'l1<0.08'", param=param)
+    return float(found[1])
+
+
 @click.command("tokenize", epilog=example("alit tokenize ./images --out tokens.parquet"))
 @click.argument("paths", nargs=-1, required=True)
 @out_option("tokens.parquet", "The table to write; unfinished work lies in OUT.work/ beside it.")
@@ -37,6 +48,13 @@ if TYPE_CHECKING:
     help="How an image becomes square: resize the short side and crop the centre, squash, or pad.",
 )
 @click.option("--budgets", type=Numbers(int), help="Only these token budgets, for instance 16,64. [default: all]")
+@click.option(
+    "--stop",
+    metavar="'l1<NUMBER'",
+    callback=_read_stop,
+    help="End each image's rollout at its first budget with a smaller L1; later columns stay empty.",
+)
+@click.option("--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
 @click.option("--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
 @click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
@@ -51,7 +69,9 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 @config_option
-def command(paths: tuple[str, ...], out: Path, as_json: bool, no_measures: bool, **options: Any) -> None:
+def command(
+    paths: tuple[str, ...], out: Path, as_json: bool, no_measures: bool, no_losses: bool, **options: Any
+) -> None:
     """Tokenize images: PATHS are folders (with their subfolders), files, globs and plain tars.
 
     Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
@@ -60,7 +80,7 @@ def command(paths: tuple[str, ...], out: Path, as_json: bool, no_measures: bool,
     from alit_cli.console import follow, print_json, say
     from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize, tokenize
 
-    job = TokenizeJob(paths, out, measures=not no_measures, **options)
+    job = TokenizeJob(paths, out, measures=not no_measures, losses=not no_losses, **options)
     say(headline(job))
     for _ in follow(tokenize(job), lambda progress: progress):
         pass
@@ -78,5 +98,11 @@ def _show(out: Path, summary: "Summary") -> None:
     for image, sentence in summary.errors:
         say(f"{image}: {sentence}")
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
-    columns = ["tokens", *map(str, summary.l1)]
-    show_table(f"{out}: {summary.images} images ({statuses})", columns, [["mean L1", *summary.l1.values()]])
+    title = f"{out}: {summary.images} images ({statuses})"
+    rows: list[list[str | int | float | None]] = [["mean L1", *summary.l1.values()]] if summary.l1 else []
+    if summary.stopped:
+        rows.append(["stopped here", *summary.stopped.values()])
+    if rows:
+        show_table(title, ["tokens", *map(str, summary.l1)], rows)
+    else:
+        say(title)

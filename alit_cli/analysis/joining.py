@@ -61,6 +61,9 @@ class Study:
 def join_scores(tokens: Path, scores: Scores) -> Study:
     """Look up the scored images in a token table; InputError where none of them is there."""
     info, name = read_info(tokens), readable(str(tokens))
+    if info.stop is not None or not info.losses:
+        option = "--no-losses" if not info.losses else "--stop"
+        raise InputError(f"'{name}' was made with {option}: a study wants L1 at every budget; tokenize again without.")
     present = set(column_names(tokens))
     losses = [f"l1_{budget}" for budget in info.budgets]
     described = [*BASELINES, *(f"thumbnail_{budget}" for budget in info.budgets)]

@@ -112,7 +112,7 @@ def summarize_table(path: Path, thresholds: Sequence[float], criterion: str = "r
 
     Raises InputError for a file that is not a token table, an unknown criterion or a threshold that is none.
     """
-    stem, info = _check(criterion, thresholds), read_info(path)
+    stem, info = _check(path, criterion, thresholds)
     counts = np.zeros((len(thresholds), len(info.budgets) + 2), np.int64)
     for group in _row_groups(path):
         losses, ok = _read_losses(group, stem, info.budgets)
@@ -129,7 +129,7 @@ def select_table(path: Path, threshold: float, out: Path, criterion: str = "reco
     The metadata is the table's, with the criterion and its threshold among the options. Raises as
     `summarize_table` does, and what `atomic_file` raises.
     """
-    stem, info = _check(criterion, [threshold]), read_info(path)
+    stem, info = _check(path, criterion, [threshold])
     if out.exists() and path.exists() and out.samefile(path):
         raise InputError(f"'{readable(str(out))}' is the token table itself; choose another --out.")
     schema = _selection_schema(info, stem, criterion, threshold)
@@ -212,12 +212,22 @@ def _selection_schema(info: TableInfo, stem: str, criterion: str, threshold: flo
     )
 
 
-def _check(criterion: str, thresholds: Sequence[float]) -> str:
-    """The stem of the criterion's columns; InputError for what is no criterion or no threshold."""
+def _check(path: Path, criterion: str, thresholds: Sequence[float]) -> tuple[str, TableInfo]:
+    """The stem of the criterion's columns and what the table says; InputError for what cannot be selected."""
     if criterion not in CRITERIA:
         raise InputError(f"There is no criterion '{criterion}'; there is: {', '.join(CRITERIA)}.")
     check_thresholds(thresholds)
-    return CRITERIA[criterion]
+    stem, info = CRITERIA[criterion], read_info(path)
+    name = readable(str(path))
+    if stem == "l1" and not info.losses:
+        raise InputError(f"'{name}' was made with --no-losses and has no l1 columns; tokenize again without.")
+    if info.stop is not None and (stem != "l1" or min(thresholds) < info.stop):
+        asked = f"{stem}<{min(thresholds):g}"
+        raise InputError(
+            f"'{name}' stopped each image at l1<{info.stop:g} and cannot answer {asked}; tokenize again without "
+            f"--stop, or with one that is at most as large as what you ask."
+        )
+    return stem, info
 
 
 def _count(chosen: Selection, ok: NDArray[np.bool_], budgets: int) -> NDArray[np.int64]:

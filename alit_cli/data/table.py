@@ -53,6 +53,17 @@ class TableInfo:
         return self.model_sha256[:16]
 
     @property
+    def losses(self) -> bool:
+        """Whether the table has the L1 columns."""
+        return bool(self.options.get("losses", True))
+
+    @property
+    def stop(self) -> float | None:
+        """The L1 below which each image's rollout stopped early; None where all ran to the largest budget."""
+        found = self.options.get("stop")
+        return None if found is None else float(found)
+
+    @property
     def tokens(self) -> str:
         """The stem of the token columns: `tokens` for ids, `latents` for a continuous model."""
         return "tokens" if self.codes else "latents"
@@ -91,8 +102,11 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
         columns += [("jpeg_bytes", pa.int32()), ("png_bytes", pa.int32())]
         columns += [(name, pa.float32()) for name in ("edge_density", "entropy", "mad")]
         columns += [(f"thumbnail_{budget}", pa.float32()) for budget in info.budgets]
-    columns += [(f"l1_{budget}", pa.float32()) for budget in info.budgets]
+    if info.losses:
+        columns += [(f"l1_{budget}", pa.float32()) for budget in info.budgets]
     columns += [(f"{info.tokens}_{budget}", _token_type(info)) for budget in info.budgets]
+    if info.stop is not None:
+        columns.append(("n_tokens", pa.int32()))
     columns.append(("model_id", pa.string()))
     return pa.schema(columns, metadata={KEY: info.to_json().encode()})
 
@@ -100,25 +114,36 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
 def token_rows(
     info: TableInfo,
     pictures: Sequence[Picture],
-    l1: NDArray[np.float32],
+    reached: NDArray[np.bool_],
+    l1: Mapping[int, NDArray[np.float32]],
     tokens: Mapping[int, NDArray[Any]],
     measures: bool,
 ) -> pa.Table:
     """Rows of a token table, one per picture in their order; a picture that failed has nulls.
 
-    `l1` (float32 n × T, one column a budget) and `tokens[budget]` (uint16 n × budget, or float16 n × budget ×
-    token_dim of a continuous model) hold the n pictures whose status is 'ok', in order.
+    Args:
+        info, measures: as token_schema takes them.
+        pictures: what was read.
+        reached: n × T, which budgets each of the n pictures whose status is 'ok' got to, in order.
+        l1: by budget, the float32 errors of the pictures that reached it; empty where the table has no losses.
+        tokens: by budget, their tokens: uint16 m × budget, or float16 m × budget × token_dim of a continuous model.
     """
     ok = np.array([picture.status == "ok" for picture in pictures], dtype=bool)
-    if l1.shape != (ok.sum(), len(info.budgets)):
-        raise ValueError(f"l1 has shape {l1.shape}, not {(int(ok.sum()), len(info.budgets))}")
+    if reached.shape != (ok.sum(), len(info.budgets)):
+        raise ValueError(f"reached has shape {reached.shape}, not {(int(ok.sum()), len(info.budgets))}")
     names = ("image", "source", "status", "error", "width", "height")
     columns: dict[str, Any] = {name: [getattr(picture, name) for picture in pictures] for name in names}
     if measures:
         columns |= _measure_columns(info, pictures)
     for index, budget in enumerate(info.budgets):
-        columns[f"l1_{budget}"] = _spread(l1[:, index], ok)
-        columns[f"{info.tokens}_{budget}"] = _lists(tokens[budget], ok, budget, info)
+        there = ok.copy()
+        there[ok] = reached[:, index]
+        if info.losses:
+            columns[f"l1_{budget}"] = _spread(l1[budget], there)
+        columns[f"{info.tokens}_{budget}"] = _lists(tokens[budget], there, budget, info)
+    if info.stop is not None:
+        steps = reached.sum(axis=1)
+        columns["n_tokens"] = _spread(np.asarray(info.budgets, np.int32)[steps - 1], ok)
     columns["model_id"] = [info.model_id] * len(pictures)
     schema = token_schema(info, measures)
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
@@ -226,9 +251,9 @@ def _measure_columns(info: TableInfo, pictures: Iterable[Picture]) -> dict[str, 
     return columns
 
 
-def _spread(values: NDArray[np.float32], ok: NDArray[np.bool_]) -> pa.Array:
+def _spread(values: NDArray[Any], ok: NDArray[np.bool_]) -> pa.Array:
     """One value for each True of `ok`, null elsewhere."""
-    full = np.zeros(len(ok), dtype=np.float32)
+    full = np.zeros(len(ok), dtype=values.dtype)
     full[ok] = values
     return pa.array(full, mask=~ok)
 

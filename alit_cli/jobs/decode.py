@@ -93,6 +93,11 @@ def _column(job: DecodeJob, info: TableInfo) -> str:
         if job.budget is not None:
             raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out")
         return info.tokens
+    if info.stop is not None:
+        raise InputError(
+            f"each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "
+            "selection to decode"
+        )
     known = ", ".join(map(str, info.budgets))
     if job.budget is None:
         raise InputError(f"{job.table} holds every budget: choose one with --budget ({known})")

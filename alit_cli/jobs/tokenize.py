@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from alit_cli.jobs.pictures import default_workers, read_pictures
 from alit_cli.model.checkpoint import embedded, read_record
 from alit_cli.model.device import choose_device, choose_precision
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.rollout import Latents
+from alit_cli.model.scheduler import Finished, RolloutScheduler, stored
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
 
@@ -49,6 +50,8 @@ class TokenizeJob:
         out: the table.
         checkpoint: a model file; None is the embedded model.
         budgets: columns to write; None is all of the model's.
+        stop: end each image's rollout at its first budget whose L1 is below this; None runs all to the end.
+        losses: whether to decode pixels for the L1 columns at all.
         measures: whether to add the complexity columns.
         max_error_rate: share of images that may fail.
         The others are as the options of `alit tokenize`; None leaves the choice to the device.
@@ -63,6 +66,8 @@ class TokenizeJob:
     workers: int | None = None
     fit: Fit = "crop"
     budgets: Sequence[int] | None = None
+    stop: float | None = None
+    losses: bool = True
     limit: int | None = None
     measures: bool = True
     shard_size: int | None = None
@@ -82,13 +87,15 @@ class Summary:
     Attributes:
         images: rows, failures included.
         statuses: rows by status.
-        l1: mean L1 by budget over the rows that are ok.
+        l1: mean L1 by budget over the rows that reached it (none where the table has no losses).
+        stopped: rows by the budget their rollout stopped at (empty where none stops early).
         errors: the first few failures, as (image, sentence).
     """
 
     images: int
     statuses: dict[str, int]
     l1: dict[int, float]
+    stopped: dict[int, int]
     errors: list[tuple[str, str]]
 
     @property
@@ -157,9 +164,11 @@ def table_info(job: TokenizeJob, tokenizer: Tokenizer) -> TableInfo:
     """What the table will say of itself.
 
     Raises:
-        InputError: a budget that the model does not have.
+        InputError: a budget that the model does not have, or a stop that needs the losses left out.
     """
     config = tokenizer.config
+    if job.stop is not None and not job.losses:
+        raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
     for budget in set(budgets) - set(config.budgets):
         known = ", ".join(map(str, config.budgets))
@@ -175,19 +184,27 @@ def table_info(job: TokenizeJob, tokenizer: Tokenizer) -> TableInfo:
         precision=tokenizer.precision,
         batch_size=job.batch_size or BATCH_IMAGES[tokenizer.device.type],
         versions={"alit": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        options={"measures": job.measures, "device": tokenizer.device.type},
+        options={
+            "measures": job.measures,
+            "device": tokenizer.device.type,
+            **({} if job.losses else {"losses": False}),
+            **({} if job.stop is None else {"stop": job.stop}),
+        },
     )
 
 
 def summarize(out: Path) -> Summary:
     """Read a token table's summary."""
     info = read_info(out)
-    table = open_columns(out, ["image", "status", "error", *(f"l1_{b}" for b in info.budgets)])
+    losses = [f"l1_{b}" for b in info.budgets] if info.losses else []
+    table = open_columns(out, ["image", "status", "error", *losses, *(["n_tokens"] if info.stop is not None else [])])
     statuses = Counter(table["status"].to_pylist())
     failed = table.filter(pc.not_equal(table["status"], "ok")).slice(0, MAX_ERRORS)
-    l1 = {b: pc.mean(table[f"l1_{b}"]).as_py() for b in info.budgets}
+    l1 = {b: pc.mean(table[name]).as_py() for b, name in zip(info.budgets, losses, strict=False)}
     errors = list(zip(failed["image"].to_pylist(), failed["error"].to_pylist(), strict=True))
-    return Summary(len(table), dict(statuses), {b: v for b, v in l1.items() if v is not None}, errors)
+    ends = Counter(table["n_tokens"].drop_null().to_pylist()) if info.stop is not None else Counter()
+    stopped = {b: ends[b] for b in info.budgets} if ends else {}
+    return Summary(len(table), dict(statuses), {b: v for b, v in l1.items() if v is not None}, stopped, errors)
 
 
 def check_error_rate(job: TokenizeJob, summary: Summary) -> None:
@@ -207,52 +224,82 @@ class ShardRun:
         self.begun = time.monotonic()
         self.pictures: list[Picture] = []
         self.failed = 0
-        self.l1: list[np.ndarray] = []
+        self.iterations = 0
+        self.l1: dict[int, list[np.ndarray]] = {b: [] for b in info.budgets}
         self.tokens: dict[int, list[np.ndarray]] = {b: [] for b in info.budgets}
+        self.reached: list[np.ndarray] = []
 
     def run(self, items: Sequence[Item]) -> Iterator[int]:
         """Tokenize every item; yields the number of pictures done after each batch."""
-        workers = default_workers() if self.job.workers is None else self.job.workers
-        bits = self._bits() if self.job.measures else None
-        batch: list[np.ndarray] = []
-        for picture in read_pictures(items, self.info.image_size, self.job.fit, bits, workers):
-            if picture.pixels is not None:
-                batch.append(picture.pixels)
-            else:
-                self.failed += 1
-            self.pictures.append(dataclasses.replace(picture, pixels=None))
-            if len(batch) == self.info.batch_size:
-                self._tokenize(batch)
-                batch = []
-                yield len(self.pictures)
-        if batch:
-            self._tokenize(batch)
-        yield len(self.pictures)
+        pixels = self._pixels(items)
+        done = 0
+        for done in self._until(pixels, self.info.stop) if self.info.stop is not None else self._all(pixels):
+            yield done
+        if done < len(self.pictures):  # the last ones could not be read
+            yield len(self.pictures)
 
     def table(self) -> pa.Table:
         """The rows, failures included, in the order of the items."""
-        t = len(self.info.budgets)
-        l1 = np.concatenate(self.l1) if self.l1 else np.zeros((0, t), np.float32)
+        budgets = self.info.budgets
+        reached = np.concatenate(self.reached) if self.reached else np.zeros((0, len(budgets)), bool)
+        l1 = {b: np.concatenate(v) if v else np.zeros(0, np.float32) for b, v in self.l1.items()}
         tokens = {b: np.concatenate(v) if v else self._no_tokens(b) for b, v in self.tokens.items()}
-        return token_rows(self.info, self.pictures, l1, tokens, self.job.measures)
+        return token_rows(self.info, self.pictures, reached, l1, tokens, self.job.measures)
 
     def stats(self) -> dict[str, Any]:
         """What the shard's completion mark records."""
         statuses = Counter(picture.status for picture in self.pictures)
-        return {"images": len(self.pictures), "statuses": statuses, "seconds": time.monotonic() - self.begun}
+        seconds = time.monotonic() - self.begun
+        images = len(self.pictures)
+        return {"images": images, "statuses": statuses, "seconds": seconds, "iterations": self.iterations}
 
-    def _tokenize(self, pixels: list[np.ndarray]) -> None:
-        # Every batch has one shape, so that neither resuming nor a bad neighbour changes a bit of any row.
-        side = self.info.image_size
+    def _pixels(self, items: Sequence[Item]) -> Iterator[np.ndarray]:
+        """The fitted pixels of the items that can be read; what is said of each is kept."""
+        workers = default_workers() if self.job.workers is None else self.job.workers
+        bits = self._bits() if self.job.measures else None
+        for picture in read_pictures(items, self.info.image_size, self.job.fit, bits, workers):
+            self.pictures.append(dataclasses.replace(picture, pixels=None))
+            if picture.pixels is None:
+                self.failed += 1
+            else:
+                yield picture.pixels
+
+    def _all(self, pixels: Iterator[np.ndarray]) -> Iterator[int]:
+        """Every image through every iteration."""
+        while batch := list(islice(pixels, self.info.batch_size)):
+            self._whole(batch)
+            yield len(self.pictures)
+
+    def _whole(self, pixels: list[np.ndarray]) -> None:
+        """A batch through every iteration. All have one shape, so that no bit of a row depends on its neighbours."""
+        side, count = self.info.image_size, len(pixels)
         batch = np.zeros((self.info.batch_size, side, side, 3), np.uint8)
-        batch[: len(pixels)] = pixels
+        batch[:count] = pixels
         images = self.tokenizer.as_pixels(batch)
-        errors = []
         for latents in self.tokenizer.iterate(images, self.info.budgets[-1]):
+            self.iterations += count
             if latents.budget in self.tokens:
-                self.tokens[latents.budget].append(_stored(latents)[: len(pixels)])
-                errors.append(l1_per_image(self.tokenizer.reconstruct(latents.vectors), images))
-        self.l1.append(torch.stack(errors, dim=1).cpu().numpy()[: len(pixels)])
+                self.tokens[latents.budget].append(stored(latents)[:count])
+                if self.info.losses:
+                    errors = l1_per_image(self.tokenizer.reconstruct(latents.vectors), images)
+                    self.l1[latents.budget].append(errors.cpu().numpy()[:count])
+        self.reached.append(np.ones((count, len(self.info.budgets)), bool))
+
+    def _until(self, pixels: Iterator[np.ndarray], threshold: float) -> Iterator[int]:
+        """Every image as far as it needs."""
+        scheduler = RolloutScheduler(self.tokenizer, self.info.budgets, threshold, self.info.batch_size)
+        results: dict[int, Finished] = {}
+        for finished in scheduler.run(pixels):
+            results |= {result.index: result for result in finished}
+            yield self.failed + len(results)
+        self.iterations = scheduler.advanced
+        for index in range(len(results)):
+            result = results[index]
+            steps = len(result.l1)
+            self.reached.append(np.arange(len(self.info.budgets))[None] < steps)
+            for budget, tokens, error in zip(self.info.budgets, result.tokens, result.l1, strict=False):
+                self.tokens[budget].append(tokens[None])
+                self.l1[budget].append(np.array([error], np.float32))
 
     def _bits(self) -> tuple[int, ...]:
         per_token = self.tokenizer.config.bits_per_token
@@ -262,10 +309,3 @@ class ShardRun:
         if self.info.codes:
             return np.zeros((0, budget), np.uint16)
         return np.zeros((0, budget, self.info.token_dim), np.float16)
-
-
-def _stored(latents: Latents) -> np.ndarray:
-    """b k uint16 ids, or b k c float16 latents."""
-    if latents.ids is not None:
-        return latents.ids.to("cpu", torch.int32).numpy().astype(np.uint16)
-    return latents.values.to("cpu", torch.float16).numpy()

@@ -17,7 +17,7 @@ from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
 from alit_cli.model.device import Precision, autocast, choose_device, choose_precision
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.rollout import Alit, Iteration, Latents
+from alit_cli.model.rollout import Alit, Iteration, Latents, State
 
 Images = Tensor | np.ndarray | Sequence[Image]
 
@@ -74,17 +74,25 @@ class Tokenizer:
         for latents in self.iterate(self.as_pixels(images)):
             yield Iteration(latents, self.reconstruct(latents.vectors))
 
-    @torch.no_grad()
     def iterate(self, pixels: Tensor, budget: int | None = None) -> Iterator[Latents]:
         """Tokens after each iteration, up to a budget; no pixels are decoded. Pixels as as_pixels gives them."""
-        with autocast(self.device, self.precision):
-            state = self.model.start(pixels)
+        state = self.start(pixels)
         while state.t < self.config.iterations and self.config.budgets[state.t] <= (budget or self.budgets[-1]):
-            # autocast must not stay open over the yield: the caller's own code would run inside it.
-            with autocast(self.device, self.precision):
-                state = self.model.encoder.advance(state)
-                latents = self.model.read(state)
+            state, latents = self.advance(state)
             yield latents
+
+    @torch.no_grad()
+    def start(self, pixels: Tensor) -> State:
+        """The state of a rollout before its first iteration, of pixels as as_pixels gives them."""
+        with autocast(self.device, self.precision):
+            return self.model.start(pixels)
+
+    @torch.no_grad()
+    def advance(self, state: State) -> tuple[State, Latents]:
+        """One iteration: the next state, and the tokens read out of it."""
+        with autocast(self.device, self.precision):
+            state = self.model.encoder.advance(state)
+            return state, self.model.read(state)
 
     @torch.no_grad()
     def reconstruct(self, vectors: Tensor) -> Tensor:
@@ -112,19 +120,17 @@ class Tokenizer:
             raise InputError(f"{budget} is no budget of this model; choose one of {', '.join(map(str, self.budgets))}")
         pixels = self.as_pixels(images)
         if l1 is not None:
-            with autocast(self.device, self.precision):
-                return self._encode_until(pixels, l1)
+            return self._encode_until(pixels, l1)
         *_, latents = self.iterate(pixels, budget)
         return list((latents.values if latents.ids is None else latents.ids).cpu())
 
     def _encode_until(self, pixels: Tensor, threshold: float) -> list[Tensor]:
-        state = self.model.start(pixels)
+        state = self.start(pixels)
         tokens: list[Tensor] = [torch.empty(0)] * len(pixels)
         waiting = torch.arange(len(pixels), device=self.device)
         while len(waiting):
-            state = self.model.encoder.advance(state)
-            latents = self.model.read(state)
-            fine = l1_per_image(self.model.decode(latents.vectors), pixels[waiting]) < threshold
+            state, latents = self.advance(state)
+            fine = l1_per_image(self.reconstruct(latents.vectors), pixels[waiting]) < threshold
             done = torch.ones_like(fine) if state.t == self.config.iterations else fine
             values = latents.values if latents.ids is None else latents.ids
             for row, value in zip(waiting[done].tolist(), values[done].cpu(), strict=True):

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from alit_cli.data.images import Picture
 from alit_cli.data.measures import Measures
@@ -56,9 +57,14 @@ def rows(info: TableInfo, good: list[bool], measures: bool = True, seed: int = 0
         tokens: dict[int, Any] = {b: rng.integers(0, info.codes, (n, b)).astype(np.uint16) for b in info.budgets}
     else:
         tokens = {b: rng.standard_normal((n, b, info.token_dim)).astype(np.float16) for b in info.budgets}
-    l1 = rng.random((n, len(info.budgets))).astype(np.float32)
+    l1 = {budget: rng.random(n).astype(np.float32) for budget in info.budgets}
     pictures = [picture(index, ok, measures) for index, ok in enumerate(good)]
-    return token_rows(info, pictures, l1, tokens, measures)
+    return token_rows(info, pictures, everywhere(n), l1, tokens, measures)
+
+
+def everywhere(n: int) -> NDArray[np.bool_]:
+    """All of n pictures reached both budgets."""
+    return np.ones((n, 2), np.bool_)
 
 
 def test_the_columns_are_those_of_the_design() -> None:
@@ -103,25 +109,46 @@ def test_parquet_gives_back_what_was_written(
 
 def test_values_keep_their_place_and_their_bits() -> None:
     tokens = {4: np.arange(8, dtype=np.uint16).reshape(2, 4), 8: np.full((2, 8), 65535, dtype=np.uint16)}
-    l1 = np.array([[0.1, 0.2], [0.3, np.nan]], dtype=np.float32)
-    table = token_rows(INFO, [picture(0), picture(1, ok=False), picture(2)], l1, tokens, True)
+    l1 = {4: np.array([0.1, 0.3], np.float32), 8: np.array([0.2, np.nan], np.float32)}
+    table = token_rows(INFO, [picture(0), picture(1, ok=False), picture(2)], everywhere(2), l1, tokens, True)
     assert table["tokens_4"].to_pylist() == [[0, 1, 2, 3], None, [4, 5, 6, 7]]
     assert table["tokens_8"][2].as_py() == [65535] * 8
     assert table["l1_4"].to_pylist() == [np.float32(0.1), None, np.float32(0.3)]
     assert table["l1_8"].null_count == 1
 
 
+def test_a_rollout_that_stopped_leaves_later_columns_empty() -> None:
+    info = dataclasses.replace(INFO, options={"stop": 0.2})
+    tokens = {4: np.arange(8, dtype=np.uint16).reshape(2, 4), 8: np.full((1, 8), 7, np.uint16)}
+    l1 = {4: np.array([0.1, 0.3], np.float32), 8: np.array([0.25], np.float32)}
+    reached = np.array([[True, False], [True, True]])
+    table = token_rows(info, [picture(0), picture(1, ok=False), picture(2)], reached, l1, tokens, False)
+    assert table["tokens_4"].to_pylist() == [[0, 1, 2, 3], None, [4, 5, 6, 7]]
+    assert table["tokens_8"].to_pylist() == [None, None, [7] * 8]
+    assert table["l1_8"].to_pylist() == [None, None, 0.25]
+    assert table["n_tokens"].to_pylist() == [4, None, 8]
+
+
+def test_a_table_without_losses_has_no_l1_columns() -> None:
+    info = dataclasses.replace(INFO, options={"losses": False})
+    tokens = {b: np.zeros((1, b), np.uint16) for b in info.budgets}
+    table = token_rows(info, [picture(0)], everywhere(1), {}, tokens, False)
+    assert [name for name in table.column_names if "_" in name] == ["tokens_4", "tokens_8", "model_id"]
+
+
 @pytest.mark.parametrize(
-    ("l1", "tokens"),
+    ("reached", "tokens"),
     [
-        (np.zeros((1, 2), np.float32), {4: np.zeros((2, 4), np.uint16), 8: np.zeros((2, 8), np.uint16)}),
-        (np.zeros((2, 2), np.float32), {4: np.zeros((2, 4), np.int64), 8: np.zeros((2, 8), np.uint16)}),
-        (np.zeros((2, 2), np.float32), {4: np.zeros((2, 8), np.uint16), 8: np.zeros((2, 8), np.uint16)}),
+        (np.ones((1, 2), bool), {4: np.zeros((2, 4), np.uint16), 8: np.zeros((2, 8), np.uint16)}),
+        (np.ones((2, 2), bool), {4: np.zeros((2, 4), np.int64), 8: np.zeros((2, 8), np.uint16)}),
+        (np.ones((2, 2), bool), {4: np.zeros((2, 8), np.uint16), 8: np.zeros((2, 8), np.uint16)}),
     ],
 )
-def test_arrays_of_another_shape_are_refused(l1: Any, tokens: Any) -> None:
+def test_arrays_of_another_shape_are_refused(reached: Any, tokens: Any) -> None:
     with pytest.raises(ValueError, match="not"):
-        token_rows(INFO, [picture(0), picture(1)], l1, tokens, True)
+        token_rows(
+            INFO, [picture(0), picture(1)], reached, dict.fromkeys(INFO.budgets, np.zeros(2, np.float32)), tokens, True
+        )
 
 
 @pytest.mark.parametrize("info", [INFO, CONTINUOUS])

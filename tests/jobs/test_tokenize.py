@@ -13,8 +13,12 @@ import pytest
 import torch
 from pandas.testing import assert_series_equal
 
+from alit_cli.analysis.selection import select_table, summarize_table
+from alit_cli.data.images import Picture, read_picture
+from alit_cli.data.sources import list_items
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, summarize, tokenize
+from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer import load
 from tests.jobs.photos import write_photos
 from tests.model import tiny
@@ -122,3 +126,76 @@ def test_a_continuous_model_stores_its_latents(job: TokenizeJob, tmp_path: Path)
     tokenizer = load(job.checkpoint, "cpu")
     stored = torch.tensor(table["latents_6"].to_pylist()).reshape(-1, 6, 4)
     assert tokenizer.decode(list(stored)).shape == (11, 3, 32, 32)
+
+
+def _stopped(job: TokenizeJob, quantile: float) -> tuple[pa.Table, pa.Table, float]:
+    """The full table, the one that stopped early, and its threshold: a quantile of the full table's losses."""
+    full = _table(job)
+    losses = np.stack([full[name].to_numpy() for name in full.column_names if name.startswith("l1_")])
+    threshold = float(np.quantile(losses, quantile))
+    stopped = dataclasses.replace(job, stop=threshold, out=job.out.with_name("stopped.parquet"))
+    return full, _table(stopped), threshold
+
+
+@pytest.mark.parametrize("quantile", [0.0, 0.3, 0.7, 1.0])
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_stopping_early_equals_selecting_later(job: TokenizeJob, quantile: float, batch_size: int) -> None:
+    job = dataclasses.replace(job, batch_size=batch_size)
+    _, stopped, threshold = _stopped(job, quantile)
+    selections = []
+    for table in (job.out, job.out.with_name("stopped.parquet")):
+        select_table(table, threshold, job.out.with_name("selection.parquet"))
+        selections.append(pq.read_table(job.out.with_name("selection.parquet")))
+    _same(selections[0].drop_columns("l1"), selections[1].drop_columns("l1"))
+    assert stopped["n_tokens"].to_pylist() == selections[0]["n_tokens"].to_pylist()
+
+
+def test_stopping_early_runs_only_the_iterations_it_needs(job: TokenizeJob) -> None:
+    full, stopped, threshold = _stopped(job, 0.5)
+    tokenizer = load(job.checkpoint, "cpu")
+    names = [f"l1_{b}" for b in tokenizer.budgets]
+    losses = np.stack([full[name].to_numpy() for name in names], axis=1)
+    below = losses < np.float32(threshold)
+    needed = np.where(below.any(axis=1), below.argmax(axis=1) + 1, len(names))
+    scheduler = RolloutScheduler(tokenizer, tokenizer.budgets, threshold, 4)
+    pixels = (picture.pixels for picture in _pictures(job, tokenizer.config.image_size))
+    finished = [one for some in scheduler.run(p for p in pixels if p is not None) for one in some]
+    assert scheduler.advanced == needed.sum()
+    assert sorted(one.index for one in finished) == list(range(len(needed)))
+    for row, name in enumerate(names):
+        assert (stopped[name].is_valid().to_numpy() == (needed > row)).all()
+
+
+def _pictures(job: TokenizeJob, side: int) -> list[Picture]:
+    return [read_picture(item, side, "crop", None) for item in list_items(list(job.paths))]
+
+
+def test_a_stopped_table_resumes_to_the_same_bits(job: TokenizeJob) -> None:
+    whole = dataclasses.replace(job, stop=0.3, shard_size=4)
+    expected = _table(whole)
+    broken = dataclasses.replace(whole, out=whole.out.with_name("broken.parquet"))
+    run = tokenize(broken)
+    list(itertools.islice(run, 5))
+    del run
+    _same(expected, _table(broken))
+
+
+def test_a_stopped_table_refuses_what_it_cannot_answer(job: TokenizeJob) -> None:
+    job = dataclasses.replace(job, stop=0.2)
+    _table(job)
+    with pytest.raises(InputError, match=r"l1<0\.2 .* l1<0\.1"):
+        summarize_table(job.out, [0.3, 0.1])
+    summarize_table(job.out, [0.2, 0.3])
+
+
+def test_tokens_only(job: TokenizeJob) -> None:
+    full = _table(job)
+    bare = dataclasses.replace(job, losses=False, budgets=(full_budget := 6,), out=job.out.with_name("bare.parquet"))
+    table = _table(bare)
+    assert [name for name in table.column_names if name.startswith(("l1_", "tokens_"))] == [f"tokens_{full_budget}"]
+    assert table[f"tokens_{full_budget}"].equals(full[f"tokens_{full_budget}"])
+    assert summarize(bare.out).l1 == {}
+    with pytest.raises(InputError, match="no-losses"):
+        summarize_table(bare.out, [0.1])
+    with pytest.raises(InputError, match="--stop"):
+        _table(dataclasses.replace(bare, stop=0.1, out=job.out.with_name("x.parquet")))
