@@ -55,6 +55,7 @@ def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -
     help="End each image's rollout at its first budget with a smaller L1; later columns stay empty.",
 )
 @click.option("--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
+@click.option("-0", "null", is_flag=True, help="With - as an input: names on standard input end in NUL.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
 @click.option("--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
 @click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
@@ -72,7 +73,8 @@ def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -
 def command(
     paths: tuple[str, ...], out: Path, as_json: bool, no_measures: bool, no_losses: bool, **options: Any
 ) -> None:
-    """Tokenize images: PATHS are folders (with their subfolders), files, globs and plain tars.
+    """Tokenize images: PATHS are folders (with their subfolders), files, quoted globs, plain tars, Parquet files with a
+    column of encoded images, patterns such as 'shard-{000..127}.tar', @list.txt, or - for names on standard input.
 
     Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
     measures. An image that cannot be read is a row with a status. The same command run again resumes.

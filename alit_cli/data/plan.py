@@ -17,7 +17,7 @@ from alit_cli.data.atomic import atomic_file, make_folder, named_write_errors
 from alit_cli.data.sources import Item, readable
 from alit_cli.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 PLAN = "_plan.json"
 ITEMS = "_plan.arrow"
 OURS = re.compile(r"_plan\.(json|arrow)|_part-\d+\.json|part-\d+\.parquet|.+\.tmp")
@@ -30,6 +30,7 @@ COLUMNS = pa.schema(
         ("path", pa.binary()),  # the file system's bytes: a path need not be UTF-8
         ("offset", pa.int64()),
         ("size", pa.int64()),
+        ("row", pa.int64()),
         ("file_size", pa.int64()),
         ("mtime_ns", pa.int64()),
     ]
@@ -55,6 +56,7 @@ class Items(Sequence[Item]):
             [os.fsencode(item.path) for item in items],
             [item.offset for item in items],
             [item.size for item in items],
+            [item.row for item in items],
             [looks[item.path][0] for item in items],
             [looks[item.path][1] for item in items],
         ]
@@ -82,7 +84,7 @@ class Items(Sequence[Item]):
         for batch in self.table.slice(start, max(0, stop - start)).to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
                 path = os.fsdecode(row["path"])
-                yield Item(row["image"], row["source"], path, row["offset"], row["size"])
+                yield Item(row["image"], row["source"], path, row["offset"], row["size"], row["row"])
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,18 @@
-"""Where images come from: folders, files, globs and tar archives, listed as items in one fixed order."""
+"""Where images come from: folders, files, globs, tars, Parquet files and lists, as items in one fixed order."""
 
 import glob
 import os
 import posixpath
 import re
+import sys
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from braceexpand import braceexpand
+
+from alit_cli.data.parquet_rows import RowReader, keys
 from alit_cli.errors import ImageProblem, InputError
 
 PHOTOGRAPHS = ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .avif .jp2"
@@ -19,6 +23,8 @@ SUFFIXES = frozenset(f"{PHOTOGRAPHS} {FOREIGN}".split())
 COMPRESSED_TARS = (".tgz", ".tbz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 MAX_BYTES = 2**31
 """A file longer than this is not read into memory."""
+STDIN = "-"
+_ROWS = RowReader()
 
 
 @dataclass(frozen=True)
@@ -28,7 +34,7 @@ class Item:
     `image` is the join key: the '/'-separated path below the input root, the name of a tar member, or the
     name of a single file. Bytes of a name that are not UTF-8 stand there as `\\xNN`. `source` is the root or
     the tar as given, `path` the file, absolute, that holds the bytes: `size` of them from `offset` on; -1
-    means to its end.
+    means to its end. With a `row`, the file is Parquet and the bytes are that row's.
     """
 
     image: str
@@ -36,9 +42,12 @@ class Item:
     path: str
     offset: int = 0
     size: int = -1
+    row: int = -1
 
     def read(self) -> bytes:
         """The encoded bytes. Raises OSError, and ImageProblem (`too_large`) beyond MAX_BYTES."""
+        if self.row >= 0:
+            return _ROWS.read(self.path, self.row)
         with open(self.path, "rb") as file:
             size = os.fstat(file.fileno()).st_size - self.offset if self.size < 0 else self.size
             if size > MAX_BYTES:
@@ -47,8 +56,12 @@ class Item:
             return file.read(self.size)
 
 
-def list_items(paths: Sequence[str | Path], limit: int | None = None) -> list[Item]:
-    """Every image of the given folders, files, globs and plain tars, input by input, at most `limit`.
+def list_items(paths: Sequence[str | Path], limit: int | None = None, null: bool = False) -> list[Item]:
+    """Every image of the given inputs, input by input, at most `limit`.
+
+    An input is a folder, a file, a glob, a plain tar, a Parquet file with a column of encoded images, a pattern with
+    braces (`shard-{000..127}.tar`), `@list.txt` with a file name a line, or `-`: the same from standard input,
+    where names end in NUL instead if `null` is given.
 
     A folder is walked with its subfolders and links, in natural order (img2 before img10), without hidden
     entries and `*.work` folders; there, in tars and in globs only image suffixes count, unless a glob names
@@ -60,7 +73,10 @@ def list_items(paths: Sequence[str | Path], limit: int | None = None) -> list[It
     if limit is not None and limit < 1:
         raise InputError(f"The limit is {limit}; it must be at least 1.")
     names = [os.fspath(path) for path in paths]
-    listings = [_listing(name) for name in names]
+    if null and STDIN not in names:
+        raise InputError("-0 says how names end on standard input: name - as an input.")
+    names = [expanded for name in names for expanded in _expanded(name)]
+    listings = [_listing(name, null) for name in names]
     items: dict[str, Item] = {}
     for name, listing in zip(names, listings, strict=True):
         before = len(items)
@@ -80,18 +96,44 @@ def readable(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _listing(path: str) -> Iterator[Item]:
+def _expanded(name: str) -> list[str]:
+    """The names that a pattern with braces stands for; any other name is itself."""
+    if "{" not in name or os.path.lexists(name):
+        return [name]
+    try:
+        return list(braceexpand(name))
+    except ValueError as problem:
+        raise InputError(f"'{readable(name)}' does not exist, and its braces do not close; check it.") from problem
+
+
+def _listing(path: str, null: bool) -> Iterator[Item]:
+    if path == STDIN:
+        return _named(sys.stdin.buffer.read(), path, b"\0" if null else b"\n")
+    if path.startswith("@") and not os.path.lexists(path):
+        try:
+            return _named(Path(path[1:]).read_bytes(), path, b"\n")
+        except OSError as problem:
+            raise InputError(f"The list '{readable(path[1:])}' cannot be read: {problem.strerror}.") from problem
     if os.path.isdir(path):
         source = _source(path)
         root = os.path.abspath(path)
         return (_file_item(source, root, below) for below in _walk(root, "", ()))
     if os.path.isfile(path):
-        return _file_or_tar(os.path.dirname(path), os.path.basename(path))
+        return _file(os.path.dirname(path), os.path.basename(path))
     if glob.has_magic(path):
         return _matches(path)
     if os.path.lexists(path):
         raise InputError(f"'{readable(path)}' is neither a folder nor a file that can be read.")
     raise InputError(f"'{readable(path)}' does not exist; check the path.")
+
+
+def _named(content: bytes, source: str, end: bytes) -> Iterator[Item]:
+    """The files that a list names, relative to where we are; the key of each is its name as written."""
+    for line in content.split(end):
+        name = os.fsdecode(line if end == b"\0" else line.rstrip(b"\r"))
+        if name:
+            key = posixpath.normpath("/" + PurePath(name).as_posix()).lstrip("/")
+            yield Item(readable(key), readable(source), os.path.abspath(name))
 
 
 def _walk(root: str, below: str, above: tuple[str, ...]) -> Iterator[str]:
@@ -116,7 +158,7 @@ def _walk(root: str, below: str, above: tuple[str, ...]) -> Iterator[str]:
 
 
 def _matches(pattern: str) -> Iterator[Item]:
-    """The files of a glob below its fixed part; tars among them are opened."""
+    """The files of a glob below its fixed part; tars and Parquet files among them are opened."""
     parts = PurePath(pattern).parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = os.path.join("", *parts[:fixed])
@@ -125,19 +167,22 @@ def _matches(pattern: str) -> Iterator[Item]:
     found = []
     for match in glob.iglob(pattern, recursive=True):
         below = PurePath(match).parts[fixed:]
-        wanted = named or _is_image(match) or match.lower().endswith(".tar")
+        wanted = named or _is_image(match) or match.lower().endswith((".tar", ".parquet"))
         if wanted and os.path.isfile(match) and not any(part.endswith(".work") for part in below[:-1]):
             found.append(below)
     for below in sorted(set(found), key=lambda below: [_natural(part) for part in below]):
-        yield from _file_or_tar(root, os.path.join(*below))
+        yield from _file(root, os.path.join(*below))
 
 
-def _file_or_tar(root: str, below: str) -> Iterator[Item]:
+def _file(root: str, below: str) -> Iterator[Item]:
     path = os.path.join(root, below)
     if path.lower().endswith(COMPRESSED_TARS):
         raise InputError(f"'{readable(path)}' is a compressed tar; unpack it, or make it a plain .tar.")
     if path.lower().endswith(".tar"):
         return _members(path)
+    if path.lower().endswith(".parquet"):
+        real = os.path.abspath(path)
+        return (Item(readable(key), _source(path), real, row=row) for row, key in enumerate(keys(path)))
     return iter([_file_item(_source(root), os.path.abspath(root), below)])
 
 

@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import platform
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
-from alit_cli.data.images import Fit, Picture
+from alit_cli.data.images import Fit
 from alit_cli.data.plan import Plan, open_plan, remove_work
 from alit_cli.data.shards import commit_shard, finished_shards, join_shards
-from alit_cli.data.sources import Item, list_items
-from alit_cli.data.table import TableInfo, open_columns, read_info, token_rows
+from alit_cli.data.sources import list_items
+from alit_cli.data.table import TableInfo, open_columns, read_info
 from alit_cli.errors import InputError, TooManyFailures
-from alit_cli.jobs.pictures import default_workers, read_pictures
+from alit_cli.jobs.pictures import default_workers
+from alit_cli.jobs.shard import ShardRun
 from alit_cli.model.checkpoint import embedded, read_record
 from alit_cli.model.device import choose_device, choose_precision
-from alit_cli.model.losses import l1_per_image
-from alit_cli.model.scheduler import Finished, RolloutScheduler, stored
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
 
@@ -46,8 +40,9 @@ class TokenizeJob:
     """What to tokenize, with what, and where the table goes.
 
     Attributes:
-        paths: folders, files, globs or tars.
+        paths: inputs, as list_items takes them.
         out: the table.
+        null: names on standard input end in NUL.
         checkpoint: a model file; None is the embedded model.
         budgets: columns to write; None is all of the model's.
         stop: end each image's rollout at its first budget whose L1 is below this; None runs all to the end.
@@ -69,6 +64,7 @@ class TokenizeJob:
     stop: float | None = None
     losses: bool = True
     limit: int | None = None
+    null: bool = False
     measures: bool = True
     shard_size: int | None = None
     max_error_rate: float = 0.05
@@ -121,7 +117,7 @@ def tokenize(job: TokenizeJob) -> Iterator[Progress]:
         InputError: nothing to read, or `out` belongs to another run.
     """
     tokenizer = load(job.checkpoint, job.device, job.precision)
-    items = list_items(list(job.paths), job.limit)
+    items = list_items(list(job.paths), job.limit, job.null)
     info = table_info(job, tokenizer)
     shard_size = job.shard_size or SHARD_IMAGES[tokenizer.device.type]
     if job.out.exists() and not job.overwrite:
@@ -138,7 +134,7 @@ def tokenize(job: TokenizeJob) -> Iterator[Progress]:
     for shard in plan.shards():
         if shard.index in finished:
             continue
-        run = ShardRun(job, tokenizer, info)
+        run = ShardRun(tokenizer, info, default_workers() if job.workers is None else job.workers)
         for read in run.run(plan.items[shard.start : shard.stop]):
             yield Progress(done + read, len(items), failed=run.failed)
         done += shard.stop - shard.start
@@ -214,98 +210,3 @@ def check_error_rate(job: TokenizeJob, summary: Summary) -> None:
             f"{summary.failed} of {summary.images} images could not be read; "
             f"the columns status and error of {job.out} say why, image by image."
         )
-
-
-class ShardRun:
-    """One shard on its way: pictures in, rows out."""
-
-    def __init__(self, job: TokenizeJob, tokenizer: Tokenizer, info: TableInfo) -> None:
-        self.job, self.tokenizer, self.info = job, tokenizer, info
-        self.begun = time.monotonic()
-        self.pictures: list[Picture] = []
-        self.failed = 0
-        self.iterations = 0
-        self.l1: dict[int, list[np.ndarray]] = {b: [] for b in info.budgets}
-        self.tokens: dict[int, list[np.ndarray]] = {b: [] for b in info.budgets}
-        self.reached: list[np.ndarray] = []
-
-    def run(self, items: Sequence[Item]) -> Iterator[int]:
-        """Tokenize every item; yields the number of pictures done after each batch."""
-        pixels = self._pixels(items)
-        done = 0
-        for done in self._until(pixels, self.info.stop) if self.info.stop is not None else self._all(pixels):
-            yield done
-        if done < len(self.pictures):  # the last ones could not be read
-            yield len(self.pictures)
-
-    def table(self) -> pa.Table:
-        """The rows, failures included, in the order of the items."""
-        budgets = self.info.budgets
-        reached = np.concatenate(self.reached) if self.reached else np.zeros((0, len(budgets)), bool)
-        l1 = {b: np.concatenate(v) if v else np.zeros(0, np.float32) for b, v in self.l1.items()}
-        tokens = {b: np.concatenate(v) if v else self._no_tokens(b) for b, v in self.tokens.items()}
-        return token_rows(self.info, self.pictures, reached, l1, tokens, self.job.measures)
-
-    def stats(self) -> dict[str, Any]:
-        """What the shard's completion mark records."""
-        statuses = Counter(picture.status for picture in self.pictures)
-        seconds = time.monotonic() - self.begun
-        images = len(self.pictures)
-        return {"images": images, "statuses": statuses, "seconds": seconds, "iterations": self.iterations}
-
-    def _pixels(self, items: Sequence[Item]) -> Iterator[np.ndarray]:
-        """The fitted pixels of the items that can be read; what is said of each is kept."""
-        workers = default_workers() if self.job.workers is None else self.job.workers
-        bits = self._bits() if self.job.measures else None
-        for picture in read_pictures(items, self.info.image_size, self.job.fit, bits, workers):
-            self.pictures.append(dataclasses.replace(picture, pixels=None))
-            if picture.pixels is None:
-                self.failed += 1
-            else:
-                yield picture.pixels
-
-    def _all(self, pixels: Iterator[np.ndarray]) -> Iterator[int]:
-        """Every image through every iteration."""
-        while batch := list(islice(pixels, self.info.batch_size)):
-            self._whole(batch)
-            yield len(self.pictures)
-
-    def _whole(self, pixels: list[np.ndarray]) -> None:
-        """A batch through every iteration. All have one shape, so that no bit of a row depends on its neighbours."""
-        side, count = self.info.image_size, len(pixels)
-        batch = np.zeros((self.info.batch_size, side, side, 3), np.uint8)
-        batch[:count] = pixels
-        images = self.tokenizer.as_pixels(batch)
-        for latents in self.tokenizer.iterate(images, self.info.budgets[-1]):
-            self.iterations += count
-            if latents.budget in self.tokens:
-                self.tokens[latents.budget].append(stored(latents)[:count])
-                if self.info.losses:
-                    errors = l1_per_image(self.tokenizer.reconstruct(latents.vectors), images)
-                    self.l1[latents.budget].append(errors.cpu().numpy()[:count])
-        self.reached.append(np.ones((count, len(self.info.budgets)), bool))
-
-    def _until(self, pixels: Iterator[np.ndarray], threshold: float) -> Iterator[int]:
-        """Every image as far as it needs."""
-        scheduler = RolloutScheduler(self.tokenizer, self.info.budgets, threshold, self.info.batch_size)
-        results: dict[int, Finished] = {}
-        for finished in scheduler.run(pixels):
-            results |= {result.index: result for result in finished}
-            yield self.failed + len(results)
-        self.iterations = scheduler.advanced
-        for index in range(len(results)):
-            result = results[index]
-            steps = len(result.l1)
-            self.reached.append(np.arange(len(self.info.budgets))[None] < steps)
-            for budget, tokens, error in zip(self.info.budgets, result.tokens, result.l1, strict=False):
-                self.tokens[budget].append(tokens[None])
-                self.l1[budget].append(np.array([error], np.float32))
-
-    def _bits(self) -> tuple[int, ...]:
-        per_token = self.tokenizer.config.bits_per_token
-        return tuple(math.floor(budget * per_token) for budget in self.info.budgets)
-
-    def _no_tokens(self, budget: int) -> np.ndarray:
-        if self.info.codes:
-            return np.zeros((0, budget), np.uint16)
-        return np.zeros((0, budget, self.info.token_dim), np.float16)
