@@ -134,7 +134,8 @@ def test_defaults_reach_the_command(alit: Alit) -> None:
 def test_version_and_help(alit: Alit) -> None:
     assert alit("--version").stdout == f"alit, version {__version__}\n"
     for args in (["-h"], ["--help"]):
-        assert "dummy" in alit(*args).stdout
+        shown = alit(*args)
+        assert "dummy" in shown.stdout, shown.stderr
     bare = alit()
     assert bare.exit_code == 2
     assert "Usage: alit" in bare.stderr

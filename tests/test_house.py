@@ -80,7 +80,7 @@ def commands(
     """Every command and group with the words that call it."""
     yield path, command
     if isinstance(command, click.Group):
-        context = click.Context(command)
+        context = click.Context(command, **command.context_settings)
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             assert inner is not None
@@ -207,7 +207,7 @@ def test_commands_are_found_where_the_package_is(kind: str, wheel: Path, tmp_pat
     ids=name_of,
 )
 def test_help_ends_with_a_real_example(path: tuple[str, ...], command: click.Command) -> None:
-    context = click.Context(command, info_name=" ".join(path))
+    context = click.Context(command, info_name=" ".join(path), **command.context_settings)
     words = shlex.split(command.get_help(context).strip().splitlines()[-1])
     assert tuple(words[: len(path)]) == path
     example: click.Command = cli.main
