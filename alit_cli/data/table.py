@@ -171,6 +171,7 @@ def encodings(schema: pa.Schema) -> dict[str, Any]:
         "use_dictionary": [path for path, floating in paths.items() if not floating],
         "use_byte_stream_split": [path for path, floating in paths.items() if floating],
         "write_page_index": True,
+        "write_page_checksum": True,
     }
 
 

@@ -127,7 +127,7 @@ def tokenize(job: TokenizeJob) -> Iterator[Progress]:
         yield Progress(len(items), len(items))
         return
     plan = open_plan(job.work, items, shard_size, _identity(info), job.overwrite)
-    info = dataclasses.replace(info, options={**info.options, PLAN_KEY: plan.fingerprint})
+    info = dataclasses.replace(info, options={**info.options, PLAN_KEY: plan.fingerprint, "images": len(items)})
     finished = finished_shards(job.work)
     done = sum(shard.stop - shard.start for shard in plan.shards() if shard.index in finished)
     yield Progress(done, len(items))

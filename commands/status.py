@@ -1,0 +1,27 @@
+"""`alit status`: how far a table is."""
+
+from pathlib import Path
+
+import click
+
+from alit_cli.options import config_option, example, json_option, quiet_option
+
+
+@click.command("status", epilog=example("alit status tokens.parquet"))
+@click.argument("out", type=click.Path(path_type=Path), default="tokens.parquet")
+@json_option
+@quiet_option
+@config_option
+def command(out: Path, as_json: bool) -> None:
+    """Say how far the table OUT of alit tokenize is [default: tokens.parquet], while it runs or after it stopped."""
+    from alit_cli.console import print_json, show_table
+    from alit_cli.data.verify import status
+
+    found = status(out)
+    if as_json:
+        print_json({"out": out, "images_per_second": found.images_per_second, **vars(found)})
+        return
+    state = "finished" if found.finished else "unfinished"
+    speed = None if found.finished else found.images_per_second
+    rows = [[found.done, found.images, f"{found.shards_done}/{found.shards}", speed, *found.statuses.values()]]
+    show_table(f"{out}: {state}", ["done", "images", "shards", "images/s", *found.statuses], rows)
