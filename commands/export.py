@@ -1,0 +1,32 @@
+"""`alit export`: tokens in the formats of other programs."""
+
+from pathlib import Path
+
+import click
+
+from alit_cli.options import config_option, example, out_option, quiet_option
+
+
+@click.command(
+    "export",
+    epilog=example("alit export selection.parquet --format webdataset --out tokens.tar"),
+)
+@click.argument("table", type=click.Path(path_type=Path), default="selection.parquet")
+@click.option(
+    "--format", "form", type=click.Choice(["jsonl", "npz", "webdataset"]), required=True, help="What to write."
+)
+@click.option("--budget", type=int, help="Tokens an image, where TABLE is a token table.")
+@out_option(None, "The file to write.")
+@quiet_option
+@config_option
+def command(table: Path, form: str, budget: int | None, out: Path) -> None:
+    """Write the tokens of TABLE, a selection [default: selection.parquet] or a token table, for another program.
+
+    jsonl: an object a line. npz: all tokens end to end, with offsets. webdataset: KEY.tokens.npy and KEY.json in a tar.
+    """
+    from alit_cli.console import follow
+    from alit_cli.data.export import export
+
+    for _ in follow(export(table, out, form, budget), lambda progress: progress):
+        pass
+    click.echo(out)
