@@ -116,6 +116,25 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--stop 'l1<NUMBER'`: the command gets the number, or None."""
+    return click.option(
+        "--stop",
+        metavar="'l1<NUMBER'",
+        callback=_read_stop,
+        help="End each image's rollout at its first budget with a smaller L1; later columns stay empty.",
+    )(function)
+
+
+def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"\s*l1\s*<\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*", value)
+    if not found or not float(found[1]) > 0:
+        raise click.BadParameter(f"'{value}' is not of the form 'l1<0.08'", param=param)
+    return float(found[1])
+
+
 def _check_device(_ctx: click.Context, param: click.Parameter, value: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
         raise click.BadParameter(f"'{value}' is not one of auto, cpu, cuda, cuda:N, mps", param=param)

@@ -1,6 +1,5 @@
 """`alit tokenize`: images to a table of tokens and errors at every budget."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +15,11 @@ from alit_cli.options import (
     out_option,
     precision_option,
     quiet_option,
+    stop_option,
 )
 
 if TYPE_CHECKING:
     from alit_cli.jobs.tokenize import Summary
-
-
-def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
-    """The number of `l1<NUMBER`."""
-    if value is None:
-        return None
-    found = re.fullmatch(r"\s*l1\s*<\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*", value)
-    if not found or not float(found[1]) > 0:
-        raise click.BadParameter(f"'{value}' is not of the form 'l1<0.08'", param=param)
-    return float(found[1])
 
 
 @click.command("tokenize", epilog=example("alit tokenize ./images --out tokens.parquet"))
@@ -48,12 +38,7 @@ def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -
     help="How an image becomes square: resize the short side and crop the centre, squash, or pad.",
 )
 @click.option("--budgets", type=Numbers(int), help="Only these token budgets, for instance 16,64. [default: all]")
-@click.option(
-    "--stop",
-    metavar="'l1<NUMBER'",
-    callback=_read_stop,
-    help="End each image's rollout at its first budget with a smaller L1; later columns stay empty.",
-)
+@stop_option
 @click.option("--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
 @click.option("-0", "null", is_flag=True, help="With - as an input: names on standard input end in NUL.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
