@@ -118,8 +118,9 @@ class DistillationEncoder(nn.Module):
         return State(self.blocks(x), state.t + 1)
 
     def read_out(self, state: State) -> Tensor:
-        """The latents of a state, b k c."""
-        latents: Tensor = self.to_latent(self.norm_out(state.x[:, 1 + self.n :]))
+        """The latents of a state, b k c; in float32 whatever the precision around it, as codes lie close together."""
+        with torch.autocast(state.x.device.type, enabled=False):
+            latents: Tensor = self.to_latent(self.norm_out(state.x[:, 1 + self.n :].float()))
         return latents
 
     def halt(self, state: State, halted: Tensor) -> State:

@@ -1,0 +1,28 @@
+"""bf16 computes the transformers; what is compared and stored stays float32."""
+
+from __future__ import annotations
+
+import torch
+
+from alit_cli.model.tokenizer import load
+
+
+def test_latents_and_errors_are_float32_in_bf16() -> None:
+    tokenizer = load(device="cpu", precision="bf16")
+    side = tokenizer.config.image_size
+    for latents in tokenizer.iterate(torch.rand(2, 3, side, side), tokenizer.budgets[1]):
+        assert latents.values.dtype == torch.float32
+        assert latents.vectors.dtype == torch.float32
+        assert tokenizer.reconstruct(latents.vectors).dtype == torch.float32
+
+
+def test_bf16_loses_little() -> None:
+    torch.manual_seed(0)
+    exact, fast = (load(device="cpu", precision=precision) for precision in ("float32", "bf16"))
+    side = exact.config.image_size
+    images = torch.nn.functional.interpolate(torch.rand(4, 3, 6, 6), size=side, mode="bicubic").clamp(0, 1)
+    pairs = zip(exact.rollout(images), fast.rollout(images), strict=True)
+    gaps = [
+        ((a.reconstruction - images).abs().mean() - (b.reconstruction - images).abs().mean()).abs() for a, b in pairs
+    ]
+    assert max(gaps) < 5e-3
