@@ -141,14 +141,15 @@ class StageRun:
 
     def _steps(self, pace: Pace) -> Iterator[TrainRecord]:
         sums: dict[str, float] = {}
+        taken = 0
         mark, saved = time.monotonic(), time.monotonic()
         while self.step < self.recipe.steps:
             self._stop_if_asked()
             for name, value in self._step().items():
                 sums[name] = sums.get(name, 0.0) + value
-            last = self.step == self.recipe.steps
-            if self.step % pace.log_steps == 0 or last:
-                taken = self.step % pace.log_steps or pace.log_steps
+            taken += 1
+            validate = self.step % pace.validate_steps == 0 or self.step == self.recipe.steps
+            if self.step % pace.log_steps == 0 or validate:
                 seconds, mark = time.monotonic() - mark, time.monotonic()
                 self.seconds += seconds
                 record = TrainRecord(
@@ -156,12 +157,12 @@ class StageRun:
                     self.step,
                     self.recipe.steps,
                     {name: value / taken for name, value in sums.items()},
-                    self.validate() if self.step % pace.validate_steps == 0 or last else None,
+                    self.validate() if validate else None,
                     taken * self.recipe.batch_size / seconds,
                     self.seconds,
                     self._memory(),
                 )
-                sums = {}
+                sums, taken = {}, 0
                 self._write(record)
                 yield record
             if time.monotonic() - saved > pace.save_seconds:
