@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alit_cli.errors import InputError
 from alit_cli.jobs.base import align_with_pixels
@@ -164,8 +166,13 @@ def test_a_vqgans_codebook_stays_alive(tmp_path: Path) -> None:
         pass
     log = [json.loads(line) for line in (job.work / "log.jsonl").read_text().splitlines()]
     assert log[-1]["losses"]["usage"] >= 0.5
-    pictures = list((job.work / "pictures").glob("base-*.png"))
-    assert len(pictures) == 1
+    (picture,) = (job.work / "pictures").glob("base-*.png")
+    with Image.open(picture) as sheet:
+        assert sheet.size == (2 * job.config.image_size, 2 * job.config.image_size)  # two photographs, two columns
+    board = EventAccumulator(str(job.work / "tensorboard"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("base/l1")] == [*range(10, 131, 10)]
+    assert board.Images("base/reconstructions")
 
 
 def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
