@@ -138,7 +138,7 @@ VAE = BaseConfig(kind="vae", latent_dim=16, codes=0, latent_scale=0.2325, decode
 NANO = ModelConfig(
     name="nano",
     base=BaseConfig(
-        kind="vae", channels=32, multipliers=(1, 2, 3), latent_dim=16, codes=0, unshuffle=4, norm_groups=16
+        kind="vae", channels=48, multipliers=(1, 2, 3), latent_dim=16, codes=0, unshuffle=4, norm_groups=16
     ),
     image_size=128,
     width=128,

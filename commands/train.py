@@ -38,9 +38,7 @@ from alit_cli.options import config_option, device_option, example, out_option, 
 @click.option("--accumulate", type=click.IntRange(1), help="Work a step off in so many pieces, to save memory.")
 @click.option("--lr", "learning_rate", type=float, help="Peak learning rate, in every stage.")
 @click.option("--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or a sampled one a step.")
-@click.option(
-    "--late", type=float, help="How much sampling prefers late iterations: weight (t + 1)^LATE."
-)
+@click.option("--late", type=float, help="How much sampling prefers late iterations: weight (t + 1)^LATE.")
 @click.option("--halting/--no-halting", default=None, help="Dynamic halting of image tokens (whole rollouts only).")
 @click.option(
     "--lpips",
