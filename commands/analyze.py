@@ -1,218 +1,30 @@
-"""`alit analyze`: questions to the tables, answered with tables and figures."""
+"""`alit analyze`: questions to the tables, answered with tables and figures; one file a question."""
 
-from __future__ import annotations
-
-import math
-from pathlib import Path
-from typing import TYPE_CHECKING
+import importlib
 
 import click
 
-from alit_cli.console import print_json, say, show_table
-from alit_cli.options import Numbers, config_option, example, json_option, out_option, quiet_option
+from alit_cli.options import example
 
-if TYPE_CHECKING:
-    from alit_cli.analysis.complexity import Complexity, Row
-    from alit_cli.analysis.joining import Study
-    from alit_cli.analysis.scores import Scores
-
-EXAMPLE = "alit analyze complexity savoias.csv"
+ANALYSES = ("complexity",)
+"""In the order of the work; each lives in analyze_<name>.py, which is imported when it is needed."""
 
 
-@click.group("analyze", epilog=example(EXAMPLE))
+class Analyses(click.Group):
+    """The analyses by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name them."""
+        return list(ANALYSES)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import an analysis' file."""
+        if name not in ANALYSES:
+            return None
+        command: click.Command = importlib.import_module(f"alit_cli.commands.analyze_{name}").command
+        return command
+
+
+@click.group("analyze", cls=Analyses, epilog=example("alit analyze complexity savoias.csv"))
 def command() -> None:
     """Ask the tables what the tokens say about the images."""
-
-
-@command.command("complexity", short_help="Correlate scores of complexity with L1 and tokens.", epilog=example(EXAMPLE))
-@click.argument("scores", type=click.Path(path_type=Path))
-@click.option(
-    "--tokens", type=click.Path(path_type=Path), default="tokens.parquet", show_default=True, help="The token table."
-)
-@click.option("--image-col", metavar="NAME", help="The column of image names. [default: image, file, path …]")
-@click.option("--score-col", metavar="NAME", help="The column of scores. [default: score, complexity …]")
-@click.option("--group-col", metavar="NAME", help="The column of groups. [default: category, group, class …, if any]")
-@click.option(
-    "--thr", type=Numbers(float), metavar="NUMBER[,…]", help="L1 to count the tokens needed for. [default: quartiles]"
-)
-@click.option(
-    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the intervals."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the resampling.")
-@out_option(".", "The folder for complexity.csv, .parquet and .png.")
-@json_option
-@config_option
-@quiet_option
-def complexity(
-    scores: Path,
-    tokens: Path,
-    image_col: str | None,
-    score_col: str | None,
-    group_col: str | None,
-    thr: tuple[float, ...] | None,
-    bootstrap: int,
-    seed: int,
-    out: Path,
-    as_json: bool,
-) -> None:
-    """Correlate SCORES of complexity with L1, the tokens needed and plain measures of the same images.
-
-    SCORES is a csv, tsv, xlsx or parquet file with a row an image. Its names are looked up in the token table
-    by the whole path, then by the longest ending that fits one image only.
-    """
-    from alit_cli.analysis.complexity import correlate_complexity, save_tables
-    from alit_cli.analysis.figures import draw_complexity
-    from alit_cli.analysis.joining import join_scores
-    from alit_cli.analysis.scores import read_scores
-
-    listed = read_scores(scores, image_col, score_col, group_col)
-    study = join_scores(tokens, listed)
-    _say_joined(listed, study)
-    result = correlate_complexity(study, thr, bootstrap, seed)
-    files = [*save_tables(result, out), out / "complexity.png"]
-    draw_complexity(result, _source(study, scores), files[-1])
-    _say_read_as(result, given=thr is not None)
-    if as_json:
-        print_json(_plain(listed, study, result, files))
-    else:
-        _show(study, result)
-        click.echo("\n".join(map(str, files)))
-
-
-def _say_joined(listed: Scores, study: Study) -> None:
-    """How the join went, so that nothing is lost in silence."""
-    image, score, group = listed.columns
-    say(f"Read '{image}' and '{score}'{f' by {group!r}' if group else ''}: {len(listed.images)} images with a score.")
-    if listed.unscored:
-        say(f"{listed.unscored} rows have no name or no score and are left out.")
-    pairs = study.pairs
-    total = len(pairs.keys) + len(pairs.unmatched_keys)
-    say(f"{len(pairs.names)} of {len(listed.images)} scores belong to one of the table's {total} images.")
-    if len(pairs.names) < len(listed.images) / 2:
-        say("Most scores have found no image: is this the right table?")
-    for what, names in (
-        ("Scores without an image", pairs.unmatched_names),
-        ("Images without a score", pairs.unmatched_keys),
-    ):
-        if names:
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-            say(f"{what}: {', '.join(names[:3])}{more}.")
-    if study.failed:
-        say(f"{study.failed} of them failed when they were tokenized and are left out.")
-    if not study.measures:
-        say("The table has no measures of the images (--no-measures), so there are no baselines and no relative L1.")
-
-
-def _say_read_as(result: Complexity, given: bool) -> None:
-    """What the printed tables need to be understood."""
-    say(
-        "L1/mad: L1 relative to the image's contrast; need: tokens for an L1 below; thumb: L1 of an equal-bit thumbnail"
-    )
-    if not given:
-        numbers = ", ".join(map(str, result.thresholds))
-        say(f"Thresholds of L1 taken from the data (quartiles at the middle budget): {numbers}.")
-    if result.rows[-1].scope == "raw":
-        say("overall: pooled within categories, scores and measures standardised in each of them.")
-    if result.scaled:
-        say("raw: not comparable across categories, because the scores look scaled within each of them.")
-
-
-def _source(study: Study, scores: Path) -> str:
-    """Where the numbers of the figure come from."""
-    info = study.info
-    size = f"{info.image_size}×{info.image_size}"
-    return (
-        f"{len(study.score)} images · scores: {scores.name} · model: {info.model} ({info.model_id[:8]}), {size} pixels"
-    )
-
-
-def _show(study: Study, result: Complexity) -> None:
-    """Three tables on stdout: Pearson and Spearman of a few measures, and the tokens needed."""
-    groups: dict[str, dict[str, Row]] = {}
-    for row in result.rows:
-        groups.setdefault(_label(row, result.scaled), {})[row.measure] = row
-    first = next(iter(groups.values()))
-    headings = {name: text for name, text in _headings(study, result).items() if name in first}
-    for method in ("Pearson", "Spearman"):
-        show_table(
-            f"{method} correlation with the score ± half its 95 % interval",
-            ["", "images", *headings.values()],
-            [
-                [label, _images(rows), *(_correlation(rows[name], method) for name in headings)]
-                for label, rows in groups.items()
-            ],
-        )
-    needs = [row for row in first.values() if row.kind == "tokens"]
-    show_table(
-        f"Tokens needed: mean (share at {study.info.budgets[-1]})",
-        ["", "images", *(f"L1 < {row.threshold:g}" for row in needs)],
-        [
-            [
-                label.replace("overall (pooled)", "all images"),
-                _images(rows),
-                *(_need(rows[row.measure]) for row in needs),
-            ]
-            for label, rows in groups.items()
-            if not label.startswith("raw")  # its means are those of the row before
-        ],
-    )
-
-
-def _label(row: Row, scaled: bool) -> str:
-    raw = "raw, not comparable" if scaled else "raw"
-    return {"overall": "overall (pooled)", "raw": raw}.get(row.scope, row.group)
-
-
-def _headings(study: Study, result: Complexity) -> dict[str, str]:
-    """The measures that are printed, and how they are called there; the files have all of them."""
-    first, middle = study.info.budgets[0], result.thresholds[len(result.thresholds) // 2]
-    return {
-        f"l1_{first}": f"L1 at {first}",
-        f"relative_l1_{first}": f"L1/mad {first}",
-        f"tokens(l1<{middle:g})": f"need {middle:g}",
-        "jpeg_bytes": "JPEG bytes",
-        f"thumbnail_{first}": f"thumb {first}",
-    }
-
-
-def _images(rows: dict[str, Row]) -> int:
-    return max(row.n for row in rows.values())
-
-
-def _correlation(row: Row, method: str) -> str | None:
-    if method == "Pearson":
-        value, low, high = row.pearson, row.pearson_low, row.pearson_high
-    else:
-        value, low, high = row.spearman, row.spearman_low, row.spearman_high
-    if math.isnan(value):
-        return None
-    return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} ±{(high - low) / 2:.2f}"
-
-
-def _need(row: Row) -> str | None:
-    return (
-        None
-        if row.share_largest is None or math.isnan(row.mean)
-        else f"{row.mean:3.0f} ({100 * row.share_largest:2.0f} %)"
-    )
-
-
-def _plain(listed: Scores, study: Study, result: Complexity, files: list[Path]) -> dict[str, object]:
-    """The outcome for `--json`."""
-    pairs = study.pairs
-    return {
-        "columns": dict(zip(("image", "score", "group"), listed.columns, strict=True)),
-        "matched": len(pairs.names),
-        "failed": study.failed,
-        "scores_without_image": _counted(pairs.unmatched_names),
-        "images_without_score": _counted(pairs.unmatched_keys),
-        "thresholds": result.thresholds,
-        "relative_thresholds": result.relative_thresholds,
-        "scaled_within_groups": result.scaled,
-        "rows": result.rows,
-        "files": files,
-    }
-
-
-def _counted(names: tuple[str, ...]) -> dict[str, object]:
-    return {"count": len(names), "examples": names[:3]}
