@@ -47,7 +47,8 @@ class Recipe:
 
     Attributes:
         base, distill, finetune: the stages.
-        views: random crops (and flips) kept decoded per photograph; an epoch uses one of them.
+        views: random crops (and flips) kept decoded per photograph; an epoch uses one of them. 0 keeps none on disk and
+            decodes a fresh one at every use.
         validation: photographs held out of training for the L1 that is printed per budget.
         iterations: `all` sums the loss over every iteration of a rollout, end to end, as the paper does;
             `sampled` trains one random iteration a step, and one before it.
@@ -72,7 +73,7 @@ class Recipe:
     base: StageRecipe
     distill: StageRecipe
     finetune: StageRecipe
-    views: int = 4
+    views: int = 0
     validation: int = 64
     iterations: Literal["all", "sampled"] = "all"
     window: int = 0
@@ -114,6 +115,7 @@ _NANO = Recipe(
     ),
     distill=StageRecipe(steps=2400, batch_size=48, learning_rate=1.5e-3, warmup=50),
     finetune=StageRecipe(steps=1000, batch_size=48, learning_rate=5e-4, warmup=20),
+    views=4,
     iterations="sampled",
     first_only=0.2,
     quantize_from=0.4,
