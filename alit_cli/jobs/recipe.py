@@ -67,6 +67,8 @@ class Recipe:
         critic_steps: updates of the critic before each step of the tokenizer.
         late: how much sampling prefers late iterations: t is drawn with a weight of (t + 1) to this power. Fine-tuning
             takes iterations in turn where it is 0, as the paper does.
+        base_precision: of the base tokenizer's decoder in fine-tuning, where it is not the stage's. On a CPU, bf16 pays
+            for its convolutions and not for a narrow transformer.
         train_base_encoder: whether fine-tuning moves the base tokenizer's encoder too.
     """
 
@@ -87,6 +89,7 @@ class Recipe:
     gan: tuple[StageName, ...] = ()
     gan_schedule: tuple[tuple[float, float], ...] = ((0.1, 0.2), (0.5, 0.8))
     critic_steps: int = 8
+    base_precision: str | None = None
     train_base_encoder: bool = True
     late: float = 0.0
     seed: int = 0
@@ -121,6 +124,7 @@ _NANO = Recipe(
     quantize_from=0.4,
     halting=False,
     kl_weight=1e-5,
+    base_precision="bf16",
     train_base_encoder=False,
     late=0.5,
 )
