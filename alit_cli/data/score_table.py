@@ -134,6 +134,14 @@ def read_score_info(path: str | Path) -> ScoreInfo | None:
         raise InputError(f"'{name}' cannot be used: {problem}") from problem
 
 
+def is_score_table(path: str | Path) -> bool:
+    """Whether a file is a score table that alit wrote."""
+    try:
+        return read_score_info(path) is not None
+    except InputError:
+        return False
+
+
 def list_score_tables(folder: str | Path = FOLDER) -> list[Path]:
     """The score tables of a folder, by name; none where there is no folder."""
     return sorted(path for path in Path(folder).glob("*.parquet") if path.is_file())

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,7 +41,7 @@ def test_columns_come_by_measure_and_budget_and_survive_the_file(tmp_path: Path)
         *("image", "class_rank_8", "class_rank_16", "class_rank_original"),
         *("features_8", "features_16", "label"),
     ]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "image": ["a.jpg", "b.jpg"],
         "class_rank_8": [3, None],
         "class_rank_16": [1, math.nan],
