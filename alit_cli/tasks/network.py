@@ -115,5 +115,7 @@ def _why(source: str, auto: str, problem: Exception) -> str:
         offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
         reason = "HF_HUB_OFFLINE is set" if offline else "it could not be fetched from the Hugging Face hub"
         return f"There is no folder '{source}', it is not in the Hugging Face cache, and {reason}; check the name."
+    if "Unrecognized configuration class" in str(problem):
+        return f"'{source}' is another kind of model than this task takes ({what}); choose one that was trained for it."
     first = " ".join(str(problem).split()).split(". ")[0].rstrip(".")[:200]
     return f"'{source}' cannot be used as a model of transformers for this task ({what}): {first}."
