@@ -112,8 +112,9 @@ def _why(source: str, auto: str, problem: Exception) -> str:
     """One sentence about a model that could not be loaded."""
     what = auto.removeprefix("AutoModelFor").removeprefix("AutoModel") or "backbone"
     if not Path(source).is_dir() and isinstance(problem, OSError):
-        offline = os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
-        reason = "HF_HUB_OFFLINE is set" if offline else "it could not be fetched from the Hugging Face hub"
+        from huggingface_hub.constants import HF_HUB_OFFLINE
+
+        reason = "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "it could not be fetched from the Hugging Face hub"
         return f"There is no folder '{source}', it is not in the Hugging Face cache, and {reason}; check the name."
     if "Unrecognized configuration class" in str(problem):
         return f"'{source}' is another kind of model than this task takes ({what}); choose one that was trained for it."

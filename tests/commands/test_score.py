@@ -105,10 +105,7 @@ def test_labels_and_maps_of_ones_own(here: Path, alit: Alit) -> None:
         (("labels.csv", "--task", "recon"), "labels.csv"),
     ],
 )
-def test_bad_calls_are_one_sentence_and_exit_2(
-    here: Path, alit: Alit, words: tuple[str, ...], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_bad_calls_are_one_sentence_and_exit_2(here: Path, alit: Alit, words: tuple[str, ...], expected: str) -> None:
     result = alit("score", *words, *TINY)
     errors = [line for line in result.stderr.splitlines() if line.startswith("Error:")]
     assert (result.exit_code, len(errors)) == (2, 1), result.stderr
