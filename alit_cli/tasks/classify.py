@@ -65,7 +65,7 @@ class Classify(Task[Tensor]):
 
 def build(request: Request) -> Classify:
     """The task, every label found among the classes of the network."""
-    network = load_network(request.model, "AutoModelForImageClassification", request.tokenizer.device)
+    network = load_network(request, "AutoModelForImageClassification")
     if request.labels is None:
         return Classify(network, None, "predicted")
     given = folder_labels(request.images) if request.labels == FOLDERS else file_labels(request.labels, request.images)
