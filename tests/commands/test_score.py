@@ -73,6 +73,8 @@ def test_labels_and_maps_of_ones_own(here: Path, alit: Alit) -> None:
     result = alit(*words, "--labels", "labels.csv", "--depth-maps", "maps", "--out", "own", "--json")
     assert result.exit_code == 0, result.stderr
     found = {one["task"]: one for one in json.loads(result.stdout)["tables"]}
+    assert "4 of 6 images have no class_rank" in found["classify"]["remarks"][0]
+    assert "3 of 6 images have no depth_error" in found["depth"]["remarks"][0]
     assert (found["classify"]["images"], found["classify"]["failed"]) == (6, 0)
     table = pq.read_table("own/classify@pets.parquet")
     assert table["label"].to_pylist() == ["cat", None, None, "dog", None, None]
