@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -120,7 +119,7 @@ def weights_digest(model: nn.Module, without: Sequence[str] = ()) -> str:
 
 def _looks_like_a_path(source: str) -> bool:
     """Whether a name cannot be a hub id (`name` or `owner/name`)."""
-    return source.startswith((".", "/", "~")) or source.count("/") > 1 or source.endswith("/") or os.sep != "/"
+    return source.startswith((".", "/", "~")) or source.count("/") > 1 or source.endswith("/")
 
 
 def _why(source: str, auto: str, problem: Exception) -> str:
