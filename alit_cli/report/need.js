@@ -1,0 +1,114 @@
+// The threshold and what it asks: shares of need at every threshold, columns at this one, a sentence, a command.
+
+function showNeed() {
+  const section = byId("need");
+  if (!hasLoss) {
+    const why = total ? "The table has no L1 columns (it was made with --no-losses), so no need can be counted." : "No image has tokens.";
+    section.querySelector(".body").replaceChildren(h("p", { class: "empty" }, why));
+    return;
+  }
+  const slider = byId("thr");
+  slider.max = thresholds.length - 1;
+  slider.value = state.thr;
+  slider.addEventListener("input", () => choose({ thr: Number(slider.value) }));
+  byId("thr-axis").append(h("span", {}, threshold(thresholds[0])), h("span", {}, "threshold of L1"), h("span", {}, threshold(thresholds.at(-1))));
+  showMap();
+  showColumns();
+  follow(["thr"], () => {
+    slider.setAttribute("aria-valuetext", `L1 below ${threshold(thresholds[state.thr])}`);
+    saySentence();
+    byId("need-line").textContent = `alit select ${shellWord(data.table)} --tsc recon --thr ${threshold(thresholds[state.thr])}`;
+  });
+  const copy = byId("copy");
+  copy.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(byId("need-line").textContent);
+      copy.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(byId("need-line")); // no clipboard here: ready for Ctrl+C
+      copy.textContent = "Selected";
+    }
+    setTimeout(() => (copy.textContent = "Copy"), 1500);
+  });
+}
+
+function shellWord(word) {
+  return /^[\w./+:@%-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+function saySentence() {
+  const found = counts();
+  const spent = found.reduce((sum, count, step) => sum + count * budgets[Math.min(step, T - 1)], 0);
+  const mean = spent / total;
+  const never = found[NEVER];
+  byId("need-say").replaceChildren(
+    "For an L1 below ", h("b", { class: "thr" }, threshold(thresholds[state.thr])), ", an image needs ",
+    h("b", {}, mean.toFixed(1)), " tokens on average, ", h("b", {}, percent(mean / budgets[T - 1])), " of the largest budget; ",
+    never === 0 ? "every image gets there." : [h("b", {}, `${whole(never)} (${percent(never / total)})`), " never get there."],
+  );
+}
+
+/** Stacked shares over all thresholds; the strongest colour is the largest need, above it lies 'never'. */
+function showMap() {
+  const height = 232;
+  const pad = 9; // half of the slider's thumb, so that both share one axis
+  const J = thresholds.length;
+  const redraw = chart(byId("need-map"), height, "Share of images by tokens needed, over the threshold", (picture, width) => {
+    const x = (j) => pad + ((width - 2 * pad) * j) / Math.max(J - 1, 1);
+    const y = (share) => height - (height - 2) * share;
+    const every = Math.max(1, Math.floor(J / 260));
+    const places = [...Array(J).keys()].filter((j) => j % every === 0 || j === J - 1);
+    const edge = (t) => places.map((j) => [x(j), y(t < 0 ? 0 : facts.need[t][j] / total)]);
+    picture.append(svg("rect", { class: "never", x: pad, y: 2, width: width - 2 * pad, height: height - 2 }));
+    const names = [];
+    for (let t = 0; t < T; t++) {
+      const [upper, lower] = [edge(t), edge(t - 1)];
+      const layer = svg("path", { d: area(upper, lower) });
+      layer.style.fill = shade(t);
+      picture.append(layer);
+      names.push(layerName(t, upper, lower, width));
+    }
+    names.push(layerName(NEVER, places.map((j) => [x(j), 2]), edge(T - 1), width));
+    const at = x(state.thr);
+    picture.append(...names.filter(Boolean), svg("line", { class: "threshold", x1: at, x2: at, y1: 0, y2: height }));
+  });
+  follow(["thr"], redraw);
+}
+
+/** A layer's name where the layer is thickest; none where it is too thin for one. */
+function layerName(step, upper, lower, width) {
+  const inside = upper.map((point, i) => [point[0], lower[i][1] - point[1], (lower[i][1] + point[1]) / 2]);
+  const [x, thickness, y] = inside.reduce((best, one) => (one[0] > 24 && one[0] < width - 24 && one[1] > best[1] ? one : best), [0, 0, 0]);
+  if (thickness < 17) return null;
+  const dark = step !== NEVER && step >= T / 2;
+  return svg("text", { class: dark ? "layer on-high" : "layer", x, y: y + 4, "text-anchor": "middle" }, needName(step));
+}
+
+/** A column for each need, which is a button: pressed, the grid shows only those images. */
+function showColumns() {
+  const columns = [...budgets.keys(), NEVER].map((step) => {
+    const bar = h("span", { class: "column-bar" });
+    if (step !== NEVER) bar.style.background = shade(step);
+    const count = h("span", { class: "column-count" });
+    const press = () => choose({ only: state.only === step ? null : step });
+    const button = h(
+      "button", { type: "button", class: step === NEVER ? "column is-never" : "column", click: press },
+      h("span", { class: "column-space" }, count, bar), h("span", { class: "column-name" }, needName(step)),
+    );
+    return { step, bar, count, button };
+  });
+  byId("need-columns").append(...columns.map((column) => column.button));
+  byId("need-columns").classList.toggle("many", T > 12);
+  follow(["thr", "only"], () => {
+    const found = counts();
+    const most = Math.max(...found, 1);
+    for (const { step, bar, count, button } of columns) {
+      bar.style.height = `${(82 * found[step]) / most}%`;
+      count.textContent = whole(found[step]);
+      button.setAttribute("aria-pressed", String(state.only === step));
+      const tokens = step === NEVER ? "never get there" : `need ${budgets[step]} tokens`;
+      button.setAttribute("aria-label", `${plural(found[step], "image")}, ${percent(found[step] / total)}, ${tokens}`);
+      button.title = `${whole(found[step])} (${percent(found[step] / total)}) ${tokens}`;
+    }
+  });
+}
