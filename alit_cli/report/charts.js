@@ -61,7 +61,7 @@ function drawCurve(picture, width, height, own) {
     right = x(t);
     picture.append(svg("text", { class: "tick", x: x(t), y: height - box.bottom + 18, "text-anchor": "middle" }, String(budgets[t])));
   }
-  picture.append(svg("text", { class: "tick", x: width - box.right, y: height - 2, "text-anchor": "end" }, "tokens"));
+  picture.append(svg("text", { class: "tick", x: box.left + inner / 2, y: height - 1, "text-anchor": "middle" }, "tokens"));
 
   const steps = budgets.map((_, t) => t).filter((t) => facts.mean[t] != null);
   const along = (which) => steps.map((t) => [x(t), y(facts.quantiles[t][which])]);

@@ -102,7 +102,7 @@ const MEASURES = {
   png_bytes: ["PNG", (value) => `${whole(value)} B`],
   edge_density: ["edges", percent],
   entropy: ["grey entropy", (value) => `${value.toFixed(2)} bits`],
-  mad: ["contrast (mean deviation)", loss],
+  mad: ["contrast", loss],
 };
 
 function detailFacts(image, step) {
@@ -113,7 +113,7 @@ function detailFacts(image, step) {
     pair("bits", `${whole(data.bits[step])} (${(data.bits[step] / model.side ** 2).toFixed(4)} a pixel)`),
     need === null ? null : pair(`need at ${threshold(thresholds[state.thr])}`, need === NEVER ? "never" : `${budgets[need]} tokens`),
     ...Object.entries(MEASURES).filter(([key]) => image.measures[key] != null).map(([key, [name, show]]) => pair(name, show(image.measures[key]))),
-    image.source ? pair("source", image.source) : null,
+    image.source ? h("div", { class: "whole" }, h("dt", {}, "source"), h("dd", {}, image.source)) : null,
   ];
   return h("dl", { class: "detail-facts" }, about);
 }

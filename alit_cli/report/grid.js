@@ -46,7 +46,7 @@ function showGrid() {
 function sampledText(shown) {
   const { of, originals, pictures } = data.sample;
   const parts = [];
-  if (shown < of) parts.push(`${whole(shown)} of ${whole(of)} images, drawn at random: as many of each need as there are. The counts and curves above are over all of them.`);
+  if (shown < of) parts.push(`${whole(shown)} of ${whole(of)} images are shown, drawn at random with each need alike as far as it goes. The counts and curves above are over all of them.`);
   if (pictures && shown && originals < shown) {
     parts.push(originals ? `${plural(shown - originals, "original")} could not be read again; these show reconstructions only.` : "The originals could not be found again, so reconstructions stand alone.");
   }
@@ -92,7 +92,7 @@ function showSteps() {
     const original = step < 0 && tile.image.original;
     tile.value.textContent = original ? "original" : hasLoss ? `L1 ${loss(tile.image.l1[Math.max(step, 0)])}` : "";
     const need = hasLoss ? needOf(tile.image) : NEVER;
-    tile.badge.textContent = hasLoss ? needName(need) : "";
+    tile.badge.textContent = !hasLoss ? "" : need === NEVER ? "never" : `needs ${budgets[need]}`;
     tile.badge.classList.toggle("is-never", need === NEVER);
     tile.badge.title = need === NEVER ? "never gets below the threshold" : `needs ${budgets[need]} tokens`;
   }
@@ -102,7 +102,7 @@ function showBar() {
   const slider = byId("budget");
   slider.max = T - 1;
   slider.addEventListener("input", () => choose({ step: Number(slider.value), mode: "budget" }));
-  const modes = { budget: "All alike", need: "As needed", original: "Original" };
+  const modes = { budget: "One budget", need: "As needed", original: "Original" };
   if (!hasLoss) delete modes.need;
   if (!data.sample.originals) delete modes.original;
   for (const [mode, name] of Object.entries(modes)) {

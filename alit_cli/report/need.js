@@ -44,31 +44,32 @@ function saySentence() {
   byId("need-say").replaceChildren(
     "For an L1 below ", h("b", { class: "thr" }, threshold(thresholds[state.thr])), ", an image needs ",
     h("b", {}, mean.toFixed(1)), " tokens on average, ", h("b", {}, percent(mean / budgets[T - 1])), " of the largest budget; ",
-    never === 0 ? "every image gets there." : [h("b", {}, `${whole(never)} (${percent(never / total)})`), " never get there."],
+    never ? h("b", {}, `${whole(never)} (${percent(never / total)})`) : "every image", never ? " never get there." : " gets there.",
   );
 }
 
 /** Stacked shares over all thresholds; the strongest colour is the largest need, above it lies 'never'. */
 function showMap() {
   const height = 232;
-  const pad = 9; // half of the slider's thumb, so that both share one axis
+  const [left, pad] = [40, 9]; // the scale; half of the slider's thumb, so that both share one axis
   const J = thresholds.length;
   const redraw = chart(byId("need-map"), height, "Share of images by tokens needed, over the threshold", (picture, width) => {
-    const x = (j) => pad + ((width - 2 * pad) * j) / Math.max(J - 1, 1);
+    const x = (j) => left + pad + ((width - left - 2 * pad) * j) / Math.max(J - 1, 1);
     const y = (share) => height - (height - 2) * share;
     const every = Math.max(1, Math.floor(J / 260));
     const places = [...Array(J).keys()].filter((j) => j % every === 0 || j === J - 1);
     const edge = (t) => places.map((j) => [x(j), y(t < 0 ? 0 : facts.need[t][j] / total)]);
-    picture.append(svg("rect", { class: "never", x: pad, y: 2, width: width - 2 * pad, height: height - 2 }));
+    picture.append(svg("rect", { class: "never", x: x(0), y: 2, width: x(J - 1) - x(0), height: height - 2 }));
+    for (const share of [0, 0.5, 1]) picture.append(svg("text", { class: "tick", x: left, y: y(share) + (share === 1 ? 10 : share ? 4 : 0), "text-anchor": "end" }, `${100 * share} %`));
     const names = [];
     for (let t = 0; t < T; t++) {
       const [upper, lower] = [edge(t), edge(t - 1)];
       const layer = svg("path", { d: area(upper, lower) });
       layer.style.fill = shade(t);
       picture.append(layer);
-      names.push(layerName(t, upper, lower, width));
+      names.push(layerName(t, upper, lower));
     }
-    names.push(layerName(NEVER, places.map((j) => [x(j), 2]), edge(T - 1), width));
+    names.push(layerName(NEVER, places.map((j) => [x(j), 2]), edge(T - 1)));
     const at = x(state.thr);
     picture.append(...names.filter(Boolean), svg("line", { class: "threshold", x1: at, x2: at, y1: 0, y2: height }));
   });
@@ -76,9 +77,10 @@ function showMap() {
 }
 
 /** A layer's name where the layer is thickest; none where it is too thin for one. */
-function layerName(step, upper, lower, width) {
+function layerName(step, upper, lower) {
+  const [from, to] = [upper[0][0] + 24, upper.at(-1)[0] - 24];
   const inside = upper.map((point, i) => [point[0], lower[i][1] - point[1], (lower[i][1] + point[1]) / 2]);
-  const [x, thickness, y] = inside.reduce((best, one) => (one[0] > 24 && one[0] < width - 24 && one[1] > best[1] ? one : best), [0, 0, 0]);
+  const [x, thickness, y] = inside.reduce((best, one) => (one[0] > from && one[0] < to && one[1] > best[1] + 0.5 ? one : best), [0, 0, 0]);
   if (thickness < 17) return null;
   const dark = step !== NEVER && step >= T / 2;
   return svg("text", { class: dark ? "layer on-high" : "layer", x, y: y + 4, "text-anchor": "middle" }, needName(step));

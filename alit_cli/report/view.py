@@ -193,7 +193,7 @@ def _images(info: TableInfo, sample: Sample, strips: list[Strip]) -> list[dict[s
     for row in range(len(rows)):
         one: dict[str, Any] = {name: values[row] for name, values in columns.items() if name not in measures}
         one["measures"] = {name: _rounded(columns[name][row]) for name in measures}
-        one["l1"] = [_rounded(column[row]) for column in losses]
+        one["l1"] = [_exact(column[row]) for column in losses]
         if strips:
             one |= {"strip": strips[row].base64(), "frames": strips[row].frames, "original": strips[row].original}
         if info.codes:
@@ -202,6 +202,11 @@ def _images(info: TableInfo, sample: Sample, strips: list[Strip]) -> list[dict[s
             one["ids"] = base64.b64encode(np.concatenate(ids).tobytes()).decode()
         found.append(one)
     return found
+
+
+def _exact(value: float | None) -> float | None:
+    """The shortest number that is this one in float32, as which the page compares it."""
+    return None if value is None or not math.isfinite(value) else float(str(np.float32(value)))
 
 
 def _known(values: np.ndarray) -> list[float | None]:
