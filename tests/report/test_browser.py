@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,7 +18,9 @@ from tests.jobs.photos import write_photos
 from tests.model import tiny
 from tests.report.conftest import HARMFUL, Made, make
 
-api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page, Playwright
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = [
     pytest.mark.slow,
@@ -40,14 +43,14 @@ WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 class Reader:
     """Opens pages, and remembers whatever went wrong in them or went out of them."""
 
-    def __init__(self, context: api.BrowserContext) -> None:
+    def __init__(self, context: BrowserContext) -> None:
         self.page = context.new_page()
         self.troubles: list[str] = []
         self.page.on("console", lambda message: self.troubles.append(message.text))
         self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
         self.page.on("request", lambda request: self._asked(request.url))
 
-    def open(self, path: Path) -> api.Page:
+    def open(self, path: Path) -> Page:
         """The page of a file, once it is ready."""
         self.page.goto(path.as_uri())
         self.page.wait_for_selector("html[data-ready]", timeout=20_000)
@@ -59,13 +62,14 @@ class Reader:
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[api.Playwright]:
+def browser() -> Iterator[Playwright]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with api.sync_playwright() as playwright:
         yield playwright
 
 
 @pytest.fixture(params=["light", "dark"])
-def reader(request: pytest.FixtureRequest, browser: api.Playwright, tmp_path: Path) -> Iterator[Reader]:
+def reader(request: pytest.FixtureRequest, browser: Playwright, tmp_path: Path) -> Iterator[Reader]:
     """A browser with a fresh profile; every test ends with nothing to complain about."""
     context = browser.chromium.launch_persistent_context(
         tmp_path / "profile",
@@ -81,7 +85,7 @@ def reader(request: pytest.FixtureRequest, browser: api.Playwright, tmp_path: Pa
     assert reader.troubles == []
 
 
-def place(page: api.Page, tile: int = 0) -> float:
+def place(page: Page, tile: int = 0) -> float:
     """How far the strip of a tile is moved, in frames."""
     return float(
         page.evaluate(

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from alit_cli.analysis.selection import summarize_table
+from alit_cli.analysis.selection import select
 from alit_cli.data.images import fit
 from alit_cli.data.table import read_info
 from alit_cli.errors import InputError
@@ -55,12 +55,12 @@ def test_every_threshold_counts_as_a_selection_does(tmp_path: Path) -> None:
     path = losses_table(tmp_path)
     facts = gather_facts(path, read_info(path))
     assert (facts.rows, facts.ok) == (3000, 2970)
-    chosen = [float(str(edge)) for edge in facts.thresholds[:: len(facts.thresholds) // 12]] + [0.05, 0.1]
-    for summary in summarize_table(path, chosen):
-        place = int(np.abs(facts.thresholds - summary.threshold).argmin())
-        upto = facts.need[:, place]
-        assert [*np.diff(upto, prepend=0)][:-1] == list(summary.images[:-1])
-        assert facts.ok - upto[-1] == summary.unsatisfied
+    losses = pq.read_table(path).to_pandas().filter(regex="^l1_").dropna().to_numpy()
+    for edge in [*facts.thresholds[:: len(facts.thresholds) // 12], 0.05, 0.1]:
+        chosen = select(losses, (4, 8, 12), float(str(edge)))
+        upto = facts.need[:, int(np.abs(facts.thresholds - edge).argmin())]
+        satisfied = np.bincount(chosen.index[chosen.satisfied], minlength=3)
+        assert np.diff(upto, prepend=0).tolist() == satisfied.tolist()
     assert facts.need[-1, 0] == 0 < facts.need[-1, 1]
     assert facts.need[0, -1] >= 0.999 * facts.ok > facts.need[0, -2]
     assert 0 < facts.start() < len(facts.thresholds) - 1
@@ -101,7 +101,7 @@ def test_the_page_holds_the_table_and_true_pictures(made: Made) -> None:
     assert len(data["images"]) == 9
     for image in data["images"]:
         row = rows[image["image"]]
-        assert np.float32(image["l1"]).tolist() == [np.float32(row[f"l1_{budget}"]) for budget in (2, 4, 6)]
+        assert [np.float32(loss) for loss in image["l1"]] == [np.float32(row[f"l1_{budget}"]) for budget in (2, 4, 6)]
         ids = np.frombuffer(base64.b64decode(image["ids"]), "<u2").astype(np.int64)
         assert ids.tolist() == [*row["tokens_2"], *row["tokens_4"], *row["tokens_6"]]
         strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(image["strip"]))).convert("L"), np.float32)
