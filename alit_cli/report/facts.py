@@ -13,11 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from alit_cli.analysis.places import EDGES, places
 from alit_cli.data.table import TableInfo, stream_columns
 
-STEP = 0.0005
-"""Thresholds are counted this far apart, from 0 to 1."""
-EDGES = np.round(np.arange(2001) * STEP, 4).astype(np.float32)
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 MOST_FAILURES = 50
 
@@ -34,7 +32,7 @@ class Facts:
         first: the thresholds are `EDGES[first : first + J]`, where the answers change; J is 0 without losses.
         need: T × J, how many images satisfy L1 < threshold at some budget up to this one; by count, not by share.
         images, mean, quantiles: of the L1 at each budget: how many have one, T; its mean, T; `QUANTILES`, T × 5,
-            within STEP.
+            within their distance.
     """
 
     rows: int
@@ -80,8 +78,8 @@ def gather_facts(path: Path, info: TableInfo) -> Facts:
             total += np.nansum(losses, axis=0, dtype=np.float64)
             best = np.fmin.accumulate(losses, axis=1)
             for step in range(budgets):
-                need[step] += _places(best[:, step])
-                own[step] += _places(losses[:, step])
+                need[step] += places(best[:, step])
+                own[step] += places(losses[:, step])
     images = own.sum(axis=1)
     below, first = _trimmed(need.cumsum(axis=1)[:, : len(EDGES)], statuses["ok"] if info.losses else 0, info.stop)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -112,12 +110,6 @@ def ok_rows(batch: pa.RecordBatch) -> NDArray[np.bool_]:
 def _failures(batch: pa.RecordBatch) -> list[tuple[str, str, str]]:
     bad = np.flatnonzero(~ok_rows(batch))[:MOST_FAILURES].tolist()
     return [tuple(str(batch[name][row].as_py() or "") for name in ("image", "status", "error")) for row in bad]  # type: ignore[misc]
-
-
-def _places(losses: Losses) -> NDArray[np.int64]:
-    """How many losses are below each edge but not below the one before (strictly, as a selection compares)."""
-    known = losses[~np.isnan(losses)]
-    return np.bincount(np.searchsorted(EDGES, known, side="right"), minlength=len(EDGES) + 1)
 
 
 def _trimmed(below: NDArray[np.int64], images: int, stop: float | None) -> tuple[NDArray[np.int64], int]:
