@@ -14,7 +14,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alit_cli.analysis.bootstrap import BinnedMeans
-from alit_cli.analysis.criteria import OPERATORS
 from alit_cli.analysis.distances import Distances, frechet_distances
 from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.grouping import Groups
@@ -138,7 +137,7 @@ def _add_up(
         cells = means.deal(chunk.start, codes if len(rows) == len(chunk.ok) else _spread(codes, rows, len(chunk.ok)))
         cells = cells[rows]
         found.images[:] += np.bincount(codes, minlength=g)
-        values = [_values(outcome, chunk.columns[outcome.column])[rows] for outcome in outcomes]
+        values = [outcome.values(chunk.columns[outcome.column][rows]) for outcome in outcomes]
         wide = {name: chunk.columns[name][rows] for name in choices.columns}
         for number, (index, satisfied) in enumerate(choices.take(wide, len(rows))):
             found.tokens[:, number] += np.bincount(codes, budgets[index], g)
@@ -147,7 +146,7 @@ def _add_up(
                 means.add(number * len(outcomes) + place, cells, column[np.arange(len(rows)), index])
         for place, outcome in enumerate(outcomes):
             if outcome.original in chunk.columns:
-                column = _values(outcome, chunk.columns[outcome.original])[rows]
+                column = outcome.values(chunk.columns[outcome.original][rows])
                 means.add(s * len(outcomes) + place, cells, column)
     return found
 
@@ -157,14 +156,6 @@ def _spread(codes: NDArray[Any], rows: NDArray[np.intp], n: int) -> NDArray[Any]
     full = np.zeros(n, codes.dtype)
     full[rows] = codes
     return full
-
-
-def _values(outcome: Outcome, column: NDArray[Any]) -> NDArray[Any]:
-    """The number whose mean the outcome is; NaN where the column has none."""
-    if outcome.test is None:
-        return column.astype(np.float64)
-    met = OPERATORS[outcome.test.operator](column, outcome.test.value)
-    return np.where(np.isnan(column), np.nan, met)
 
 
 Number = tuple[int, float, float, float]

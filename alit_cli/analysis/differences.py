@@ -49,7 +49,8 @@ def match_by(
     NaN is matched with nothing.
     """
     both = np.concatenate([a, b])
-    edges = np.unique(np.nanquantile(both, np.linspace(0, 1, bins + 1)[1:-1])) if np.isfinite(both).any() else []
+    known = both[np.isfinite(both)]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if len(known) else known
     bin_a, bin_b = np.searchsorted(edges, a, "right"), np.searchsorted(edges, b, "right")
     rows_a, rows_b = [], []
     for number in range(len(edges) + 1):

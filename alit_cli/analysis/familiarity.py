@@ -104,7 +104,8 @@ class Familiarity:
     """The sets, how each differs from the first, and the share of images at each budget.
 
     Attributes:
-        needs: a row per set and budget: `set tokens share`, of the tokens needed at the middle threshold.
+        needs: a row per set and budget: `set tokens share l1`: the share of images that need so many tokens at the
+            middle threshold, and the mean L1 of all images there.
     """
 
     sets: tuple[ImageSet, ...]
@@ -159,8 +160,9 @@ def compare_sets(
     needs = []
     for one in sets:
         counts = np.bincount(select(one.l1, budgets, middle).index, minlength=len(budgets))
-        needs += [(one.name, budget, count / len(one.l1)) for budget, count in zip(budgets, counts, strict=True)]
-    table = pd.DataFrame(needs, columns=["set", "tokens", "share"])
+        shares, means = counts / len(one.l1), [float(np.nanmean(column, dtype=np.float64)) for column in one.l1.T]
+        needs += [(one.name, *row) for row in zip(budgets, shares, means, strict=True)]
+    table = pd.DataFrame(needs, columns=["set", "tokens", "share", "l1"])
     return Familiarity(tuple(sets), tuple(rows), tuple(differences), table, tuple(budgets), at)
 
 

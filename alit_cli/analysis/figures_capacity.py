@@ -81,14 +81,14 @@ def _panels(panels: Mapping[str, tuple[pd.DataFrame, Outcome]], styles: Styles, 
         axes.remove()
     for axes, (name, (points, outcome)) in zip(grid.flat, panels.items(), strict=False):
         _draw(axes, points, styles)
-        title = (
-            f"{name} (n = {points.known.max()})" if groups else f"{_capital(outcome.label)}, n = {points.known.max()}"
+        axes.set_title(
+            f"{name if groups else _capital(outcome.label)} (n = {points.known.max()})",
+            loc="left",
+            fontsize=9 if groups else 10,
         )
-        axes.set_title(title, loc="left", fontsize=9 if groups else 10)
         axes.set_xlabel("tokens spent" if groups else "tokens spent, share of the largest capacity")
-        axes.set_ylabel(
-            "" if groups else f"{outcome.label} ({'lower' if outcome.lower_is_better else 'higher'} is better)"
-        )
+        better = "lower is better" if outcome.lower_is_better else "higher is better"
+        axes.set_ylabel("" if groups else f"{outcome.label} · {better}")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         if outcome.test is not None:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alit_cli.analysis.criteria import Comparison, Criterion, comparisons, holds, measure, names, parse
+from alit_cli.analysis.criteria import OPERATORS, Comparison, Criterion, comparisons, holds, measure, names, parse
 from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.selection import check_answerable, check_thresholds, first_met
 from alit_cli.analysis.spending import way_of
@@ -65,6 +65,13 @@ class Outcome:
         """The name of the same column of the original images."""
         own, at, model = self.column.partition("@")
         return f"{own}_original{at}{model}"
+
+    def values(self, column: NDArray[Any]) -> NDArray[Any]:
+        """The numbers whose mean the outcome is, in the column's shape; NaN where it has none."""
+        if self.test is None:
+            return column.astype(np.float64)
+        met = OPERATORS[self.test.operator](column, self.test.value)
+        return np.where(np.isnan(column), np.nan, met)
 
 
 def read_outcomes(tables: Tables, texts: Sequence[str]) -> list[Outcome]:
