@@ -64,8 +64,7 @@ MOST_GROUPS = 40
 @json_option
 @config_option
 @quiet_option
-@click.pass_context
-def command(context: click.Context, table: Path, out: Path, as_json: bool, **options: Any) -> None:
+def command(table: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Give every image of TABLE the smallest token budget that meets a criterion.
 
     TABLE is what alit tokenize wrote [default: tokens.parquet]. An image that no budget satisfies gets the largest
@@ -77,7 +76,7 @@ def command(context: click.Context, table: Path, out: Path, as_json: bool, **opt
     from alit_cli.analysis.selected import Narrowing, narrow, summaries_by_group, write_selection
 
     tables = Tables(table, options["scores"], options["tables"])
-    decisions = _decide(tables, context, options)
+    decisions = _decide(tables, options)
     groups = group_images(tables, options["by"]) if options["by"] else None
     wanted = Narrowing(options["where"], options["hardest"], options["easiest"])
     kept = [narrow(tables, decision, wanted, groups) for decision in decisions]
@@ -94,7 +93,7 @@ def command(context: click.Context, table: Path, out: Path, as_json: bool, **opt
     say(f"Wrote {out}." if one else "Nothing was written: there are several thresholds, and a selection has one.")
 
 
-def _decide(tables: Tables, context: click.Context, options: Mapping[str, Any]) -> list[Decision]:
+def _decide(tables: Tables, options: Mapping[str, Any]) -> list[Decision]:
     """The decisions that the options ask for."""
     from alit_cli.analysis.criteria import criterion
     from alit_cli.analysis.selection import allocate, decide
@@ -105,6 +104,7 @@ def _decide(tables: Tables, context: click.Context, options: Mapping[str, Any]) 
         if numbers:
             raise InputError("--capacity takes the place of a threshold; leave --thr and --top out.")
         return [allocate(tables, way_of(options["tsc"]), options["capacity"])]
+    context = click.get_current_context()
     if len(numbers) > 1 and context.get_parameter_source("out") is ParameterSource.COMMANDLINE:
         raise InputError(
             f"--out holds the selection of one threshold, but there are {len(numbers)}; give one, or no --out."
@@ -174,8 +174,8 @@ def _say_remarks(tables: Tables, summaries: list[list[Summary]]) -> None:
             say(f"{summary.criterion}: {share} meet it at their budget, but not at some larger one.")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:5.1f} %"
+def _percent(share: float) -> str | None:
+    return None if share != share else f"{100 * share:5.1f} %"
 
 
 def _plain(summary: Summary) -> dict[str, object]:

@@ -49,7 +49,7 @@ def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Pat
     panels.append(lambda axes: _draw_below(axes, result, budgets))
     if result.codes:
         panels += [lambda axes: _draw_codes(axes, result), lambda axes: _draw_changed(axes, result)]
-    columns = min(3, len(panels))
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(4.1 * columns, 3.3 * rows + 1), layout="constrained")

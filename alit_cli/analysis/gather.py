@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alit_cli.analysis.reading import Sliced, ahead, parts, schema_of, to_numpy
-from alit_cli.analysis.sides import Side, open_side
+from alit_cli.analysis.sides import open_side
 from alit_cli.analysis.vocabulary import MEANINGS, bare, how_to_make
 from alit_cli.data.sources import readable
-from alit_cli.data.table import count_rows, read_info
+from alit_cli.data.table import count_rows, open_columns, read_info
 from alit_cli.errors import InputError
 
 ROWS = 100_000
@@ -128,10 +128,18 @@ class Tables:
         schema = self.schema if found.side < 0 else self.sides[found.side].schema
         return schema.field(found.columns[0]).type
 
-    def side(self, name: str) -> Side | None:
-        """The score table a name is in; None for the token table."""
+    def model(self, name: str) -> str:
+        """What the score table that a name is in is called behind the @; empty for the token table."""
         number = self.find(name).side
-        return None if number < 0 else self.sides[number]
+        return "" if number < 0 else self.sides[number].model
+
+    def words(self, name: str) -> set[str]:
+        """The different words in a column of a score table; none where there is no such column."""
+        if not self.has(name) or (number := self.find(name).side) < 0:
+            return set()
+        side = self.sides[number]
+        table = open_columns(side.path, [bare(name)]) if side.frame is None else side.frame
+        return {str(word) for word in pc.unique(table[bare(name)]).to_pylist() if word is not None}
 
     def stream(self, names: Sequence[str], raw: Sequence[str] = (), rows: int = ROWS) -> Iterator[Chunk]:
         """Rows in the order of the token table, at most `rows` at a time, with the columns of these names.
@@ -195,6 +203,8 @@ class Tables:
         there = ", ".join(["recon (l1)" if stem == "l1" else stem for stem in self.measures()]) or "none"
         if bare(name) == "l1" and not self.info.losses:
             return f"'{self.name}' was made with --no-losses and has no l1 columns; tokenize again without."
+        if models := self.models(bare(name)):
+            return f"There is no '{name}'; there is: {', '.join(f'{bare(name)}@{model}' for model in models)}."
         how = how_to_make(name, self.name)
         what = f"measure '{name}'" if bare(name) in MEANINGS else f"criterion '{name}'"
         return f"There is no {what}; there is: {there}{f'; {how}' if how else ''}."

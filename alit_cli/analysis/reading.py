@@ -30,7 +30,8 @@ def parts(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
     Raises InputError for a damaged file.
     """
     for part in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
-        with part.open("rb") as source, pq.ParquetFile(source, read_dictionary=["status"]) as file:
+        words = ["status"] if "status" in columns else []
+        with part.open("rb") as source, pq.ParquetFile(source, read_dictionary=words) as file:
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
             waiting: list[int] = []
             for number, size in enumerate(sizes):

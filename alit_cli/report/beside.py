@@ -17,6 +17,7 @@ TOPICS = {
     "complexity": "Complexity",
     "capacity": "Capacity",
     "familiarity": "Familiarity",
+    "strength": "Strength",
     "quality": "Quality",
     "attention": "Attention",
     "probe": "Probe",
