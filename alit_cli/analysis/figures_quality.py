@@ -89,11 +89,10 @@ def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
             )
             spent += [row.bits for row in rows]
     axes.set_xscale("log", base=2)
-    ticks = [row.bits for row in result.of(TOKENS)]
-    while len(ticks) > 5:
-        ticks = ticks[::2]
-    most = 2 ** math.ceil(math.log2(max(spent)))
-    ticks += [tick for tick in (most / 8, most / 2) if tick > 1.6 * ticks[-1]]
+    ticks: list[float] = []
+    for bits in sorted([row.bits for row in result.of(TOKENS)] + [2**power for power in range(10, 25)]):
+        if bits <= max(spent) and (not ticks or bits > 1.6 * ticks[-1]):
+            ticks.append(bits)
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.minorticks_off()
