@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -43,12 +44,10 @@ def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Pat
     `source` says under the figure where the numbers come from. What `atomic_file` raises.
     """
     measures = [name for name in AXES if any(not math.isnan(getattr(row, name)) for row in result.rows)]
-    panels: list[Callable[[Axes], None]] = [
-        lambda axes, name=name: _draw_measure(axes, result, name) for name in measures
-    ]  # type: ignore[misc]
-    panels.append(lambda axes: _draw_below(axes, result, budgets))
+    panels: list[Callable[[Axes], None]] = [partial(_draw_measure, result=result, name=name) for name in measures]
+    panels.append(partial(_draw_below, result=result, budgets=budgets))
     if result.codes:
-        panels += [lambda axes: _draw_codes(axes, result), lambda axes: _draw_changed(axes, result)]
+        panels += [partial(_draw_codes, result=result), partial(_draw_changed, result=result)]
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     with matplotlib.rc_context(STYLE):

@@ -51,7 +51,7 @@ function showPanels() {
     const title = `panel-${panel.topic}`;
     byId("panels").append(h("section", { "aria-labelledby": title, class: "panel" },
       h("h2", { id: title }, panel.title),
-      panel.figures.map(([name, uri]) => h("figure", { class: "plate" }, h("img", { src: uri, alt: `${panel.title}: ${name}`, loading: "lazy" }), h("figcaption", {}, name))),
+      panel.figures.map(([name, uri]) => h("figure", { class: "plate" }, h("img", { src: uri, alt: `${panel.title}: ${name}`, decoding: "async" }), h("figcaption", {}, name))),
       panel.left_out ? h("p", { class: "note" }, `${plural(panel.left_out, "more figure")} in the folder`) : null,
       panel.tables.map(csvTable),
     ));

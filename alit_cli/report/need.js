@@ -76,14 +76,21 @@ function showMap() {
   follow(["thr"], redraw);
 }
 
-/** A layer's name where the layer is thickest; none where it is too thin for one. */
+/** A layer's name where it has most room above, below and beside it; none where the layer is too thin. */
 function layerName(step, upper, lower) {
-  const [from, to] = [upper[0][0] + 24, upper.at(-1)[0] - 24];
-  const inside = upper.map((point, i) => [point[0], lower[i][1] - point[1], (lower[i][1] + point[1]) / 2]);
-  const [x, thickness, y] = inside.reduce((best, one) => (one[0] > from && one[0] < to && one[1] > best[1] + 0.5 ? one : best), [0, 0, 0]);
-  if (thickness < 17) return null;
+  const beside = 13;
+  const [from, to] = [upper[0][0] + beside, upper.at(-1)[0] - beside];
+  let best = { room: 16 };
+  for (const [x] of upper) {
+    if (x < from || x > to) continue;
+    const near = upper.map(([other], i) => i).filter((i) => Math.abs(upper[i][0] - x) <= beside);
+    const top = Math.max(...near.map((i) => upper[i][1]));
+    const bottom = Math.min(...near.map((i) => lower[i][1]));
+    if (bottom - top > best.room + 0.5) best = { room: bottom - top, x, y: (top + bottom) / 2 };
+  }
+  if (best.x == null) return null;
   const dark = step !== NEVER && step >= T / 2;
-  return svg("text", { class: dark ? "layer on-high" : "layer", x, y: y + 4, "text-anchor": "middle" }, needName(step));
+  return svg("text", { class: dark ? "layer on-high" : "layer", x: best.x, y: best.y + 4, "text-anchor": "middle" }, needName(step));
 }
 
 /** A column for each need, which is a button: pressed, the grid shows only those images. */

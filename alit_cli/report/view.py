@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,11 +17,12 @@ from alit_cli.data.table import TableInfo, column_names, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
-from alit_cli.report.beside import Panel, find_panels
-from alit_cli.report.facts import Facts, gather_facts
+from alit_cli.report.beside import find_panels
+from alit_cli.report.content import page_data
+from alit_cli.report.facts import gather_facts
 from alit_cli.report.page import render
 from alit_cli.report.pictures import Strip, decode_all, make_strip, read_original
-from alit_cli.report.sample import MEASURES, Sample, take_sample
+from alit_cli.report.sample import Sample, take_sample
 
 PICTURE_BYTES = 8_500_000
 """All pictures together, before base64; the page stays below 15 MB with its tables and figures."""
@@ -84,7 +82,8 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
     strips: list[Strip] = []
     if tokenizer is not None:
         yield from _decode(job, info, tokenizer, sample, strips)
-    data = _data(job, info, facts, start, sample, strips, panels)
+    data = page_data(info, facts, start, sample, strips, panels)
+    data |= {"table": readable(str(job.table)), "version": __version__}
     page = render(f"{readable(job.table.name)} · alit", data).encode()
     with atomic_file(job.out) as file:
         file.write(page)
@@ -138,81 +137,3 @@ def _originals(job: ViewJob, sample: Sample) -> list[Item | None]:
             raise
         return [None] * len(sample.rows)
     return [items[row] for row in sample.rows]
-
-
-def _data(
-    job: ViewJob,
-    info: TableInfo,
-    facts: Facts,
-    start: int,
-    sample: Sample,
-    strips: list[Strip],
-    panels: list[Panel],
-) -> dict[str, Any]:
-    """What the page's script reads; its shape is documented in base.js."""
-    per_token = math.log2(info.codes) if info.codes else 16.0 * info.token_dim
-    return {
-        "table": readable(str(job.table)),
-        "version": __version__,
-        "model": {
-            "name": info.model,
-            "id": info.model_id,
-            "side": info.image_size,
-            "codes": info.codes,
-            "tokenDim": info.token_dim,
-            "fit": info.fit,
-            "precision": info.precision,
-            "stop": info.stop,
-        },
-        "budgets": info.budgets,
-        "bits": [budget * per_token for budget in info.budgets],
-        "facts": {
-            "rows": facts.rows,
-            "statuses": facts.statuses,
-            "failures": facts.failures,
-            "thresholds": [round(float(edge), 4) for edge in facts.thresholds],
-            "start": start,
-            "need": facts.need.tolist(),
-            "count": facts.images.tolist(),
-            "mean": _known(facts.mean),
-            "quantiles": [_known(row) for row in facts.quantiles],
-        },
-        "sample": {"of": sample.of, "pictures": job.pictures, "originals": sum(strip.original for strip in strips)},
-        "images": _images(info, sample, strips),
-        "panels": [vars(panel) | {"tables": [vars(table) for table in panel.tables]} for panel in panels],
-    }
-
-
-def _images(info: TableInfo, sample: Sample, strips: list[Strip]) -> list[dict[str, Any]]:
-    """One object an image: names, L1, measures, pictures, and ids as base64 of little-endian uint16, end to end."""
-    rows = sample.table
-    measures = [name for name in MEASURES if name in rows.column_names]
-    columns = {name: rows[name].to_pylist() for name in ("image", "source", "width", "height", *measures)}
-    losses = [rows[f"l1_{budget}"].to_pylist() for budget in info.budgets] if info.losses else []
-    found = []
-    for row in range(len(rows)):
-        one: dict[str, Any] = {name: values[row] for name, values in columns.items() if name not in measures}
-        one["measures"] = {name: _rounded(columns[name][row]) for name in measures}
-        one["l1"] = [_exact(column[row]) for column in losses]
-        if strips:
-            one |= {"strip": strips[row].base64(), "frames": strips[row].frames, "original": strips[row].original}
-        if info.codes:
-            values = [rows[f"tokens_{budget}"][row].values for budget in info.budgets]
-            ids = [np.asarray(ids, "<u2") for ids in values if ids is not None]
-            one["ids"] = base64.b64encode(np.concatenate(ids).tobytes()).decode()
-        found.append(one)
-    return found
-
-
-def _exact(value: float | None) -> float | None:
-    """The shortest number that is this one in float32, as which the page compares it."""
-    return None if value is None or not math.isfinite(value) else float(str(np.float32(value)))
-
-
-def _known(values: np.ndarray) -> list[float | None]:
-    return [_rounded(float(value)) for value in values]
-
-
-def _rounded(value: float | None) -> float | None:
-    """Six digits that matter; what is not a number becomes null."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")

@@ -57,7 +57,7 @@ def test_codes_are_counted() -> None:
 
 
 def test_places_compare_strictly_and_in_float32() -> None:
-    counted = places(np.float32([0.08, 0.0799, np.nan, 5.0, -0.1])).cumsum()
+    counted = places(np.array([0.08, 0.0799, np.nan, 5.0, -0.1], np.float32)).cumsum()
     at = {threshold: int(np.searchsorted(EDGES, np.float32(threshold))) for threshold in (0.0, 0.08, 0.0805)}
     assert [int(counted[at[threshold]]) for threshold in (0.0, 0.08, 0.0805)] == [1, 2, 3]
     assert (counted[len(EDGES) - 1], counted[-1]) == (3, 4)

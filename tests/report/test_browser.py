@@ -37,7 +37,6 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
 class Reader:
@@ -75,7 +74,7 @@ def reader(request: pytest.FixtureRequest, browser: Playwright, tmp_path: Path) 
         tmp_path / "profile",
         executable_path=CHROMIUM,
         args=ARGUMENTS,
-        viewport=WIDE,
+        viewport={"width": 1280, "height": 900},
         color_scheme=request.param,
     )
     context.set_default_timeout(10_000)
@@ -183,7 +182,7 @@ def test_harmful_names_are_only_names(reader: Reader, made: Made) -> None:
 
 def test_nothing_is_wider_than_a_phone(reader: Reader, made: Made) -> None:
     page = reader.open(made.job.out)
-    page.set_viewport_size(PHONE)
+    page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.locator(".tile").first.click()
     assert page.locator("dialog").evaluate("one => one.scrollWidth <= one.clientWidth")
