@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,8 @@ def measure_quality(tables: Tables) -> Quality:
     images that went on; and as `Tables.stream`.
     """
     _check(tables)
-    names = [name for name in _names() if tables.has(name)]
+    strangers = dict(_strangers(tables))
+    names = [name for name in _names() if tables.has(name) and tables.find(name).side not in strangers]
     ids = [f"tokens_{budget}" for budget in tables.budgets] if tables.info.codes else []
     means, codes = _Means(), CodeCounts(tables.info.codes, len(ids))
     counted = np.zeros((len(tables.budgets), len(EDGES) + 1), np.int64)
@@ -124,11 +125,11 @@ def measure_quality(tables: Tables) -> Quality:
         for step, losses in enumerate(chunk.columns["l1"][chunk.ok].T):
             counted[step] += places(losses)
         codes.add([chunk.table[name] for name in ids])
-    source, distances, width = _frechet(tables)
+    source, distances, width = _frechet(tables, strangers)
     rows = [_token_row(tables, step, means, codes, distances) for step in range(len(tables.budgets))]
     rows += _baselines(tables, means)
     below = counted.cumsum(axis=1)[:, :-1] / np.maximum(counted.sum(axis=1, keepdims=True), 1)
-    remarks = (*tables.remarks, *_unequal(means))
+    remarks = (*strangers.values(), *tables.remarks, *_unequal(means))
     return Quality(tuple(rows), below, source, width, tables.info.codes, remarks)
 
 
@@ -139,6 +140,18 @@ def _check(tables: Tables) -> None:
             f"'{tables.name}' stopped each image at l1<{tables.info.stop:g}, so its later budgets hold the hard images "
             "only; tokenize without --stop to compare budgets."
         )
+
+
+def _strangers(tables: Tables) -> Iterator[tuple[int, str]]:
+    """Score tables of other images or of another model's tokens, by their number, and a sentence on each."""
+    for number, side in enumerate(tables.sides):
+        if side.about.get("model_id", tables.info.model_id) != tables.info.model_id:
+            yield number, f"'{side.name}' is of another model's tokens and left out; --scores names another folder."
+            continue
+        try:
+            side.along(tables.path, [], ROWS)
+        except InputError as problem:
+            yield number, f"{problem} It is left out; --scores names another folder."
 
 
 def _names() -> Iterator[str]:
@@ -195,11 +208,11 @@ def _unequal(means: _Means) -> Iterator[str]:
             yield f"The scores of {table} are of {count} of the {images} images: score the whole table to compare."
 
 
-def _frechet(tables: Tables) -> tuple[str, list[float], int]:
+def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float], int]:
     """The score table of features, its distances at every budget, and the length of a feature; the first by name."""
     models = tables.models("features")
     names = [f"features@{models[0]}", f"features_original@{models[0]}"] if models else []
-    if not names or not all(map(tables.has, names)):
+    if not names or not all(map(tables.has, names)) or tables.find(names[0]).side in strangers:
         return "", [], 0
     original, moments = None, []
     for chunk in tables.stream(names, rows=2000):

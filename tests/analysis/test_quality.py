@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from alit_cli.analysis.codes import CodeCounts
@@ -16,6 +17,7 @@ from alit_cli.analysis.frechet import frechet_distance
 from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.places import EDGES, places
 from alit_cli.analysis.quality import measure_quality, share_below, spread
+from alit_cli.data.table import KEY
 from tests.analysis.score_tables import write_scores, write_world
 from tests.analysis.tables import BUDGETS, tokens_of, write_tokens
 from tests.conftest import Alit
@@ -99,6 +101,20 @@ def test_partial_scores_are_said_and_nothing_is_made_up(here: Path) -> None:
     assert any("10 of the 59 images" in remark for remark in result.remarks)
     assert {row.system for row in result.rows} == {"tokens"}
     assert all(math.isnan(row.ssim) for row in result.rows)
+
+
+def test_scores_of_other_images_are_left_out_and_said(here: Path) -> None:
+    write_scores(here / "scores" / "recon.parquet", ["else.jpg"], {"psnr": np.full((1, 3), 20.0)})
+    path = here / "scores" / "baselines.parquet"
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[KEY]) | {"model_id": "another"}
+    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about)}), path)
+    result = measure_quality(Tables(here / "tokens.parquet"))
+    assert sum("left out" in remark for remark in result.remarks) == 2
+    assert any("another model's tokens" in remark for remark in result.remarks)
+    assert {row.system for row in result.rows} == {"tokens"}
+    assert math.isnan(result.rows[0].psnr)
+    assert result.frechet == "dino"
 
 
 def test_the_command_prints_and_writes_every_format(here: Path, alit: Alit) -> None:

@@ -42,8 +42,8 @@ def main() -> None:
             page.keyboard.press("n")  # each picture at its own need
             last = page.locator("#grid").bounding_box()
             assert last is not None
-            clip = {"x": 0, "y": 0, "width": 1240, "height": last["y"] + last["height"] + 30}
-            page.screenshot(path="report.png", full_page=True, clip=clip)
+            height = last["y"] + last["height"] + 30
+            page.screenshot(path="report.png", full_page=True, clip={"x": 0, "y": 0, "width": 1240, "height": height})
             browser.close()
         _small(Path("report.png"), SAMPLES / "report.png", 1240)
         os.chdir(SAMPLES)
