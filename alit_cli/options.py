@@ -92,6 +92,28 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help=text)(function)
 
 
+def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--format png|svg|pdf`: how figures are written; the command gets `form`."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["png", "svg", "pdf"]),
+        default="png",
+        show_default=True,
+        help="Of the figures.",
+    )(function)
+
+
+def iterations_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--iterations all|0,3,7`: a tuple counted from 0, or None for all."""
+    return click.option(
+        "--iterations",
+        metavar="all|0,3,7",
+        callback=lambda ctx, param, value: None if value in (None, "all") else Numbers(int).convert(value, param, ctx),
+        help="Which iterations, counted from 0. [default: all]",
+    )(function)
+
+
 def quiet_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--quiet`: of stderr only the errors; the console knows about it, the command gets nothing."""
     return click.option(

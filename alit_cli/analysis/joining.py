@@ -96,25 +96,25 @@ def _examples(names: Sequence[str]) -> str:
     return " and ".join(f"'{name}'" for name in names[:2]) or "none"
 
 
-def match(names: Sequence[str], keys: Sequence[str]) -> Match:
+def match(names: Sequence[str], keys: Sequence[str], listed: str = "scores", known_in: str = "table") -> Match:
     """Pair each name with the table key that is the same path, else with the longest that agrees with it.
 
     Two paths agree when one of them, whole, is the end of the other: `art/7.jpg` is `images/art/7.jpg` or
     `7.jpg`, never `objects/7.jpg`. A name that fits several keys, or a key that several names fit, is an
-    InputError that names them.
+    InputError that names them; `listed` and `known_in` say there what the names and the keys are.
     """
-    wanted, known = _tidy_all(names, "The scores list"), _tidy_all(keys, "The table holds")
+    wanted, known = _tidy_all(names, f"The {listed} list"), _tidy_all(keys, f"The {known_in} holds")
     pairs = {row: known[name] for name, row in wanted.items() if name in known}
     taken = set(pairs.values())
     rest = {name: row for name, row in wanted.items() if row not in pairs}
     claims: dict[int, str] = {}
-    for name, key in _by_ending(rest, known):
+    for name, key in _by_ending(rest, known, listed, known_in):
         if known[key] in taken:
             continue
         if known[key] in claims:
             raise InputError(
-                f"Both '{claims[known[key]]}' and '{name}' of the scores could be the table's '{key}'; "
-                "write the names in the scores as the table has them."
+                f"Both '{claims[known[key]]}' and '{name}' of the {listed} could be the {known_in}'s '{key}'; "
+                f"write the names in the {listed} as the {known_in} has them."
             )
         claims[known[key]] = name
         pairs[rest[name]] = known[key]
@@ -143,7 +143,7 @@ def _tidy(path: str) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
-def _by_ending(names: dict[str, int], known: dict[str, int]) -> Iterable[tuple[str, str]]:
+def _by_ending(names: dict[str, int], known: dict[str, int], listed: str, known_in: str) -> Iterable[tuple[str, str]]:
     """(name, key) for every name that ends a key, or else ends in one (the longest); both are tidy paths."""
     depths = {name.count("/") + 1 for name in names}
     longer: dict[str, list[str]] = defaultdict(list)
@@ -155,7 +155,7 @@ def _by_ending(names: dict[str, int], known: dict[str, int]) -> Iterable[tuple[s
     for name in names:
         if len(fits := longer.get(name, [])) > 1:
             raise InputError(
-                f"'{name}' of the scores could be {_list(fits)} of the table; "
+                f"'{name}' of the {listed} could be {_list(fits)} of the {known_in}; "
                 "write the folders before it that tell them apart."
             )
         if fits:

@@ -67,9 +67,7 @@ def fit(image: Image.Image, side: int, how: Fit = "crop") -> Pixels:
     width, height = image.size
     if how == "crop":
         # The crop is taken while resizing: a 1 × 5000 image would be gigantic if it were resized whole.
-        short = min(width, height)
-        left, top = (width - short) // 2, (height - short) // 2
-        return _resized(image, (side, side), (left, top, left + short, top + short))
+        return _resized(image, (side, side), centre_square(width, height))
     if how == "squash":
         return _resized(image, (side, side))
     if how == "pad":
@@ -80,6 +78,13 @@ def fit(image: Image.Image, side: int, how: Fit = "crop") -> Pixels:
         pixels[top : top + inner[1], left : left + inner[0]] = _resized(image, inner)
         return pixels
     raise ValueError(f"fit must be 'crop', 'squash' or 'pad', not {how!r}")
+
+
+def centre_square(width: int, height: int) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) that 'crop' takes of an image."""
+    short = min(width, height)
+    left, top = (width - short) // 2, (height - short) // 2
+    return left, top, left + short, top + short
 
 
 def random_view(image: Image.Image, side: int, rng: np.random.Generator) -> Pixels:
