@@ -64,7 +64,11 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
     "so much of it. [default: 40,60,80]",
 )
 @click.option(
-    "--background", type=Numbers(int), default="0", show_default=True, help="Ids of masks that are no segments."
+    "--background",
+    type=Numbers(int),
+    default="0",
+    show_default=True,
+    help="Ids of masks that are no segments; -1: none.",
 )
 @click.option(
     "--ignore", type=Numbers(int), help="Ids that do not count at all. [default: 255, unless a mask has no other]"

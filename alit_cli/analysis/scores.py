@@ -70,9 +70,9 @@ def read_scores(
     Raises InputError where the file or a column cannot be read, and for a score that is not a number.
     Rows without a score are left out and counted.
     """
-    frame = _read_frame(path)
-    image = _column(frame, image_col, IMAGE_NAMES, "image names", "--image-col", path)
-    score = _column(frame, score_col, SCORE_NAMES, "scores", "--score-col", path, taken=(image,))
+    frame = read_frame(path)
+    image = find_column(frame, image_col, IMAGE_NAMES, "image names", "--image-col", path)
+    score = find_column(frame, score_col, SCORE_NAMES, "scores", "--score-col", path, taken=(image,))
     group = _group_column(frame, group_col, path, taken=(image, score))
     values = _numbers(frame[score], path)
     kept = frame[values.notna() & frame[image].notna()]
@@ -87,8 +87,8 @@ def read_scores(
     )
 
 
-def _read_frame(path: Path) -> pd.DataFrame:
-    """The file's table, its text columns as written: a name like 007 stays one."""
+def read_frame(path: Path, what: str = "scores") -> pd.DataFrame:
+    """The file's table of `what`, its text columns as written: a name like 007 stays one. InputError: it has none."""
     suffix = path.suffix.lower()
     try:
         if suffix == ".xlsx":
@@ -100,9 +100,9 @@ def _read_frame(path: Path) -> pd.DataFrame:
         else:
             raise InputError(f"{path} is not a csv, tsv, parquet or xlsx file (it is known by its suffix).")
     except FileNotFoundError as error:
-        raise InputError(f"There is no file {path} with the scores.") from error
+        raise InputError(f"There is no file {path} with the {what}.") from error
     except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder; name the csv, tsv, parquet or xlsx file with the scores.") from error
+        raise InputError(f"{path} is a folder; name the csv, tsv, parquet or xlsx file with the {what}.") from error
     except InputError:
         raise
     except Exception as error:  # each reader has its own family of errors
@@ -118,7 +118,7 @@ def _read_text(path: Path) -> pd.DataFrame:
     return pd.read_csv(StringIO(text), sep=max(",;\t", key=header.count), dtype=str, skipinitialspace=True)
 
 
-def _column(
+def find_column(
     frame: pd.DataFrame,
     given: str | None,
     names: Sequence[str],
@@ -144,7 +144,7 @@ def _column(
 
 def _group_column(frame: pd.DataFrame, given: str | None, path: Path, taken: Sequence[str]) -> str | None:
     try:
-        return _column(frame, given, GROUP_NAMES, "groups", "--group-col", path, taken)
+        return find_column(frame, given, GROUP_NAMES, "groups", "--group-col", path, taken)
     except InputError:
         if given is not None:
             raise
