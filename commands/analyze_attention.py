@@ -58,6 +58,7 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
 @iterations_option
 @click.option(
     "--keep",
+    type=click.UNPROCESSED,
     metavar="40,60,80|mass[:60]",
     callback=_read_keep,
     help="A token's region: the positions with most attention, so many percent of all; or mass, the fewest that hold "

@@ -59,6 +59,7 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
 @click.option("--label-col", metavar="NAME", help="The file's column of labels. [default: label, class …]")
 @click.option(
     "--pool",
+    type=click.UNPROCESSED,
     metavar="NAME[,…]",
     default=",".join(POOLS),
     show_default=True,

@@ -57,7 +57,7 @@ class AttentionStudy:
 
     Attributes:
         first: tokens of the model's first budget.
-        files: sheets and arrays written so far.
+        files: sheets written so far, and the folder of the arrays.
         without_mask: images whose mask is missing or holds no segment.
     """
 
@@ -87,8 +87,9 @@ class AttentionStudy:
         if len(self.spread) <= self.question.sheets:
             self._draw(maps, own, self.question.out / "sheets" / f"{name}.{self.question.form}")
         if self.question.npz:
-            self.files.append(self.question.out / "maps" / f"{name}.npz")
-            save_maps(maps, self.files[-1])
+            folder = self.question.out / "maps"
+            save_maps(maps, folder / f"{name}.npz")
+            self.files += [folder] if folder not in self.files else []
 
     @property
     def images(self) -> int:

@@ -96,6 +96,13 @@ def test_a_planted_study_binds_each_image_and_not_by_chance(tmp_path: Path) -> N
     assert study.bound == (3, 3)
 
 
+def test_without_other_images_there_is_no_chance(tmp_path: Path) -> None:
+    study, summary = planted(tmp_path, sheets=0, shuffles=0)
+    assert not any(str(name).startswith("chance") for name in study.rows())
+    assert set(summary.measure) >= {"iou_all_best", "sameness"}
+    assert not any(summary.measure.str.startswith("gain"))
+
+
 def test_chance_meets_every_mask_equally_often(tmp_path: Path) -> None:
     images = [f"{index}.png" for index in range(7)]
     for name in images:
@@ -112,9 +119,9 @@ def test_files_of_a_study(tmp_path: Path) -> None:
     files = study.save(summary)
     names = [str(file.relative_to(tmp_path / "out")) for file in files]
     assert names[:3] == ["attention.csv", "attention.parquet", "attention.png"]
-    arrays = {f"maps/{index}.npz" for index in range(3)}
-    assert {*names[3:]} == {*arrays, "overview.png", "sheets/0.png", "sheets/1.png"}
-    assert all(file.stat().st_size > 500 for file in files)
+    assert {*names[3:]} == {"maps", "overview.png", "sheets/0.png", "sheets/1.png"}
+    assert all(file.stat().st_size > 500 for file in files if file.suffix)
+    assert len([*(tmp_path / "out" / "maps").iterdir()]) == 3
     with np.load(tmp_path / "out" / "maps" / "1.npz") as stored:
         assert stored["attention_1"].shape == (2, 2, 2)
         assert stored["image"] == "1.jpg"

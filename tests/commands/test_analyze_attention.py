@@ -38,20 +38,22 @@ def test_maps_and_binding_are_printed_and_written(here: Path, alit: Alit) -> Non
     assert "mIoU of the best token per segment, the first 2 tokens (2 images, 4 segments)" in lines
     assert sum(line.strip().startswith("chance") for line in lines) == 8
     assert sum("chance." in line for line in lines) == 2
-    names = ["attention.csv", "attention.parquet", "attention.svg", "sheets/img_0.svg", "maps/img_0.npz"]
-    assert lines[-len(names) - 2 :][: len(names)] == [f"attention/{name}" for name in names]
+    names = ["attention.csv", "attention.parquet", "attention.svg", "sheets/img_0.svg", "maps"]
+    assert lines[-len(names) :] == [f"attention/{name}" for name in names]
     assert "2 of 3 images have one of the 2 masks" in result.stderr
     assert "img_2.png" in result.stderr
     assert Path("attention/attention.svg").read_bytes().startswith(b"<?xml")
 
 
 def test_json_and_chosen_iterations(here: Path, alit: Alit) -> None:
-    words = "analyze attention images -c tiny.safetensors --iterations 0,2 --sheets 0 --json -q --out new"
+    Path("a.toml").write_text('iterations = [0, 2]\nkeep = [50]\nsheets = 0\nmasks = "masks"')
+    words = "analyze attention images -c tiny.safetensors --config a.toml --json -q --out new"
     result = alit(*words.split())
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     assert found["images"] == 3
     assert {row["tokens"] for row in found["rows"]} == {2, 6}
+    assert {row["measure"] for row in found["rows"]} >= {"iou_all_50", "chance_first_50", "gain_all_best"}
     assert found["files"] == [f"new/attention.{suffix}" for suffix in ("csv", "parquet", "png")]
     assert result.stderr == ""
 
