@@ -12,10 +12,10 @@ from alit_cli.analysis.attention import Sameness
 from alit_cli.analysis.attention_figure import draw_attention
 from alit_cli.analysis.attention_tables import BEST, by_iteration, join_rows, overlap_rows, save_attention, spread_rows
 from alit_cli.analysis.binding import Keep, Segments, segments
-from alit_cli.analysis.joining import match
 from alit_cli.analysis.sheets import draw_overview, draw_sheet, narrow_marks, segment_marks
 from alit_cli.data.maps import TokenMaps, save_maps
 from alit_cli.data.masks import Labels, Masks, stem
+from alit_cli.data.matching import match
 from alit_cli.data.sources import Item
 from alit_cli.errors import InputError
 

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from alit_cli.analysis.joining import match
-from alit_cli.analysis.scores import IMAGE_NAMES, find_column, read_frame
+from alit_cli.data.lists import IMAGE_NAMES, LABEL_NAMES, find_column, read_frame
+from alit_cli.data.matching import match
 from alit_cli.errors import InputError
-
-LABEL_NAMES = ("label", "labels", "class", "classname", "category", "target", "wnid", "y")
-"""The names that a column of labels goes by, the likeliest first; compared without case, spaces and signs."""
 
 
 @dataclass(frozen=True)

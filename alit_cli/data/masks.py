@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from alit_cli.data.images import centre_square
+from alit_cli.data.images import fit_box
 from alit_cli.data.sources import Item
 from alit_cli.errors import InputError
 
@@ -82,7 +82,8 @@ def read_labels(item: Item, side: int, width: int = 0, height: int = 0) -> Label
             f"The mask '{item.image}' is {ids.width}×{ids.height}, its image {width}×{height}: "
             "they are not of one shape."
         )
-    square = ids.resize((side, side), Image.Resampling.NEAREST, box=centre_square(*ids.size))
+    box, _ = fit_box(*ids.size, side, "crop")
+    square = ids.resize((side, side), Image.Resampling.NEAREST, box=box)
     return np.array(square, dtype=np.int32)
 
 
