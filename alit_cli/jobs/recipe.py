@@ -120,7 +120,7 @@ _NANO = Recipe(
     base=StageRecipe(
         steps=3000, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0, precision="bf16"
     ),
-    distill=StageRecipe(steps=2800, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015),
+    distill=StageRecipe(steps=3000, batch_size=16, learning_rate=1e-3, warmup=50, muon=0.015),
     finetune=StageRecipe(steps=2000, batch_size=24, learning_rate=5e-4, warmup=20, muon=0.005),
     views=4,
     iterations="sampled",
@@ -129,7 +129,7 @@ _NANO = Recipe(
     kl_weight=1e-5,
     base_precision="bf16",
     train_base_encoder=False,
-    late=1.0,
+    late=3.0,
 )
 RECIPES: dict[str, Recipe] = {name: _NANO if name == "nano" else _PAPER for name in PRESETS}
 

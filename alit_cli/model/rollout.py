@@ -226,7 +226,7 @@ class Alit(nn.Module):
         std = config.width**-0.5  # image tokens have unit length, so everything they meet starts with it
         # The encoder is applied to its own output: what a layer adds must stay small against what it passes on, or
         # the image fades.
-        for module, attention, mlp in ((self.encoder, 0.2, 0.0), (self.decoder, 0.5, 1.0)):
+        for module, attention, mlp in ((self.encoder, 0.05, 0.0), (self.decoder, 0.5, 1.0)):
             for layer in module.modules():
                 if isinstance(layer, nn.Linear):
                     nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
