@@ -137,7 +137,7 @@ def _show(result: Familiarity) -> None:
     heading = ["set", "images", "JPEG bytes", f"L1 at {few}", f"at {many}", "gap", "gap/L1"]
     show_table(
         "Sets ± half their 95 % interval",
-        [*heading, f"FD at {few}", f"at {many}", f"need {middle:g}", "never"],
+        [*heading, f"FD at {few}", f"FD at {many}", f"need {middle:g}", "never"],
         [
             [
                 row.set,
@@ -172,6 +172,7 @@ def _show(result: Familiarity) -> None:
                     _p(row.p),
                 ]
                 for row in result.differences
+                if row.measure in (f"l1_{few}", "l1 gap", f"tokens(l1<{middle:g})", "jpeg_bytes")
             ],
         )
 
