@@ -21,7 +21,8 @@ def way_of(text: str) -> Comparison:
 
     Raises InputError for a criterion with a number, or with more than one measure.
     """
-    found = parse(text if re.search("[<>=]", text) else f"{text}{meaning(measure(text.strip())).operator}")
+    written = text if re.search("[<>=]", text) else f"{text}{meaning(measure(text.strip())).operator}"
+    found = parse(written, open_ended=True)
     if not isinstance(found, Comparison) or found.value is not None:
         raise InputError(f"'{text}' is a criterion; here a measure alone is wanted, such as recon, or 'quality>'.")
     return found

@@ -36,16 +36,6 @@ def test_it_equals_scipys_formula(dimension: int) -> None:
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6 * np.trace(np.atleast_2d(np.cov(a, rowvar=False))))
 
 
-@pytest.mark.slow
-def test_it_equals_torchmetrics() -> None:
-    torch = pytest.importorskip("torch")
-    fid = pytest.importorskip("torchmetrics.image.fid")
-    a, b = features(200, 16, 1), features(150, 16, 2)
-    moments = [(torch.tensor(x.mean(0)), torch.tensor(np.cov(x, rowvar=False))) for x in (a, b)]
-    expected = float(fid._compute_fid(*moments[0], *moments[1]))
-    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-4)
-
-
 def test_streaming_in_pieces_and_parts_changes_nothing_and_unknown_rows_do_not_count() -> None:
     a, b = features(300, 8, 1), features(200, 8, 2)
     centre = a[:10].mean(axis=0)
