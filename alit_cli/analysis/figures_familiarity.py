@@ -112,7 +112,7 @@ def _name_models(axes: Axes, table: pd.DataFrame) -> None:
     for model, own in table.groupby("model"):
         axes.annotate(
             str(model),
-            (float(own.strength.iloc[0]), float(own[["drop", "drop_high"]].max(axis=None))),
+            (float(own.strength.iloc[0]), float(np.nanmax(own[["drop", "drop_high"]].to_numpy(np.float64)))),
             (0, 4),
             textcoords="offset points",
             ha="center",

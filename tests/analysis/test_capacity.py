@@ -36,15 +36,18 @@ def measure(path: Path, tsc: str, toi: str, by: str | None = None, **options: An
 
 def test_every_point_is_what_one_would_compute_by_hand(world: tuple[Path, dict[str, Any]]) -> None:
     path, numbers = world
-    _, table = measure(path, "recon,l1<0.1 and class_rank<=2", "classify,recon,depth,features", by="folder")
+    result, table = measure(path, "recon,l1<0.1 and class_rank<=2", "classify,recon,depth,features", by="folder")
     l1, rank = numbers["l1"][:59].astype(np.float32), numbers["class_rank"][:59]
     folders = np.array(["art" if row % 3 else "photo" for row in range(59)])
-    for point in table[table.line != "originals"].itertuples():
+    for point in result.points:
+        if point.line == "originals":
+            continue
+        met: Any
         rows = np.flatnonzero(folders == point.group) if point.group != "all images" else np.arange(59)
         if point.line == "uniform":
             met = np.tile(np.asarray(BUDGETS) == int(point.criterion), (59, 1))
         elif point.line == "recon":
-            met = l1 < np.float32(point.threshold)
+            met = l1 < np.float32(point.threshold or 0)
         else:
             met = (l1 < np.float32(0.1)) & (rank[:, :3] <= 2)
         step = np.where(met.any(axis=1), met.argmax(axis=1), 2)[rows]

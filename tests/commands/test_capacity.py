@@ -71,7 +71,7 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
         l1 = scale * generator.uniform(0.05, 0.1, (40, 1)) * np.array([1, 0.8, 0.7])
         described = dict.fromkeys(("png_bytes", "edge_density", "entropy", "mad"), np.ones(40))
         described |= {f"thumbnail_{budget}": np.ones(40) for budget in (4, 8, 12)}
-        described["jpeg_bytes"] = generator.integers(1000, 5000, 40)
+        described["jpeg_bytes"] = generator.uniform(1000, 5000, 40).round()
         write_tokens(here / f"{name}.parquet", l1, measures=described)
     result = alit(
         "analyze", "familiarity", "photos.parquet", "sketches.parquet", "--bootstrap", "50", "--format", "pdf"
