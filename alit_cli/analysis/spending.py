@@ -71,7 +71,7 @@ def _steps(losses: Floats, budgets: NDArray[np.float64]) -> tuple[NDArray[Any], 
         for end in range(start + 1, t):
             with np.errstate(invalid="ignore"):
                 rate = (here - losses[:, end]) / (budgets[end] - budgets[start])
-            better = corner[:, start] & (rate >= best) & (rate > 0)  # of equal ones the farthest
+            better = corner[:, start] & (rate > best)  # of equal ones the nearest: small steps leave less over
             best[better] = rate[better]
             reached[better, start] = end
         found = np.flatnonzero(reached[:, start])
