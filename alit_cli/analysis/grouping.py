@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alit_cli.analysis.gather import Tables
-from alit_cli.analysis.scores import GROUP_NAMES, IMAGE_NAMES, find_column, read_frame
+from alit_cli.analysis.scores import GROUP_NAMES
 from alit_cli.analysis.sides import order
+from alit_cli.data.lists import IMAGE_NAMES, find_column, read_frame
 from alit_cli.data.table import open_columns
 from alit_cli.errors import InputError
 
@@ -55,7 +56,7 @@ def group_images(tables: Tables, by: str) -> Groups:
 
 
 def _from_file(tables: Tables, path: Path, column: str | None) -> Groups:
-    frame = read_frame(path)
+    frame = read_frame(path, "groups")
     image = find_column(frame, None, IMAGE_NAMES, "image names", "a column 'image'", path)
     group = find_column(frame, column, (*GROUP_NAMES, "label"), "groups", f"--by {path}:COLUMN", path, taken=(image,))
     names = pa.chunked_array([pa.array(frame[image].astype(str))])

@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alit_cli.analysis.joining import match
 from alit_cli.analysis.reading import Sliced, parts
-from alit_cli.analysis.scores import IMAGE_NAMES, find_column, read_frame
+from alit_cli.data.lists import IMAGE_NAMES, find_column, read_frame
+from alit_cli.data.matching import match
 from alit_cli.data.sources import readable
 from alit_cli.data.table import KEY, count_rows, open_columns
 from alit_cli.errors import InputError
