@@ -1,6 +1,6 @@
 """Train a small image classifier of transformers on one half of a labelled set, and list the other half for scoring.
 
-Usage: python tests/tools/train_classifier.py IMAGES LABELS.csv OUT [--side 96] [--steps 800] [--blur 0.5]
+Usage: python tests/tools/train_classifier.py IMAGES LABELS.csv OUT [--side 96] [--steps 400] [--blur 0]
 
 IMAGES is a folder, LABELS.csv has the columns image and label. Of every class the images at even places train, those at
 odd places are held out. OUT gets the classifier as save_pretrained writes it, `held_out.csv` (image and label) and
@@ -9,7 +9,7 @@ odd places are held out. OUT gets the classifier as save_pretrained writes it, `
     alit tokenize @OUT/held_out.txt --out tokens.parquet
     alit score tokens.parquet --task classify --model OUT --labels OUT/held_out.csv
 
-show how accuracy grows with the budget on images that nobody has trained on. About two minutes of one core.
+show how accuracy grows with the budget on images that nobody has trained on. About a minute of one core.
 """
 
 import argparse
@@ -38,8 +38,8 @@ def main() -> None:
     parser.add_argument("labels", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--side", type=int, default=96)
-    parser.add_argument("--steps", type=int, default=800)
-    parser.add_argument("--blur", type=float, default=0.5, help="share of views that lose their fine detail")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--blur", type=float, default=0.0, help="share of views that lose their fine detail")
     asked = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
