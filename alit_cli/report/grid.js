@@ -46,7 +46,7 @@ function showGrid() {
 function sampledText(shown) {
   const { of, originals, pictures } = data.sample;
   const parts = [];
-  if (shown < of) parts.push(`${whole(shown)} of ${whole(of)} images are shown, drawn at random with each need alike as far as it goes. The counts and curves above are over all of them.`);
+  if (shown < of) parts.push(`${whole(shown)} of ${whole(of)} images are shown, drawn at random, equally many of each need where there are enough. The counts and curves above are over all of them.`);
   if (pictures && shown && originals < shown) {
     parts.push(originals ? `${plural(shown - originals, "original")} could not be read again; these show reconstructions only.` : "The originals could not be found again, so reconstructions stand alone.");
   }

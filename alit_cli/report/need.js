@@ -79,7 +79,7 @@ function showMap() {
 /** A layer's name where it has most room above, below and beside it; none where the layer is too thin. */
 function layerName(step, upper, lower) {
   const beside = 13;
-  const [from, to] = [upper[0][0] + beside, upper.at(-1)[0] - beside];
+  const [from, to] = [upper[0][0] + 22, upper.at(-1)[0] - 22];
   let best = { room: 16 };
   for (const [x] of upper) {
     if (x < from || x > to) continue;

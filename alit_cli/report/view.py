@@ -77,7 +77,9 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
     tokenizer = _load(job, info) if job.pictures else None
     facts = gather_facts(job.table, info)
     thresholds = facts.thresholds
-    start = facts.start() if job.threshold is None else int(np.abs(thresholds - job.threshold).argmin())
+    start = facts.start()
+    if job.threshold is not None and len(thresholds):
+        start = int(np.abs(thresholds - job.threshold).argmin())
     sample = take_sample(job.table, info, job.most, float(thresholds[start]) if len(thresholds) else None)
     strips: list[Strip] = []
     if tokenizer is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -224,8 +225,11 @@ def test_two_hundred_images_are_ready_within_a_second(reader: Reader, tmp_path: 
         pass
     made = make(ViewJob(tmp_path / "t.parquet", tmp_path / "many.html", checkpoint=checkpoint, device="cpu"))
     assert made.viewed.shown == 200
-    reader.open(made.job.out)
-    start = time.monotonic()
-    page = reader.open(made.job.out)
-    assert time.monotonic() - start < 2.5  # 0.5 s on an idle core; tests share theirs
-    assert page.locator(".tile").count() == 200
+    seconds = []
+    for _ in range(4):
+        start = time.monotonic()
+        page = reader.open(made.job.out)
+        seconds.append(time.monotonic() - start)
+        assert page.locator(".tile").count() == 200
+    crowd = os.getloadavg()[0] / (os.cpu_count() or 1)  # others may be at work on this machine
+    assert min(seconds) < max(1.0, crowd)

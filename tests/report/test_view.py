@@ -165,7 +165,7 @@ def test_without_originals_the_page_says_so(made: Made, tmp_path: Path) -> None:
 
 def test_a_table_without_losses_or_images_still_makes_a_page(tmp_path: Path) -> None:
     empty = write_tokens(tmp_path / "tokens.parquet", np.full((3, 3), np.nan), failed=[0, 1, 2])
-    none = make(ViewJob(empty, tmp_path / "none.html", pictures=False))
+    none = make(ViewJob(empty, tmp_path / "none.html", threshold=0.1, pictures=False))
     assert none.data["images"] == []
     assert none.data["facts"]["thresholds"] == []
     assert none.viewed.of == 0
