@@ -78,10 +78,11 @@ def command(table: Path, tasks: tuple[str, ...], models: tuple[str, ...], as_jso
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
     """
-    from alit_cli.console import follow, print_json
-    from alit_cli.jobs.score import ScoreJob, check_error_rate, score, summarize
+    from alit_cli.console import follow, print_json, say
+    from alit_cli.jobs.score import ScoreJob, check_error_rate, headline, score, summarize
 
     job = ScoreJob(table, pair_models(tasks, models), **options)
+    say(headline(job))
     for _ in follow(score(job), lambda progress: progress):
         pass
     summaries = [summarize(path) for path in job.paths()]
@@ -130,6 +131,8 @@ def _show(summary: "Summary") -> None:
         say(f"{image}: {sentence}")
     if summary.failed > len(summary.errors):
         say(f"… and {summary.failed - len(summary.errors)} more without scores.")
+    for sentence in summary.remarks:
+        say(sentence)
     title = f"{summary.path}: {summary.images} images" + (f", {summary.failed} failed" if summary.failed else "")
     columns = list(dict.fromkeys(end for ends in summary.means.values() for end in ends))
     columns.sort(key=lambda end: (not end.isdigit(), int(end) if end.isdigit() else 0))

@@ -30,7 +30,7 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
     rows = open_columns(table, ["image", "source"])
     images, sources = rows["image"].to_pylist(), rows["source"].to_pylist()
     items = _moved(images, sources, roots) if roots else _in_place(images, sources)
-    if not any(os.path.exists(item.path) for item in items):
+    if not any("://" in item.path or os.path.exists(item.path) for item in items):
         raise InputError(
             f"None of the images of '{table}' is where it was (such as '{items[0].path}' of the source "
             f"'{sources[0]}'): go to the folder that they were tokenized from, or name where they are with --images."

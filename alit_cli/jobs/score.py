@@ -24,6 +24,7 @@ from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.pictures import default_workers
 from alit_cli.jobs.score_shard import ERROR, ScoreShard
 from alit_cli.jobs.tokenize import BATCH_IMAGES, PLAN_KEY, SHARD_IMAGES
+from alit_cli.model.device import choose_device
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
 from alit_cli.tasks.base import Request, Task, build_task
@@ -82,6 +83,7 @@ class Summary:
         errors: the first few of them, as (image, sentence).
         means: measure → budget, 'original' or 'any' → mean over the images that have it; instead of a rank the shares
             of ranks up to 1 and 5, `top-1` and `top-5`; lists have none.
+        remarks: sentences about images without labels and the like.
     """
 
     path: Path
@@ -91,6 +93,14 @@ class Summary:
     failed: int
     errors: list[tuple[str, str]]
     means: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def headline(job: ScoreJob) -> str:
+    """Tokens, tasks, device and precision, for the first line of a run."""
+    info = read_info(job.table)
+    names = ", ".join(f"{task} ({model})" if model else task for task, model in job.tasks)
+    return f"tokens of {info.model}; {names}; on {choose_device(job.device)} in {info.precision}"
 
 
 def score(job: ScoreJob) -> Iterator[Progress]:
@@ -224,7 +234,21 @@ def summarize(path: Path) -> Summary:
             means[label] = {end: _mean(table[f"{measure}_{end}"], most) for end in ends}
     means |= {name: {ANY: _mean(table[name], None)} for name in names if name.startswith("base_")}
     count = len(table) - table[ERROR].null_count
-    return Summary(path, info.task, info.model, len(table), count, errors, {k: v for k, v in means.items() if v})
+    remarks = list(_remarks(info, table, len(table) - count))
+    means = {name: ends for name, ends in means.items() if ends}
+    return Summary(path, info.task, info.model, len(table), count, errors, means, remarks)
+
+
+def _remarks(info: ScoreInfo, table: pa.Table, fine: int) -> Iterator[str]:
+    """What the means do not say of themselves."""
+    if info.options.get("labels") == "predicted":
+        yield "No labels were given: the first guess on the original image stands for the true class."
+    for measure in info.measures:
+        names = [name for b in info.budgets if (name := f"{measure}_{b}") in table.column_names]
+        known = max((len(table) - table[name].null_count for name in names), default=fine)
+        if known < fine:
+            yield f"{fine - known} of {fine} images have no {measure}: there is no label, map or question for them."
+            return
 
 
 def check_error_rate(job: ScoreJob, summaries: Sequence[Summary]) -> None:

@@ -65,10 +65,12 @@ class Classify(Task[Tensor]):
 
 def build(request: Request) -> Classify:
     """The task, every label found among the classes of the network."""
-    network = load_network(request.model, "AutoModelForImageClassification", request.tokenizer.device)
+    network = load_network(request, "AutoModelForImageClassification")
     if request.labels is None:
         return Classify(network, None, "predicted")
     given = folder_labels(request.images) if request.labels == FOLDERS else file_labels(request.labels, request.images)
+    if not any(given):
+        raise InputError("No image of the table lies in a folder that could name its class: give a file with --labels.")
     return Classify(
         network, find_classes(given, network.model.config.id2label), "folder" if request.labels == FOLDERS else "given"
     )
@@ -151,10 +153,11 @@ def _plain(name: str) -> str:
 
 
 def _judge(logits: Tensor, truth: Tensor) -> dict[str, list[int | float | None]]:
-    """Rank (1 + classes that are likelier) and probability of the true class."""
-    known = (truth != UNKNOWN).tolist()
+    """Rank (1 + classes that are likelier, or as likely and before it) and probability of the true class."""
+    known = ((truth != UNKNOWN) & logits.isfinite().all(dim=1)).tolist()
     index = truth.clamp(min=0)[:, None]
-    rank = (logits > logits.gather(1, index)).sum(dim=1) + 1
+    ours, number = logits.gather(1, index), torch.arange(logits.shape[1], device=logits.device)
+    rank = ((logits > ours) | ((logits == ours) & (number < index))).sum(dim=1) + 1
     probability = logits.softmax(dim=1).gather(1, index)[:, 0]
     return {
         "class_rank": [one if there else None for one, there in zip(rank.tolist(), known, strict=True)],

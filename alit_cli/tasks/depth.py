@@ -96,7 +96,7 @@ class Depth(Task[Reference]):
 
 def build(request: Request) -> Depth:
     """The task, against maps where a folder of them is given."""
-    network = load_network(request.model, "AutoModelForDepthEstimation", request.tokenizer.device)
+    network = load_network(request, "AutoModelForDepthEstimation")
     if request.depth_maps is None:
         return Depth(network, None, "", request)
     if request.depth_unit == "disparity" and _is_metric(network):

@@ -51,7 +51,7 @@ def build(request: Request) -> Features:
     """The task, with a backbone of transformers or, for a file of weights, torch-fidelity's Inception."""
     if Path(request.model).suffix in INCEPTION:
         return _inception(Path(request.model), request.tokenizer.device)
-    network = load_network(request.model, "AutoModel", request.tokenizer.device, fresh=("pooler",))
+    network = load_network(request, "AutoModel", fresh=("pooler",))
     pooling = _pooling(network)
     return Features(lambda images: _pooled(network, images, pooling), {"network": network.digest, "pooling": pooling})
 

@@ -139,7 +139,7 @@ def build(request: Request) -> Answers | Captions:
     """The task that the network was made for: answering questions, or writing captions."""
     transformers = quiet_transformers()
     kind = _architecture(transformers, request.model)
-    network = load_network(request.model, kind, request.tokenizer.device)
+    network = load_network(request, kind)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(request.model, trust_remote_code=False)
     except Exception as problem:

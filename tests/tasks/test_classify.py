@@ -1,6 +1,7 @@
 """Labels find their class however they are written; rank and probability are the classifier's."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request
-from alit_cli.tasks.classify import Classify, build, file_labels, find_classes, folder_labels
+from alit_cli.tasks.classify import Classify, _judge, build, file_labels, find_classes, folder_labels
 from tests.tasks import networks
 from tests.tasks.networks import smooth_images
 
@@ -86,6 +87,8 @@ def _score(task: Classify) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def test_rank_and_probability_of_the_true_class(made: tuple[Any, Request]) -> None:
     model, request = made
+    with pytest.raises(InputError, match="folder"):
+        build(dataclasses.replace(request, labels="folders", images=["1", "2", "3"]))
     originals, found = _score(build(dataclasses.replace(request, labels="folders")))
     images = smooth_images()
     inputs = torch.from_numpy(np.stack([(255 * (1 - one)).round().numpy() / 255 for one in images]).astype(np.float32))
@@ -107,6 +110,11 @@ def test_without_labels_the_first_guess_on_the_original_is_the_truth(made: tuple
     assert originals["label_source"] == ["predicted"] * 3
     assert set(originals["label"]) <= set(NAMES)
     assert all(1 <= rank <= len(NAMES) for rank in found["class_rank"])
+
+
+def test_ties_and_broken_logits_flatter_no_classifier() -> None:
+    logits = torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, 2.0], [math.nan, 0.0, 0.0]])
+    assert _judge(logits, torch.tensor([2, 1, 0]))["class_rank"] == [3, 1, None]
 
 
 def test_a_backbone_without_a_trained_head_is_refused(made: tuple[Any, Request], tmp_path: Path) -> None:
