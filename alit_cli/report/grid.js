@@ -66,15 +66,18 @@ function makeTile(tile) {
   tile.item = h("li", {}, tile.button);
 }
 
-/** Sort and restrict; the first tile is where Tab arrives. */
+/** Sort and restrict; Tab arrives at the tile that had the keyboard, else at the first. */
 function arrange() {
+  const held = order.find((tile) => tile.button === document.activeElement);
   const words = state.query.toLowerCase();
   const found = tiles.filter(({ image }) => image.image.toLowerCase().includes(words) && (state.only === null || needOf(image) === state.only));
   order = found.sort(SORTS[state.sort][1]);
   const fragment = document.createDocumentFragment();
   fragment.append(...order.map((tile) => tile.item));
   byId("grid").replaceChildren(fragment);
-  order.forEach((tile, i) => (tile.button.tabIndex = i ? -1 : 0));
+  const first = order.includes(held) ? held : order[0];
+  for (const tile of order) tile.button.tabIndex = tile === first ? 0 : -1;
+  if (held && held === first) held.button.focus({ preventScroll: true });
   const only = state.only === null ? "" : state.only === NEVER ? " that never get there" : ` that need ${budgets[state.only]} tokens`;
   byId("shown").textContent = `${plural(order.length, "image")}${only}${words ? ` with “${state.query}” in the name` : ""}`;
   byId("all").hidden = state.only === null && !words;

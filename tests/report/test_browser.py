@@ -154,6 +154,22 @@ def test_the_keyboard_is_enough(reader: Reader, made: Made) -> None:
     page.locator("li:nth-child(3) .tile:focus").wait_for()  # the dialog gives it back a moment later
 
 
+def test_an_open_image_stays_open_when_the_order_changes(reader: Reader, made: Made) -> None:
+    page = reader.open(made.job.out)
+    page.locator("#sort").select_option("hard")
+    page.locator("#budget").fill("0")
+    page.locator(".tile").nth(3).click()
+    name = page.locator("dialog h2").inner_text()
+    for _ in range(2):
+        page.keyboard.press("ArrowUp")
+        assert page.locator("dialog h2").inner_text() == name
+    page.keyboard.press("Escape")
+    page.locator(".tile:focus").wait_for()
+    assert page.locator(".tile:focus").get_attribute("title") == name
+    page.keyboard.press(",")  # sorted anew, and still there
+    assert page.locator(".tile:focus").get_attribute("title") == name
+
+
 def test_light_and_dark(reader: Reader, made: Made) -> None:
     page = reader.open(made.job.out)
 
