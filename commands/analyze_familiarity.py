@@ -74,6 +74,8 @@ def command(
         print_json({"sets": result.rows, "differences": result.differences, "files": files})
     else:
         _show(result)
+        if result.differences:
+            _show_differences(result)
         click.echo("\n".join(map(str, files)))
 
 
@@ -131,13 +133,13 @@ def _list(numbers: Sequence[float]) -> str:
 
 
 def _show(result: Familiarity) -> None:
-    """The sets, then how each differs from the first."""
+    """The sets in numbers."""
     few, many = result.budgets[0], result.budgets[-1]
     middle = result.thresholds[len(result.thresholds) // 2]
     heading = ["set", "images", "JPEG bytes", f"L1 at {few}", f"at {many}", "gap", "gap/L1"]
     show_table(
         "Sets ± half their 95 % interval",
-        [*heading, f"FD at {few}", f"at {many}", f"need {middle:g}", "never"],
+        [*heading, f"FD at {few}", f"FD at {many}", f"need {middle:g}", "never"],
         [
             [
                 row.set,
@@ -156,24 +158,30 @@ def _show(result: Familiarity) -> None:
             if row.threshold == middle
         ],
     )
-    if result.differences:
-        show_table(
-            f"Against {result.sets[0].name}: Cliff's δ (above 0: more than there) and Mann–Whitney",
-            ["set", "number", "JPEG bytes", "images", "mean", "there", "δ", "p"],
+
+
+def _show_differences(result: Familiarity) -> None:
+    """How each set differs from the first, in the numbers that say most; the files have all."""
+    middle = result.thresholds[len(result.thresholds) // 2]
+    shown = (f"l1_{result.budgets[0]}", "l1 gap", f"tokens(l1<{middle:g})", "jpeg_bytes")
+    show_table(
+        f"Against {result.sets[0].name}: Cliff's δ (above 0: more than there) and Mann–Whitney",
+        ["set", "number", "JPEG bytes", "images", "mean", "there", "δ", "p"],
+        [
             [
-                [
-                    row.set,
-                    row.measure,
-                    "matched" if row.matched else "as they are",
-                    row.n,
-                    row.mean,
-                    row.mean_first,
-                    _delta(row),
-                    _p(row.p),
-                ]
-                for row in result.differences
-            ],
-        )
+                row.set,
+                row.measure,
+                "matched" if row.matched else "as they are",
+                row.n,
+                row.mean,
+                row.mean_first,
+                _delta(row),
+                _p(row.p),
+            ]
+            for row in result.differences
+            if row.measure in shown
+        ],
+    )
 
 
 def _delta(row: Difference) -> str | None:

@@ -58,7 +58,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Nearly:
-    """The fewest tokens with which an outcome is within 1 % of its best in the group, along one line."""
+    """The fewest tokens with which an outcome is within 1 % of its best in the group, along one line.
+
+    The best is that of all lines. A line that never comes so near has the criterion `never`, no capacity, and the
+    value it comes nearest with.
+    """
 
     group: str
     outcome: str
@@ -227,10 +231,14 @@ def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[Ne
     for (group, outcome), some in spent.items():
         best = min(point.value for point in some) if lower[outcome] else max(point.value for point in some)
         for line in dict.fromkeys(point.line for point in some):
-            near = [point for point in some if point.line == line and abs(point.value - best) <= NEAR * abs(best)]
+            own = [point for point in some if point.line == line]
+            near = [point for point in own if abs(point.value - best) <= NEAR * abs(best)]
             if near:
                 first = min(near, key=lambda point: point.capacity)
                 yield Nearly(group, outcome, line, best, first.criterion, first.capacity, first.value)
+            else:
+                nearest = min(own, key=lambda point: abs(point.value - best))
+                yield Nearly(group, outcome, line, best, "never", math.nan, nearest.value)
 
 
 def save_tables(result: Capacity, folder: Path) -> list[Path]:

@@ -63,15 +63,19 @@ class Joined:
 Criterion = Comparison | Joined
 
 
-def parse(text: str) -> Criterion:
+def parse(text: str, open_ended: bool = False) -> Criterion:
     """Read a criterion: comparisons (`< <= > >= = !=`) of columns, joined by `and`, `or` and parentheses.
 
-    A task's name stands for its measure (`recon<0.08` is `l1<0.08`). Raises InputError that names the place.
+    A task's name stands for its measure (`recon<0.08` is `l1<0.08`). Only an open-ended one may compare with
+    nothing, to say which way is better. Raises InputError that names the place.
     """
     reader = _Reader(text)
     found = reader.either()
     if reader.kind:
         raise reader.wrong("expected 'and', 'or' or the end")
+    for comparison in comparisons(found):
+        if comparison.value is None and not open_ended:
+            raise InputError(f"'{comparison}' compares with nothing; write a number behind it.")
     return found
 
 
@@ -93,11 +97,7 @@ def criterion(text: str, threshold: float | None = None, top: int | None = None)
         raise InputError(
             f"'{text}' has its numbers in it, --{'thr' if top is None else 'top'} has no place there; leave it out."
         )
-    found = parse(text)
-    for comparison in comparisons(found):
-        if comparison.value is None:
-            raise InputError(f"'{comparison}' compares with nothing; write a number behind it.")
-    return found
+    return parse(text)
 
 
 def measure(name: str) -> str:

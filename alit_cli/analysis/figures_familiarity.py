@@ -62,7 +62,11 @@ def _draw_differences(axes: Axes, result: Familiarity, names: Sequence[str], nee
         face = "white" if row.matched else colour
         axes.plot(row.delta, place, color=colour, marker=marker, markerfacecolor=face, markersize=6)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(xlim=(-1, 1), xlabel=f"Cliff's δ: less than {names[0]}  ←  0  →  more than {names[0]}")
+    axes.set(
+        xlim=(-1, 1),
+        xticks=(-1, -0.5, 0, 0.5, 1),
+        xlabel=f"Cliff's δ: less than {names[0]}  ←  0  →  more than {names[0]}",
+    )
     axes.set_yticks(range(len(labels)), [f"{name}: {measure}" for name, measure in labels])
     axes.invert_yaxis()
     axes.set_title(f"Against {names[0]} (open: at matched JPEG bytes)", loc="left", fontsize=10)
@@ -108,7 +112,7 @@ def _name_models(axes: Axes, table: pd.DataFrame) -> None:
     for model, own in table.groupby("model"):
         axes.annotate(
             str(model),
-            (float(own.strength.iloc[0]), float(own[["drop", "drop_high"]].max(axis=None))),
+            (float(own.strength.iloc[0]), float(np.nanmax(own[["drop", "drop_high"]].to_numpy(np.float64)))),
             (0, 4),
             textcoords="offset points",
             ha="center",

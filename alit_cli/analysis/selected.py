@@ -124,14 +124,14 @@ def write_selection(
     """Write a selection, some rows at a time: `image`, `n_tokens`, `satisfied`, `tokens`, the criterion's values.
 
     A row per image that was tokenized and is kept, in the table's order, with the `tokens` of its budget (`latents`
-    of a continuous model; null where the table has none; no column without `tokens`), and its group under the
-    groups' name. The metadata is the table's, with `options` as its option `select`. Raises InputError where `out`
-    is a table that is being read, and what `atomic_file` raises.
+    of a continuous model; null where the table has none; no column without `tokens`), the columns the table keeps
+    of its source, and its group under the groups' name. The metadata is the table's, with `options` as its option
+    `select`. Raises InputError where `out` is a table that is being read, and what `atomic_file` raises.
     """
-    for read in (tables.path, *(side.path for side in tables.sides)):
-        if out.exists() and read.exists() and out.samefile(read):
-            what = "the token table itself" if read == tables.path else "a table of scores"
-            raise InputError(f"'{readable(str(out))}' is {what}; choose another --out.")
+    _check_out(tables, out)
+    carried = _carried(tables, decision)
+    if groups is not None and groups.name in (*carried, *decision.values):
+        groups = dataclasses.replace(groups, name=f"{groups.name}_group")
     schema = _schema(tables, decision, options, groups, tokens)
     settings = encodings(schema)
     settings["use_dictionary"] = [name for name in settings["use_dictionary"] if name != "image"]
@@ -148,9 +148,24 @@ def write_selection(
                 columns.append(_chosen_tokens(table, tables, rows - start, decision.index[rows]))
             for name, values in decision.values.items():
                 columns.append(pa.array(values[rows], from_pandas=True).cast(schema.field(name).type))
+            columns += [table[name].take(pa.array(rows - start)) for name in carried]
             if groups is not None:
                 columns.append(pa.array(np.asarray([*groups.names, None], object)[groups.codes[rows]], pa.string()))
             writer.write_table(pa.table(columns, schema=schema))
+
+
+def _check_out(tables: Tables, out: Path) -> None:
+    """Raise InputError where `out` is a table that is being read."""
+    for read in (tables.path, *(side.path for side in tables.sides)):
+        if out.exists() and read.exists() and out.samefile(read):
+            what = "the token table itself" if read == tables.path else "a table of scores"
+            raise InputError(f"'{readable(str(out))}' is {what}; choose another --out.")
+
+
+def _carried(tables: Tables, decision: Decision) -> list[str]:
+    """The columns of the source that the table keeps."""
+    kept = tables.info.options.get("keep") or ()
+    return [name for name in kept if name in tables.schema.names and name not in decision.values]
 
 
 def _chunks(
@@ -160,6 +175,7 @@ def _chunks(
     info = tables.info
     steps = np.unique(decision.index[decision.ok if kept is None else decision.ok & kept])
     columns = [f"{info.tokens}_{info.budgets[step]}" for step in steps] if tokens else []
+    columns += _carried(tables, decision)
     for chunk in tables.stream([], ["image", *columns], ROW_GROUP if tokens else BARE_ROW_GROUP):
         yield chunk.start, chunk.table
 
@@ -190,8 +206,9 @@ def _schema(
     for name in decision.values:
         kind = tables.kind(name)
         fields.append((name, kind if pa.types.is_integer(kind) else pa.float32()))
+    fields += [tables.schema.field(name) for name in _carried(tables, decision)]
     if groups is not None:
-        fields.append((groups.name if groups.name not in decision.values else f"{groups.name}_group", pa.string()))
+        fields.append((groups.name, pa.string()))
     return pa.schema(fields, metadata={KEY: described.to_json().encode()})
 
 

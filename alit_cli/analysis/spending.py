@@ -21,7 +21,8 @@ def way_of(text: str) -> Comparison:
 
     Raises InputError for a criterion with a number, or with more than one measure.
     """
-    found = parse(text if re.search("[<>=]", text) else f"{text}{meaning(measure(text.strip())).operator}")
+    written = text if re.search("[<>=]", text) else f"{text}{meaning(measure(text.strip())).operator}"
+    found = parse(written, open_ended=True)
     if not isinstance(found, Comparison) or found.value is not None:
         raise InputError(f"'{text}' is a criterion; here a measure alone is wanted, such as recon, or 'quality>'.")
     return found
@@ -70,7 +71,7 @@ def _steps(losses: Floats, budgets: NDArray[np.float64]) -> tuple[NDArray[Any], 
         for end in range(start + 1, t):
             with np.errstate(invalid="ignore"):
                 rate = (here - losses[:, end]) / (budgets[end] - budgets[start])
-            better = corner[:, start] & (rate >= best) & (rate > 0)  # of equal ones the farthest
+            better = corner[:, start] & (rate > best)  # of equal ones the nearest: small steps leave less over
             best[better] = rate[better]
             reached[better, start] = end
         found = np.flatnonzero(reached[:, start])

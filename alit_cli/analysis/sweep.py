@@ -117,7 +117,7 @@ def read_lines(tables: Tables, texts: Sequence[str], thresholds: Sequence[float]
     lines: list[Line] = []
     check_thresholds([] if thresholds is None or len(texts) > 1 else [abs(number) for number in thresholds])
     for text in texts:
-        found = parse(text) if re.search("[<>=]", text) else way_of(text)
+        found = parse(text, open_ended=True) if re.search("[<>=]", text) else way_of(text)
         if isinstance(found, Comparison) and found.value is None:
             if thresholds is not None and len(texts) > 1:
                 raise InputError(

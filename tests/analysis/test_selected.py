@@ -1,5 +1,6 @@
 """Criteria over token and score tables give each image the budget a plain oracle gives it, and keep the right ones."""
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -16,6 +18,7 @@ from alit_cli.analysis.grouping import group_images
 from alit_cli.analysis.selected import Narrowing, narrow, summaries_by_group, write_selection
 from alit_cli.analysis.selection import allocate, decide, first_met
 from alit_cli.analysis.spending import spend, way_of
+from alit_cli.data.table import KEY, read_info
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import write_scores, write_world
 from tests.analysis.tables import BUDGETS, tokens_of, write_tokens
@@ -32,7 +35,7 @@ TEXTS = (
 
 def oracle(table: pd.DataFrame, text: str) -> pd.DataFrame:
     """The definition with pandas; a row per image and budget. A null compares as false in every comparison."""
-    met = table.eval(re.sub(r"(\w+)(<=|>=|<|>|==|!=)([\d.]+)", r"((\1==\1) and (\1\2\3))", text))
+    met: Any = table.eval(re.sub(r"(\w+)(<=|>=|<|>|==|!=)([\d.]+)", r"((\1==\1) and (\1\2\3))", text))
     first = table[met].groupby("image").budget.min().reindex(table.image.unique())
     later = table[~met].groupby("image").budget.max().reindex(first.index)
     return pd.DataFrame(
@@ -72,7 +75,8 @@ def _write(tables: Tables, text: str, wanted: Narrowing | None = None, by: str |
     groups = group_images(tables, by) if by else None
     kept = narrow(tables, decision, wanted or Narrowing(), groups)
     write_selection(tables, decision, Path("selection.parquet"), {}, kept, groups)
-    return pq.read_table("selection.parquet").to_pandas()
+    found: pd.DataFrame = pq.read_table("selection.parquet").to_pandas()
+    return found
 
 
 def test_a_selection_by_scores_has_their_values_and_the_right_tokens(world: dict[str, Any]) -> None:
@@ -150,7 +154,7 @@ def test_groups_come_from_columns_folders_and_files_and_add_up(world: dict[str, 
     for by, names in (
         ("folder", ("art", "photo")),
         ("label", ("art", "photo")),
-        ("kinds.csv:kind", tuple(["k0", "k1", "k2", "k3"])),
+        ("kinds.csv:kind", ("k0", "k1", "k2", "k3")),
     ):
         groups = group_images(tables, by)
         assert groups.names == names
@@ -213,3 +217,25 @@ def test_a_table_of_scores_is_never_overwritten(world: dict[str, Any]) -> None:
     (decision,) = decide(tables, [parse("class_rank<=2")])
     with pytest.raises(InputError, match="is a table of scores"):
         write_selection(tables, decision, Path("scores/classify@resnet-18.parquet"), {})
+
+
+def test_kept_columns_are_carried_and_can_be_grouped_by(world: dict[str, Any]) -> None:
+    table = pq.read_table("tokens.parquet")
+    about = read_info("tokens.parquet")
+    described = dataclasses.replace(about, options={"keep": {"caption": "string", "year": "int32"}})
+    table = table.append_column("caption", [[f"c{row % 2}" for row in range(60)]])
+    table = table.append_column("year", pa.array(range(60), pa.int32()))
+    pq.write_table(table.replace_schema_metadata({KEY: described.to_json().encode()}), "tokens.parquet")
+    found = _write(Tables(Path("tokens.parquet")), "l1<0.08", Narrowing("year>=10 and caption=='c1'"), "caption")
+    assert found.columns.tolist() == [
+        "image",
+        "n_tokens",
+        "satisfied",
+        "tokens",
+        "l1",
+        "caption",
+        "year",
+        "caption_group",
+    ]
+    assert found.year.tolist() == list(range(11, 59, 2))
+    assert set(found.caption) == set(found.caption_group) == {"c1"}

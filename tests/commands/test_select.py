@@ -28,6 +28,7 @@ def test_one_threshold_writes_the_selection_and_prints_its_table(here: Path, ali
     assert ["0.08", "1", "2", "1", "8", "66.7", "%", "25.0", "%"] in lines
     assert ["8", "2", "50.0", "%", "█" * 40] in lines
     assert "1 of the table's rows" in result.stderr
+    assert "l1<0.08: 25 % of the images meet it at their budget, but not at some larger one." in result.stderr
     assert "Wrote selection.parquet." in result.stderr
     assert pq.read_table(here / "selection.parquet")["n_tokens"].to_pylist() == [4, 8, 12, 8]
 

@@ -1,0 +1,122 @@
+"""`alit select` and `alit analyze` on score tables, as one types them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.analysis.score_tables import write_scores, write_world
+from tests.analysis.tables import write_tokens
+from tests.conftest import Alit
+
+HEADS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with a token table and scores."""
+    monkeypatch.chdir(tmp_path)
+    write_world(tmp_path)
+    return tmp_path
+
+
+def test_select_by_rank_by_group_without_tokens(here: Path, alit: Alit) -> None:
+    result = alit("select", "--tsc", "classify", "--top", "1", "--by", "folder", "--no-tokens")
+    assert result.exit_code == 0, result.stderr
+    assert [line.split()[1] for line in result.stdout.splitlines()[2:5]] == ["all", "art", "photo"]
+    found = pd.read_parquet("selection.parquet")
+    assert found.columns.tolist() == ["image", "n_tokens", "satisfied", "class_rank", "folder"]
+    assert (found.class_rank[found.satisfied] == 1).all()
+
+
+def test_select_compares_ranks_and_spends_a_capacity(here: Path, alit: Alit) -> None:
+    result = alit("select", "--tsc", "classify", "--top", "1,2,5", "--json")
+    spent = [row["capacity"] for row in json.loads(result.stdout)["selections"]]
+    assert spent == sorted(spent, reverse=True)
+    assert not (here / "selection.parquet").exists()
+    result = alit("select", "--tsc", "class_rank", "--capacity", "0.5", "--json", "--where", "n_tokens>4")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)["selections"][0]
+    assert found["criterion"] == "least class_rank at capacity 0.5"
+    assert found["images"]["4"] == 0
+
+
+def test_capacity_prints_tables_and_writes_figures(here: Path, alit: Alit) -> None:
+    words = ["--tsc", "recon,classify", "--toi", "classify,features", "--by", "label", "--out", "study"]
+    result = alit("analyze", "capacity", *words, "--bootstrap", "50", "--points", "5")
+    assert result.exit_code == 0, result.stderr
+    assert "4 dimensions, 59 images; unbiased covariances" in result.stderr
+    assert "Fewest tokens within 1 % of the best" in result.stdout
+    for name in ("capacity.png", "capacity_groups.png"):
+        assert (here / "study" / name).read_bytes()[:4] == HEADS["png"]
+    assert set(pd.read_csv("study/capacity.csv").group) == {"all images", "art", "photo"}
+
+
+def test_accuracy_against_predicted_labels_is_said_to_be_that(here: Path, alit: Alit) -> None:
+    names = [f"{row}.jpg" for row in range(60)]
+    extras = {"label_source": ["predicted"] * 60}
+    write_scores(here / "scores/classify@own.parquet", names, {"class_rank": np.ones((60, 4))}, extras)
+    result = alit("analyze", "capacity", "--toi", "classify@own", "--bootstrap", "0", "--json", "--format", "svg")
+    assert result.exit_code == 0, result.stderr
+    assert "labels are the model's own predictions" in result.stderr
+    assert json.loads(result.stdout)["points"][0]["value"] == 1
+    assert (here / "capacity.svg").read_bytes()[:5] == HEADS["svg"]
+
+
+def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, alit: Alit) -> None:
+    generator = np.random.default_rng(0)
+    for name, scale in (("photos", 1.0), ("sketches", 1.5)):
+        l1 = scale * generator.uniform(0.05, 0.1, (40, 1)) * np.array([1, 0.8, 0.7])
+        described = dict.fromkeys(("png_bytes", "edge_density", "entropy", "mad"), np.ones(40))
+        described |= {f"thumbnail_{budget}": np.ones(40) for budget in (4, 8, 12)}
+        described["jpeg_bytes"] = generator.uniform(1000, 5000, 40).round()
+        write_tokens(here / f"{name}.parquet", l1, measures=described)
+    result = alit(
+        "analyze", "familiarity", "photos.parquet", "sketches.parquet", "--bootstrap", "50", "--format", "pdf"
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "Against photos: Cliff's δ" in result.stdout
+    assert "20 bins of JPEG bytes" in result.stderr
+    assert (here / "familiarity.pdf").read_bytes()[:4] == HEADS["pdf"]
+    result = alit("analyze", "strength", "--bootstrap", "50")
+    assert result.exit_code == 0, result.stderr
+    assert "resnet-18" in result.stdout
+    assert (here / "strength.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("select --tsc psnr --thr 20", "`alit score tokens.parquet --task recon` makes it"),
+        ("select --tsc l1<0.1,", "cannot be read at ','"),
+        ("select --tsc l1<0.1 --thr 0.2", "--thr has no place there"),
+        ("select --tsc classify", "--tsc classify needs a number: --top 5"),
+        ("select --capacity 0.1", "the smallest budget is 0.333333 of the largest"),
+        ("select --capacity 0.5 --thr 0.1", "--capacity takes the place of a threshold"),
+        ("select --thr 0.1 --where l1<", "compares"),
+        ("select --thr 0.1 --where l2<3", "There is no criterion 'l2'"),
+        ("select --thr 0.1 --where depth_error<3", "a value for every budget; write depth_error_12"),
+        ("select --thr 0.1 --by nowhere.csv", "There is no file nowhere.csv"),
+        ("select --thr 0.1 --by mood", "There is no criterion 'mood'"),
+        ("select --thr 0.1 --scores nowhere", "There is no folder 'nowhere'"),
+        ("select --thr 0.1 --table nowhere.parquet", "There is no table 'nowhere.parquet'"),
+        ("analyze capacity --toi lpips", "--task recon"),
+        ("analyze capacity --tsc recon,depth --thr 0.1", "--thr goes with one --tsc"),
+        ("analyze capacity --tokens none.parquet", "alit tokenize"),
+        ("analyze capacity --format gif", "--format"),
+        ("analyze familiarity", "TABLES"),
+        ("analyze familiarity tokens.parquet --scores a --scores b", "1 tables and 2 --scores"),
+        ("analyze familiarity tokens.parquet other.parquet", "different models or budgets"),
+        ("analyze strength --model vit", "there is: class_rank@resnet-18"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(words: str, sentence: str, here: Path, alit: Alit) -> None:
+    write_tokens(here / "other.parquet", np.full((2, 2), 0.1))
+    result = alit(*words.split(), "-q")
+    assert result.exit_code == 2, result.stdout
+    assert sentence in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert not (here / "selection.parquet").exists()
