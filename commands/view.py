@@ -43,7 +43,7 @@ def command(table: Path, out: Path, no_pictures: bool, **options: Any) -> None:
         last = record
     if not isinstance(last, Progress):
         if last.shown < last.of:
-            say(f"{last.shown} of {last.of} images are shown, equally many of each need; the counts are over all of them.")
+            say(f"{last.shown} of {last.of} images are shown, equally many of each need; all of them are counted.")
         if job.pictures and last.originals < last.shown:
             say(f"{last.shown - last.originals} originals were not found: their reconstructions are shown alone.")
         say(f"{last.size / 1e6:.1f} MB: open it in a browser.")

@@ -24,7 +24,7 @@ from alit_cli.report.page import render
 from alit_cli.report.pictures import Strip, decode_all, make_strip, read_original
 from alit_cli.report.sample import Sample, take_sample
 
-PICTURE_BYTES = 8_500_000
+PICTURE_BYTES = 8_000_000
 """All pictures together, before base64; the page stays below 15 MB with its tables and figures."""
 MOST_A_PICTURE = 150_000
 

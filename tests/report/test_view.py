@@ -142,9 +142,14 @@ def test_analyses_beside_the_table_are_shown(made: Made, tmp_path: Path) -> None
     (tmp_path / "capacity.csv").write_text("")
     (tmp_path / "capacity.png").write_bytes(b"broken")
     noise = np.random.default_rng(0).integers(0, 255, (900, 2000, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "attention.png")
+    (tmp_path / "attention" / "sheets").mkdir(parents=True)  # as a folder of its own, too
+    Image.fromarray(noise).save(tmp_path / "attention" / "attention.png")
+    for sheet in range(9):
+        Image.new("RGB", (20, 20)).save(tmp_path / "attention" / "sheets" / f"{sheet}.png")
     (shown,) = find_panels(tmp_path)
     assert shown.topic == "attention"
+    assert [name for name, _ in shown.figures] == ["attention.png", *(f"{sheet}.png" for sheet in range(5))]
+    assert shown.left_out == 4
     assert len(shown.figures[0][1]) < 1_500_000
     with pytest.raises(InputError, match="no folder"):
         find_panels(tmp_path / "gone")
