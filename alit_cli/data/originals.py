@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Sequence
@@ -42,13 +43,15 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
 
 def _moved(images: list[str], sources: list[str], roots: Sequence[str]) -> list[Item]:
     """The images by name among those of the roots."""
-    found = list_items(list(roots))
-    pairs = match(images, [item.image for item in found], "images of the token table")
-    items = [Item(image, source, _nowhere(image, roots)) for image, source in zip(images, sources, strict=True)]
-    for row, key in zip(pairs.names, pairs.keys, strict=True):
-        there = found[key]
-        items[row] = Item(images[row], sources[row], there.path, there.offset, there.size, there.row)
-    return items
+    found, names = list_items(list(roots)), list(dict.fromkeys(images))
+    pairs = match(names, [item.image for item in found], "images of the token table")
+    places = {names[name]: found[key] for name, key in zip(pairs.names, pairs.keys, strict=True)}
+    return [
+        dataclasses.replace(places[image], image=image, source=source)
+        if image in places
+        else Item(image, source, _nowhere(image, roots))
+        for image, source in zip(images, sources, strict=True)
+    ]
 
 
 def _in_place(images: list[str], sources: list[str]) -> list[Item]:
