@@ -177,6 +177,12 @@ class Tables:
     def _beside(self, number: int, places: Mapping[str, Found], rows: int) -> Sliced:
         columns = [column for found in places.values() if found.side == number for column in found.columns]
         side = self.sides[number]
+        made_from = side.about.get("model_id", self.info.model_id)
+        if made_from != self.info.model_id:
+            raise InputError(
+                f"'{side.name}' scores the tokens of another model ({made_from[:8]}, not {self.info.model_id[:8]} of "
+                f"'{self.name}'): run `alit score` again, or name another folder with --scores."
+            )
         sliced, remarks = side.along(self.path, list(dict.fromkeys(columns)), rows)
         self.remarks += [remark for remark in remarks if remark not in self.remarks]
         return sliced

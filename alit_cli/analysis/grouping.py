@@ -56,7 +56,7 @@ def group_images(tables: Tables, by: str) -> Groups:
 
 
 def _from_file(tables: Tables, path: Path, column: str | None) -> Groups:
-    frame = read_frame(path)
+    frame = read_frame(path, "groups")
     image = find_column(frame, None, IMAGE_NAMES, "image names", "a column 'image'", path)
     group = find_column(frame, column, (*GROUP_NAMES, "label"), "groups", f"--by {path}:COLUMN", path, taken=(image,))
     names = pa.chunked_array([pa.array(frame[image].astype(str))])

@@ -94,8 +94,16 @@ def open_side(path: Path) -> Side:
         raise InputError(f"'{readable(str(path))}' is not a Parquet file, or is damaged.") from error
     empty = schema.empty_table().to_pandas()
     image = find_column(empty, None, IMAGE_NAMES, "image names", "image", path)
-    about = json.loads((schema.metadata or {}).get(KEY, b"{}"))
-    return Side(path, model, schema, image, about)
+    return Side(path, model, schema, image, _about(schema))
+
+
+def _about(schema: pa.Schema) -> dict[str, Any]:
+    """The description inside a table of ours; empty where there is none."""
+    try:
+        found = json.loads((schema.metadata or {}).get(KEY, b"{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def order(side: str, names: pa.ChunkedArray, keys: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:

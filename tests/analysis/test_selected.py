@@ -1,6 +1,7 @@
 """Criteria over token and score tables give each image the budget a plain oracle gives it, and keep the right ones."""
 
 import dataclasses
+import json
 import math
 import re
 from pathlib import Path
@@ -197,6 +198,14 @@ def test_what_is_missing_or_ambiguous_is_said_with_what_there_is(world: dict[str
     with pytest.raises(InputError, match="has half_4 but no half_12"):
         tables.find("half")
     assert tables.find("class_rank@vit").side == 1
+
+
+def test_scores_of_another_models_tokens_are_refused(world: dict[str, Any]) -> None:
+    path = Path("scores/classify@resnet-18.parquet")
+    table, about = pq.read_table(path), {"format": "alit-scores/1", "model_id": "fedcba9876543210"}
+    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about).encode()}), path)
+    with pytest.raises(InputError, match=r"tokens of another model \(fedcba98, not 01234567 of 'tokens.parquet'\)"):
+        _write(Tables(Path("tokens.parquet")), "class_rank<=2")
 
 
 def test_a_table_that_stopped_answers_only_what_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
