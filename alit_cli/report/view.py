@@ -96,6 +96,8 @@ def _check(job: ViewJob) -> TableInfo:
     info = read_info(job.table)
     if info.tokens in column_names(job.table):
         raise InputError(f"'{readable(str(job.table))}' is a selection; name the token table that it was made from.")
+    if job.out.is_dir():
+        raise InputError(f"'{readable(str(job.out))}' is a folder; name the HTML file with --out.")
     if job.out.exists() and job.out.samefile(job.table):
         raise InputError(f"'{readable(str(job.out))}' is the token table itself; choose another --out.")
     return info

@@ -195,6 +195,7 @@ def test_strips_keep_to_their_bytes() -> None:
         ("tokens.parquet --no-pictures --beside gone", "no folder 'gone'"),
         ("tokens.parquet --no-pictures --out tokens.parquet", "the token table itself"),
         ("tokens.parquet --no-pictures --out tokens.parquet/x.html", "cannot be written"),
+        ("tokens.parquet --no-pictures --out .", "is a folder"),
         ("tokens.parquet --thr 2", "--thr"),
     ],
 )
