@@ -11,9 +11,11 @@ from alit_cli.options import checkpoint_option, config_option, device_option, ex
 @click.command("view", epilog=example("alit view tokens.parquet --out report.html"))
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
 @out_option("report.html", "The HTML file to write.")
-@click.option("--images", multiple=True, metavar="PATH", help="Where the originals are now, as tokenize takes it.")
 @click.option(
-    "--sample", "most", type=click.IntRange(1, 2000), default=200, show_default=True, help="Pictures at the most."
+    "--images", multiple=True, metavar="PATH", help="Where the originals are now, as tokenize takes it; repeatable."
+)
+@click.option(
+    "--sample", "most", type=click.IntRange(1, 2000), default=200, show_default=True, help="Images shown at the most."
 )
 @click.option("--thr", "threshold", type=click.FloatRange(0, 1), help="The L1 to start with. [default: from the data]")
 @click.option(
@@ -43,7 +45,7 @@ def command(table: Path, out: Path, no_pictures: bool, **options: Any) -> None:
         last = record
     if not isinstance(last, Progress):
         if last.shown < last.of:
-            say(f"{last.shown} of {last.of} images are shown, as many of each need; the counts are over all of them.")
+            say(f"{last.shown} of {last.of} images are shown, equally many of each need; all of them are counted.")
         if job.pictures and last.originals < last.shown:
             say(f"{last.shown - last.originals} originals were not found: their reconstructions are shown alone.")
         say(f"{last.size / 1e6:.1f} MB: open it in a browser.")

@@ -27,7 +27,7 @@ MOST_ROWS = 200
 MOST_FIGURES = 6
 WIDEST = 1600
 """Pixels: a wider figure is made smaller."""
-MOST_BYTES = 250_000
+MOST_BYTES = 180_000
 QUALITIES = (90, 75, 55, 35)
 
 
@@ -76,7 +76,7 @@ def _figure(path: Path) -> str | None:
     """A figure as a data URI of at most about MOST_BYTES; None where it is damaged or cannot be made so small."""
     content = path.read_bytes()
     if path.suffix == ".svg":
-        small = len(content) <= 4 * MOST_BYTES
+        small = len(content) <= 2 * MOST_BYTES
         return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}" if small else None
     try:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:

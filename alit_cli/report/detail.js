@@ -1,24 +1,24 @@
 // One image, opened: its original beside a reconstruction, every budget in a row, its curve and its ids.
 
 const dialog = byId("detail");
-let opened = null; // a place in `order`
+let opened = null; // a tile
 
 function openDetail(index) {
-  opened = order.findIndex((tile) => tile.index === index);
+  opened = tiles[index];
   drawDetail();
   if (!dialog.open) dialog.showModal();
 }
 
 function turn(by) {
-  const there = opened + by;
-  if (there < 0 || there >= order.length) return;
+  const there = order[order.indexOf(opened) + by];
+  if (!there) return;
   opened = there;
   drawDetail();
 }
 
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 dialog.addEventListener("close", () => {
-  const tile = order[opened];
+  const tile = opened;
   opened = null;
   dialog.replaceChildren();
   if (tile) {
@@ -38,15 +38,13 @@ dialog.addEventListener("keydown", (event) => {
 });
 
 function stepTo(step) {
-  const last = lastStep(order[opened].image);
-  choose({ step: Math.min(Math.max(step, 0), last), mode: state.mode === "original" ? "budget" : state.mode });
-  if (state.mode === "need") choose({ mode: "budget" });
+  choose({ step: Math.min(Math.max(step, 0), lastStep(opened.image)), mode: "budget" });
   drawDetail(true);
 }
 
 /** Draw the opened image; `kept` says that it was open before and the keyboard stays where it is. */
 function drawDetail(kept = false) {
-  const { image } = order[opened];
+  const { image } = opened;
   const step = Math.min(state.step, lastStep(image));
   const focus = kept ? document.activeElement?.dataset?.stay : null;
   dialog.replaceChildren(
@@ -64,12 +62,13 @@ function drawDetail(kept = false) {
 }
 
 function detailHead(image) {
+  const place = order.indexOf(opened);
   const button = (stay, label, text, click, disabled) => h("button", { type: "button", class: "quiet", "data-stay": stay, "aria-label": label, title: label, click, disabled }, text);
   return h("header", { class: "detail-head" },
     h("h2", { id: "detail-name" }, image.image),
-    h("span", { class: "detail-place" }, `${opened + 1} of ${order.length}`),
-    button("back", "Image before (←)", "←", () => turn(-1), opened === 0),
-    button("on", "Next image (→)", "→", () => turn(1), opened === order.length - 1),
+    h("span", { class: "detail-place" }, `${place + 1} of ${order.length}`),
+    button("back", "Image before (←)", "←", () => turn(-1), place === 0),
+    button("on", "Next image (→)", "→", () => turn(1), place === order.length - 1),
     button("close", "Close (Esc)", "✕", () => dialog.close(), false),
   );
 }

@@ -46,7 +46,7 @@ function showGrid() {
 function sampledText(shown) {
   const { of, originals, pictures } = data.sample;
   const parts = [];
-  if (shown < of) parts.push(`${whole(shown)} of ${whole(of)} images are shown, drawn at random with each need alike as far as it goes. The counts and curves above are over all of them.`);
+  if (shown < of) parts.push(`${whole(shown)} of ${whole(of)} images are shown, drawn at random, equally many of each need where there are enough. The counts and curves above are over all of them.`);
   if (pictures && shown && originals < shown) {
     parts.push(originals ? `${plural(shown - originals, "original")} could not be read again; these show reconstructions only.` : "The originals could not be found again, so reconstructions stand alone.");
   }
@@ -66,15 +66,18 @@ function makeTile(tile) {
   tile.item = h("li", {}, tile.button);
 }
 
-/** Sort and restrict; the first tile is where Tab arrives. */
+/** Sort and restrict; Tab arrives at the tile that had the keyboard, else at the first. */
 function arrange() {
+  const held = order.find((tile) => tile.button === document.activeElement);
   const words = state.query.toLowerCase();
   const found = tiles.filter(({ image }) => image.image.toLowerCase().includes(words) && (state.only === null || needOf(image) === state.only));
   order = found.sort(SORTS[state.sort][1]);
   const fragment = document.createDocumentFragment();
   fragment.append(...order.map((tile) => tile.item));
   byId("grid").replaceChildren(fragment);
-  order.forEach((tile, i) => (tile.button.tabIndex = i ? -1 : 0));
+  const first = order.includes(held) ? held : order[0];
+  for (const tile of order) tile.button.tabIndex = tile === first ? 0 : -1;
+  if (held && held === first) held.button.focus({ preventScroll: true });
   const only = state.only === null ? "" : state.only === NEVER ? " that never get there" : ` that need ${budgets[state.only]} tokens`;
   byId("shown").textContent = `${plural(order.length, "image")}${only}${words ? ` with “${state.query}” in the name` : ""}`;
   byId("all").hidden = state.only === null && !words;

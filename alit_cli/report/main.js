@@ -21,7 +21,7 @@ function showFacts() {
     one("tokens an image", range((t) => String(budgets[t])), plural(T, "budget")),
     one("bits an image", range(bits), `${range((t) => (data.bits[t] / model.side ** 2).toFixed(3))} a pixel`),
     one("mean L1", known.length > 1 ? `${loss(known[0])} → ${loss(known.at(-1))}` : known.length ? loss(known[0]) : "–",
-      model.stop != null ? `stopped early at L1 < ${model.stop}` : known.length ? "smallest to largest budget" : "not in the table"),
+      model.stop != null ? `stopped early at L1 < ${model.stop}` : known.length ? "smallest to largest budget" : total ? "not in the table" : ""),
   );
   if (!failed) return;
   const box = byId("failed");
@@ -51,7 +51,7 @@ function showPanels() {
     const title = `panel-${panel.topic}`;
     byId("panels").append(h("section", { "aria-labelledby": title, class: "panel" },
       h("h2", { id: title }, panel.title),
-      panel.figures.map(([name, uri]) => h("figure", { class: "plate" }, h("img", { src: uri, alt: `${panel.title}: ${name}`, decoding: "async" }), h("figcaption", {}, name))),
+      panel.figures.map(([name, uri]) => h("figure", { class: "plate" }, h("img", { src: uri, alt: `${panel.title}: ${name}` }), h("figcaption", {}, name))),
       panel.left_out ? h("p", { class: "note" }, `${plural(panel.left_out, "more figure")} in the folder`) : null,
       panel.tables.map(csvTable),
     ));
@@ -94,7 +94,7 @@ function showTheme() {
 /** Single keys, where nothing is being typed: , and . change the budget, o and n the pictures, / finds. */
 function showKeys() {
   if (!images.length || !hasPictures) return;
-  byId("sampled").append(h("span", { class: "keys" }, h("kbd", {}, ","), " ", h("kbd", {}, "."), " fewer, more tokens  ", h("kbd", {}, "o"), " original  ", h("kbd", {}, "n"), " as needed  ", h("kbd", {}, "/"), " find  ", h("kbd", {}, "Enter"), " open"));
+  byId("sampled").append(h("span", { class: "keys" }, h("kbd", {}, ","), " ", h("kbd", {}, "."), " fewer, more tokens  ", ...(data.sample.originals ? [h("kbd", {}, "o"), " original  "] : []), ...(hasLoss ? [h("kbd", {}, "n"), " as needed  "] : []), h("kbd", {}, "/"), " find  ", h("kbd", {}, "Enter"), " open"));
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches("input[type=search], select, textarea");
     if (typing || dialog.open || event.altKey || event.ctrlKey || event.metaKey) return;

@@ -53,7 +53,8 @@ function showMap() {
   const height = 232;
   const [left, pad] = [40, 9]; // the scale; half of the slider's thumb, so that both share one axis
   const J = thresholds.length;
-  const redraw = chart(byId("need-map"), height, "Share of images by tokens needed, over the threshold", (picture, width) => {
+  let moveLine = () => {};
+  chart(byId("need-map"), height, "Share of images by tokens needed, over the threshold", (picture, width) => {
     const x = (j) => left + pad + ((width - left - 2 * pad) * j) / Math.max(J - 1, 1);
     const y = (share) => height - (height - 2) * share;
     const every = Math.max(1, Math.floor(J / 260));
@@ -70,22 +71,32 @@ function showMap() {
       names.push(layerName(t, upper, lower));
     }
     names.push(layerName(NEVER, places.map((j) => [x(j), 2]), edge(T - 1)));
-    const at = x(state.thr);
-    picture.append(...names.filter(Boolean), svg("line", { class: "threshold", x1: at, x2: at, y1: 0, y2: height }));
+    const mark = svg("line", { class: "threshold", y1: 0, y2: height });
+    picture.append(...names.filter(Boolean), mark);
+    moveLine = () => {
+      mark.setAttribute("x1", x(state.thr));
+      mark.setAttribute("x2", x(state.thr));
+    };
+    moveLine();
   });
-  follow(["thr"], redraw);
+  follow(["thr"], () => moveLine());
 }
 
 /** A layer's name where it has most room above, below and beside it; none where the layer is too thin. */
 function layerName(step, upper, lower) {
   const beside = 13;
-  const [from, to] = [upper[0][0] + beside, upper.at(-1)[0] - beside];
+  const [from, to] = [upper[0][0] + 22, upper.at(-1)[0] - 22];
   let best = { room: 16 };
-  for (const [x] of upper) {
-    if (x < from || x > to) continue;
-    const near = upper.map(([other], i) => i).filter((i) => Math.abs(upper[i][0] - x) <= beside);
-    const top = Math.max(...near.map((i) => upper[i][1]));
-    const bottom = Math.min(...near.map((i) => lower[i][1]));
+  for (let i = 0; i < upper.length; i++) {
+    const x = upper[i][0];
+    if (x < from || x > to || lower[i][1] - upper[i][1] <= best.room + 0.5) continue;
+    let [top, bottom] = [upper[i][1], lower[i][1]];
+    for (const by of [-1, 1]) {
+      for (let j = i; j in upper && Math.abs(upper[j][0] - x) <= beside; j += by) {
+        top = Math.max(top, upper[j][1]);
+        bottom = Math.min(bottom, lower[j][1]);
+      }
+    }
     if (bottom - top > best.room + 0.5) best = { room: bottom - top, x, y: (top + bottom) / 2 };
   }
   if (best.x == null) return null;

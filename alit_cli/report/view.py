@@ -24,7 +24,7 @@ from alit_cli.report.page import render
 from alit_cli.report.pictures import Strip, decode_all, make_strip, read_original
 from alit_cli.report.sample import Sample, take_sample
 
-PICTURE_BYTES = 8_500_000
+PICTURE_BYTES = 8_000_000
 """All pictures together, before base64; the page stays below 15 MB with its tables and figures."""
 MOST_A_PICTURE = 150_000
 
@@ -77,7 +77,9 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
     tokenizer = _load(job, info) if job.pictures else None
     facts = gather_facts(job.table, info)
     thresholds = facts.thresholds
-    start = facts.start() if job.threshold is None else int(np.abs(thresholds - job.threshold).argmin())
+    start = facts.start()
+    if job.threshold is not None and len(thresholds):
+        start = int(np.abs(thresholds - job.threshold).argmin())
     sample = take_sample(job.table, info, job.most, float(thresholds[start]) if len(thresholds) else None)
     strips: list[Strip] = []
     if tokenizer is not None:
@@ -94,6 +96,8 @@ def _check(job: ViewJob) -> TableInfo:
     info = read_info(job.table)
     if info.tokens in column_names(job.table):
         raise InputError(f"'{readable(str(job.table))}' is a selection; name the token table that it was made from.")
+    if job.out.is_dir():
+        raise InputError(f"'{readable(str(job.out))}' is a folder; name the HTML file with --out.")
     if job.out.exists() and job.out.samefile(job.table):
         raise InputError(f"'{readable(str(job.out))}' is the token table itself; choose another --out.")
     return info

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -153,6 +154,22 @@ def test_the_keyboard_is_enough(reader: Reader, made: Made) -> None:
     page.locator("li:nth-child(3) .tile:focus").wait_for()  # the dialog gives it back a moment later
 
 
+def test_an_open_image_stays_open_when_the_order_changes(reader: Reader, made: Made) -> None:
+    page = reader.open(made.job.out)
+    page.locator("#sort").select_option("hard")
+    page.locator("#budget").fill("0")
+    page.locator(".tile").nth(3).click()
+    name = page.locator("dialog h2").inner_text()
+    for _ in range(2):
+        page.keyboard.press("ArrowUp")
+        assert page.locator("dialog h2").inner_text() == name
+    page.keyboard.press("Escape")
+    page.locator(".tile:focus").wait_for()
+    assert page.locator(".tile:focus").get_attribute("title") == name
+    page.keyboard.press(",")  # sorted anew, and still there
+    assert page.locator(".tile:focus").get_attribute("title") == name
+
+
 def test_light_and_dark(reader: Reader, made: Made) -> None:
     page = reader.open(made.job.out)
 
@@ -224,8 +241,11 @@ def test_two_hundred_images_are_ready_within_a_second(reader: Reader, tmp_path: 
         pass
     made = make(ViewJob(tmp_path / "t.parquet", tmp_path / "many.html", checkpoint=checkpoint, device="cpu"))
     assert made.viewed.shown == 200
-    reader.open(made.job.out)
-    start = time.monotonic()
-    page = reader.open(made.job.out)
-    assert time.monotonic() - start < 2.5  # 0.5 s on an idle core; tests share theirs
-    assert page.locator(".tile").count() == 200
+    seconds = []
+    for _ in range(4):
+        start = time.monotonic()
+        page = reader.open(made.job.out)
+        seconds.append(time.monotonic() - start)
+        assert page.locator(".tile").count() == 200
+    crowd = os.getloadavg()[0] / (os.cpu_count() or 1)  # others may be at work on this machine
+    assert min(seconds) < max(1.0, crowd)

@@ -142,9 +142,14 @@ def test_analyses_beside_the_table_are_shown(made: Made, tmp_path: Path) -> None
     (tmp_path / "capacity.csv").write_text("")
     (tmp_path / "capacity.png").write_bytes(b"broken")
     noise = np.random.default_rng(0).integers(0, 255, (900, 2000, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "attention.png")
+    (tmp_path / "attention" / "sheets").mkdir(parents=True)  # as a folder of its own, too
+    Image.fromarray(noise).save(tmp_path / "attention" / "attention.png")
+    for sheet in range(9):
+        Image.new("RGB", (20, 20)).save(tmp_path / "attention" / "sheets" / f"{sheet}.png")
     (shown,) = find_panels(tmp_path)
     assert shown.topic == "attention"
+    assert [name for name, _ in shown.figures] == ["attention.png", *(f"{sheet}.png" for sheet in range(5))]
+    assert shown.left_out == 4
     assert len(shown.figures[0][1]) < 1_500_000
     with pytest.raises(InputError, match="no folder"):
         find_panels(tmp_path / "gone")
@@ -165,7 +170,7 @@ def test_without_originals_the_page_says_so(made: Made, tmp_path: Path) -> None:
 
 def test_a_table_without_losses_or_images_still_makes_a_page(tmp_path: Path) -> None:
     empty = write_tokens(tmp_path / "tokens.parquet", np.full((3, 3), np.nan), failed=[0, 1, 2])
-    none = make(ViewJob(empty, tmp_path / "none.html", pictures=False))
+    none = make(ViewJob(empty, tmp_path / "none.html", threshold=0.1, pictures=False))
     assert none.data["images"] == []
     assert none.data["facts"]["thresholds"] == []
     assert none.viewed.of == 0
@@ -190,6 +195,7 @@ def test_strips_keep_to_their_bytes() -> None:
         ("tokens.parquet --no-pictures --beside gone", "no folder 'gone'"),
         ("tokens.parquet --no-pictures --out tokens.parquet", "the token table itself"),
         ("tokens.parquet --no-pictures --out tokens.parquet/x.html", "cannot be written"),
+        ("tokens.parquet --no-pictures --out .", "is a folder"),
         ("tokens.parquet --thr 2", "--thr"),
     ],
 )
