@@ -20,7 +20,9 @@ from alit_cli.errors import InputError
 FORMAT = 2
 PLAN = "_plan.json"
 ITEMS = "_plan.arrow"
-OURS = re.compile(r"_plan\.(json|arrow)|_part-\d+\.json|part-\d+\.parquet|.+\.tmp")
+RUN = "_run.json"
+"""What else is needed to do a shard: written by the job whose plan this is."""
+OURS = re.compile(r"_plan\.(json|arrow)|_run\.json|_part-\d+\.json|part-\d+\.parquet|.+\.tmp")
 """The names of everything that lies in a work folder; nothing else there is ever removed."""
 
 COLUMNS = pa.schema(

@@ -14,17 +14,16 @@ import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
+from alit_cli.config import ModelConfig
 from alit_cli.data.images import Fit
 from alit_cli.data.plan import Plan, open_plan, remove_work
-from alit_cli.data.shards import commit_shard, finished_shards, join_shards
+from alit_cli.data.shards import join_shards
 from alit_cli.data.sources import list_items
-from alit_cli.data.table import TableInfo, open_columns, read_info
+from alit_cli.data.table import TableInfo, count_rows, open_columns, read_info
 from alit_cli.errors import InputError, TooManyFailures
-from alit_cli.jobs.pictures import default_workers
-from alit_cli.jobs.shard import ShardRun
-from alit_cli.model.checkpoint import embedded, read_record
+from alit_cli.jobs.work import ShardWorker, Step, Work
+from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision
-from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
 
 SHARD_IMAGES = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
@@ -109,37 +108,59 @@ def headline(job: TokenizeJob) -> str:
 
 
 def tokenize(job: TokenizeJob) -> Iterator[Progress]:
-    """Write the table; shards that an earlier run finished are not done again.
+    """Write the table in this process; shards that an earlier run finished are not done again.
 
     Yields: Progress, first where the run starts, then after every batch.
 
     Raises:
         InputError: nothing to read, or `out` belongs to another run.
     """
-    tokenizer = load(job.checkpoint, job.device, job.precision)
+    work = prepare(job)
+    if work is None:
+        images = count_rows(job.out)
+        yield Progress(images, images)
+        return
+    todo = work.todo()
+    shards = work.plan.shards()
+    total = len(work.plan.items)
+    done, failed = total - sum(shards[index].stop - shards[index].start for index in todo), 0
+    yield Progress(done, total)
+    with ShardWorker(work, job.device, job.workers) as worker:
+        for index in todo:
+            step = Step(0, 0)
+            for step in worker.run(index):
+                yield Progress(done + step.done, total, failed=failed + step.failed)
+            done, failed = done + step.done, failed + step.failed
+    join(work)
+
+
+def prepare(job: TokenizeJob) -> Work | None:
+    """List the inputs and freeze the plan in the work folder, or find it there; None: the table is finished.
+
+    From then on, `ShardWorker(folder).run(index)` does a shard in any process that sees the folder, and
+    `join(Work.load(folder))` makes the table of them. No model is loaded.
+
+    Raises:
+        InputError: nothing to read, or `out` or the work folder belong to another run.
+    """
+    info = table_info(job)
     items = list_items(list(job.paths), job.limit, job.null)
-    info = table_info(job, tokenizer)
-    shard_size = job.shard_size or SHARD_IMAGES[tokenizer.device.type]
+    shard_size = job.shard_size or SHARD_IMAGES[str(info.options["device"])]
     if job.out.exists() and not job.overwrite:
         _check_same(job.out, Plan.make(items, shard_size, _identity(info)))
         if job.work.exists():  # left by a run that was killed just after its last step
             remove_work(job.work)
-        yield Progress(len(items), len(items))
-        return
+        return None
     plan = open_plan(job.work, items, shard_size, _identity(info), job.overwrite)
     info = dataclasses.replace(info, options={**info.options, PLAN_KEY: plan.fingerprint, "images": len(items)})
-    finished = finished_shards(job.work)
-    done = sum(shard.stop - shard.start for shard in plan.shards() if shard.index in finished)
-    yield Progress(done, len(items))
-    for shard in plan.shards():
-        if shard.index in finished:
-            continue
-        run = ShardRun(tokenizer, info, default_workers() if job.workers is None else job.workers)
-        for read in run.run(plan.items[shard.start : shard.stop]):
-            yield Progress(done + read, len(items), failed=run.failed)
-        done += shard.stop - shard.start
-        commit_shard(run.table(), job.work, shard.index, run.stats())
-    join_shards(job.work, plan, job.out)
+    work = Work(job.work, job.out, job.checkpoint, plan, info)
+    work.save()
+    return work
+
+
+def join(work: Work) -> None:
+    """Make the table of the finished shards and remove the work folder. Raises NotFinished: shards are missing."""
+    join_shards(work.folder, work.plan, work.out)
 
 
 def _identity(info: TableInfo) -> dict[str, Any]:
@@ -156,13 +177,15 @@ def _check_same(out: Path, plan: Plan) -> None:
         )
 
 
-def table_info(job: TokenizeJob, tokenizer: Tokenizer) -> TableInfo:
+def table_info(job: TokenizeJob) -> TableInfo:
     """What the table will say of itself.
 
     Raises:
-        InputError: a budget that the model does not have, or a stop that needs the losses left out.
+        InputError: no such model or device, a budget that the model does not have, or a stop that needs the losses
+            left out.
     """
-    config = tokenizer.config
+    device = choose_device(job.device)
+    config, sha256 = _model(job)
     if job.stop is not None and not job.losses:
         raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
@@ -171,22 +194,29 @@ def table_info(job: TokenizeJob, tokenizer: Tokenizer) -> TableInfo:
         raise InputError(f"{budget} is no budget of the model {config.name}; choose among {known}")
     return TableInfo(
         model=config.name,
-        model_sha256=tokenizer.sha256,
+        model_sha256=sha256,
         image_size=config.image_size,
         budgets=budgets,
         codes=config.codes,
         token_dim=config.token_dim,
         fit=job.fit,
-        precision=tokenizer.precision,
-        batch_size=job.batch_size or BATCH_IMAGES[tokenizer.device.type],
+        precision=choose_precision(job.precision, device),
+        batch_size=job.batch_size or BATCH_IMAGES[device.type],
         versions={"alit": __version__, "torch": torch.__version__, "python": platform.python_version()},
         options={
             "measures": job.measures,
-            "device": tokenizer.device.type,
+            "device": device.type,
             **({} if job.losses else {"losses": False}),
             **({} if job.stop is None else {"stop": job.stop}),
         },
     )
+
+
+def _model(job: TokenizeJob) -> tuple[ModelConfig, str]:
+    """The model's configuration and the sha256 of its file."""
+    with embedded() as path:
+        file = path if job.checkpoint is None else Path(job.checkpoint)
+        return read_record(file).config, file_sha256(file)
 
 
 def summarize(out: Path) -> Summary:
