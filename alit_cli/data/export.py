@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from alit_cli.data.atomic import atomic_file
+from alit_cli.data.parts import parts
 from alit_cli.data.sources import readable
-from alit_cli.data.table import TableInfo, column_names, read_info
+from alit_cli.data.table import TableInfo, column_names, count_rows, read_info
 from alit_cli.errors import InputError
 from alit_cli.progress import Progress
 
@@ -51,8 +52,7 @@ def export(table: Path, out: Path, form: str, budget: int | None = None) -> Iter
         raise InputError(f"There is no format '{form}'; there is: {', '.join(WRITERS)}.")
     info = read_info(table)
     column = _column(table, info, budget)
-    with pq.ParquetFile(table) as file:
-        total = file.metadata.num_rows
+    total = count_rows(table)
     with atomic_file(out) as stream:
         writer = WRITERS[form](stream)
         done = 0
@@ -150,11 +150,10 @@ def _column(table: Path, info: TableInfo, budget: int | None) -> str:
 
 def _images(table: Path, info: TableInfo, column: str) -> Iterator[tuple[list[Exported], int]]:
     """The images of each chunk of rows that have tokens, and how many rows it had."""
-    kept: list[str] = [
-        name for name in ("n_tokens", "satisfied", "l1", "width", "height") if name in column_names(table)
-    ]
-    with pq.ParquetFile(table) as file:
-        for batch in file.iter_batches(ROWS, columns=["image", *kept, column]):
+    names = ("n_tokens", "satisfied", "l1", "width", "height", *info.keep)
+    kept: list[str] = [name for name in names if name in column_names(table)]
+    for part in parts(table):
+        for batch in pq.ParquetFile(part).iter_batches(ROWS, columns=["image", *kept, column]):
             found = []
             for row in range(batch.num_rows):
                 tokens = batch[column][row]
