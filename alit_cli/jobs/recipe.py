@@ -47,7 +47,8 @@ class Recipe:
 
     Attributes:
         base, distill, finetune: the stages.
-        views: random crops (and flips) kept decoded per photograph; an epoch uses one of them.
+        views: random crops (and flips) kept decoded per photograph; an epoch uses one of them. 0 keeps none on disk and
+            decodes a fresh one at every use.
         validation: photographs held out of training for the L1 that is printed per budget.
         iterations: `all` sums the loss over every iteration of a rollout, end to end, as the paper does;
             `sampled` trains one random iteration a step, and one before it.
@@ -66,13 +67,15 @@ class Recipe:
         critic_steps: updates of the critic before each step of the tokenizer.
         late: how much sampling prefers late iterations: t is drawn with a weight of (t + 1) to this power. Fine-tuning
             takes iterations in turn where it is 0, as the paper does.
+        base_precision: of the base tokenizer's decoder in fine-tuning, where it is not the stage's. On a CPU, bf16 pays
+            for its convolutions and not for a narrow transformer.
         train_base_encoder: whether fine-tuning moves the base tokenizer's encoder too.
     """
 
     base: StageRecipe
     distill: StageRecipe
     finetune: StageRecipe
-    views: int = 4
+    views: int = 0
     validation: int = 64
     iterations: Literal["all", "sampled"] = "all"
     window: int = 0
@@ -86,6 +89,7 @@ class Recipe:
     gan: tuple[StageName, ...] = ()
     gan_schedule: tuple[tuple[float, float], ...] = ((0.1, 0.2), (0.5, 0.8))
     critic_steps: int = 8
+    base_precision: str | None = None
     train_base_encoder: bool = True
     late: float = 0.0
     seed: int = 0
@@ -114,11 +118,13 @@ _NANO = Recipe(
     ),
     distill=StageRecipe(steps=2400, batch_size=48, learning_rate=1.5e-3, warmup=50),
     finetune=StageRecipe(steps=1000, batch_size=48, learning_rate=5e-4, warmup=20),
+    views=4,
     iterations="sampled",
     first_only=0.2,
     quantize_from=0.4,
     halting=False,
     kl_weight=1e-5,
+    base_precision="bf16",
     train_base_encoder=False,
     late=0.5,
 )

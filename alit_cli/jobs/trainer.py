@@ -172,7 +172,8 @@ class StageRun:
     def _step(self) -> dict[str, float]:
         """One optimizer step; its losses are means over the whole batch, whoever worked on it."""
         self._seed()
-        rows = self._rows()
+        rows = self._rows(self.step)
+        self.views.expect(np.concatenate([self.processes.share(self._rows(s)) for s in (self.step, self.step + 1)]))
         if self.objective.before_step(self.step, rows, self.average):
             self.processes.same(self.objective.model)
             self.processes.same(self.average)
@@ -211,9 +212,9 @@ class StageRun:
         seed = np.random.default_rng([self.objective.recipe.seed, self.step, *more]).integers(2**31)
         torch.manual_seed(int(seed))
 
-    def _rows(self) -> np.ndarray:
+    def _rows(self, step: int) -> np.ndarray:
         size = min(self.recipe.batch_size, self.views.photos)
-        epoch, place = divmod(self.step, self.views.photos // size)
+        epoch, place = divmod(step, self.views.photos // size)
         order = self.views.order(epoch, self.objective.recipe.seed)
         return np.sort(order[place * size : (place + 1) * size])
 

@@ -13,12 +13,13 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from alit_cli.data.sources import list_items
 from alit_cli.errors import InputError
 from alit_cli.jobs.base import align_with_pixels
 from alit_cli.jobs.recipe import Recipe, StageRecipe
 from alit_cli.jobs.train import TrainJob, train
 from alit_cli.jobs.trainer import Pace, TrainRecord
-from alit_cli.jobs.views import open_views
+from alit_cli.jobs.views import Views, open_views
 from alit_cli.model.checkpoint import read_checkpoint
 from alit_cli.model.rollout import Alit
 from tests.jobs.photos import write_photos
@@ -46,6 +47,11 @@ def _job(folder: Path, recipe: Recipe, kind: str = "vae", codes: int = 32) -> Tr
         write_photos(folder / "photos", 14)
     config = tiny.config("vae" if kind == "vae" else "vqgan", codes)
     return TrainJob([str(folder / "photos")], folder / "m.safetensors", config, recipe)
+
+
+def _views(job: TrainJob) -> Views:
+    items = list_items(list(job.photos))
+    return open_views(job.work, items, job.config.image_size, job.recipe.validation, job.recipe.seed)
 
 
 @pytest.mark.parametrize("recipe", [SAMPLED, ALL], ids=["sampled", "all"])
@@ -122,7 +128,7 @@ def test_a_vaes_latents_are_standardized(tmp_path: Path) -> None:
     for _ in train(job, OFTEN):
         pass
     model = read_checkpoint(job.out).model
-    views = open_views(job.work)
+    views = _views(job)
     with torch.no_grad():
         latents = model.base.encode(views.batch(views.order(0, 0)))
     assert latents.std().item() == pytest.approx(1, rel=1e-3)
@@ -179,7 +185,7 @@ def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
     job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
     for _ in train(job, OFTEN):
         pass
-    views = open_views(job.work)
+    views = _views(job)
     torch.manual_seed(0)
     model = Alit(job.config).eval()
     aligned = align_with_pixels(model, views, torch.device("cpu"))
