@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from alit_cli.errors import AlitError
-from alit_cli.jobs.shard import ShardRun
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.model.memory import Halving
+from alit_cli.model.rollout import State
+from alit_cli.model.tokenizer import Tokenizer
 from tests.jobs.photos import write_photos
 from tests.model import tiny
 
@@ -58,20 +59,25 @@ def test_other_errors_stay_what_they_are() -> None:
         Halving()(wrong, torch.ones(2))
 
 
-def test_a_run_says_so_and_its_rows_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stop", [None, 0.3])
+def test_a_run_says_so_and_its_rows_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: float | None
+) -> None:
     write_photos(tmp_path / "photos", 7)
     model = str(tiny.checkpoint(tmp_path))
-    job = TokenizeJob([str(tmp_path / "photos")], tmp_path / "a.parquet", model, "cpu", batch_size=4, workers=0)
+    job = TokenizeJob(
+        [str(tmp_path / "photos")], tmp_path / "a.parquet", model, "cpu", batch_size=4, workers=0, stop=stop
+    )
     for _ in tokenize(job):
         pass
-    whole = ShardRun._rollout
+    whole = Tokenizer.start
 
-    def scarce(self: ShardRun, images: Tensor) -> tuple[Tensor, ...]:
-        if len(images) > 2:
+    def scarce(self: Tokenizer, pixels: Tensor) -> State:
+        if len(pixels) > 2:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
-        return whole(self, images)
+        return whole(self, pixels)
 
-    monkeypatch.setattr(ShardRun, "_rollout", scarce)
+    monkeypatch.setattr(Tokenizer, "start", scarce)
     other = dataclasses.replace(job, out=tmp_path / "b.parquet")
     notes = [progress.note for progress in tokenize(other)]
     assert notes[-1] == "memory ran out: batches of 2 instead of 4"
