@@ -24,6 +24,7 @@ class StageRecipe:
         accumulate: pieces that each process works its part of a batch off in, to save memory.
         precision: auto (bf16 on a GPU that has it, else float32), float32 or bf16; weights stay float32.
         clip: norm that gradients are clipped to.
+        muon: learning rate of Muon for the matrices of the transformers; 0 leaves them to AdamW.
     """
 
     steps: int
@@ -33,6 +34,7 @@ class StageRecipe:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 3.0
+    muon: float = 0.0
     accumulate: int = 1
     precision: str = "auto"
 
@@ -114,14 +116,14 @@ _PAPER = Recipe(
 # Two CPU cores, an hour: one sampled iteration a step, small batches, a high rate, a frozen base encoder.
 _NANO = Recipe(
     base=StageRecipe(
-        steps=4500, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0, precision="bf16"
+        steps=3000, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0, precision="bf16"
     ),
-    distill=StageRecipe(steps=2400, batch_size=48, learning_rate=1.5e-3, warmup=50),
-    finetune=StageRecipe(steps=1000, batch_size=48, learning_rate=5e-4, warmup=20),
+    distill=StageRecipe(steps=4500, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015),
+    finetune=StageRecipe(steps=2500, batch_size=24, learning_rate=5e-4, warmup=20, muon=0.005),
     views=4,
     iterations="sampled",
-    first_only=0.2,
-    quantize_from=0.4,
+    first_only=0.05,
+    quantize_from=0.25,
     halting=False,
     kl_weight=1e-5,
     base_precision="bf16",

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from alit_cli.data.sources import list_items
 from alit_cli.errors import InputError
 from alit_cli.jobs.base import align_with_pixels
+from alit_cli.jobs.optimizers import Optimizers
 from alit_cli.jobs.recipe import Recipe, StageRecipe
 from alit_cli.jobs.train import TrainJob, train
 from alit_cli.jobs.trainer import Pace, TrainRecord
@@ -25,7 +26,7 @@ from alit_cli.model.rollout import Alit
 from tests.jobs.photos import write_photos
 from tests.model import tiny
 
-STAGE = StageRecipe(steps=6, batch_size=4, learning_rate=1e-3, warmup=2)
+STAGE = StageRecipe(steps=6, batch_size=4, learning_rate=1e-3, warmup=2, muon=0.01)
 SAMPLED = Recipe(
     STAGE,
     STAGE,
@@ -196,3 +197,18 @@ def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
     again = align_with_pixels(aligned, views, torch.device("cpu"))
     gap = (again.base.encode(images) - aligned.base.encode(images)).abs().max()
     assert gap < 1e-2  # already aligned
+
+
+def test_muon_moves_the_transformers_matrices_and_adamw_the_rest() -> None:
+    model = Alit(tiny.config("vae", 32))
+    named = list(model.named_parameters())
+    adamw, muon = Optimizers(named, STAGE).parts
+    moved = {id(p) for group in muon[0].param_groups for p in group["params"]}
+    matrices = {
+        id(p) for part in (model.encoder.blocks, model.decoder.blocks) for p in part.parameters() if p.ndim == 2
+    }
+    assert moved == matrices
+    others = {id(p) for group in adamw[0].param_groups for p in group["params"]}
+    assert others == {id(p) for _, p in named} - matrices
+    (alone,) = Optimizers(named, dataclasses.replace(STAGE, muon=0.0)).parts
+    assert isinstance(alone[0], torch.optim.AdamW)
