@@ -21,7 +21,7 @@ from alit_cli.data.table import TableInfo, token_rows
 from alit_cli.jobs.pictures import Reader
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.memory import Halving
-from alit_cli.model.scheduler import Finished, RolloutScheduler, as_stored
+from alit_cli.model.scheduler import Finished, RolloutScheduler, as_stored, full_rows
 from alit_cli.model.tokenizer import Tokenizer
 
 MAX_ERRORS = 5
@@ -127,7 +127,7 @@ class ShardRun:
         Gives, budget by budget, tokens as they are stored and, where they are wanted, the errors.
         """
         side, count = self.info.image_size, len(pixels)
-        batch = np.zeros((self.info.batch_size, side, side, 3), np.uint8)
+        batch = np.zeros((full_rows(self.info.batch_size, self.tokenizer.device), side, side, 3), np.uint8)
         batch[:count] = pixels
         self.iterations += count * (self.tokenizer.budgets.index(self.info.budgets[-1]) + 1)
         return self.halving(self._rollout, self.tokenizer.as_pixels(batch))

@@ -77,6 +77,7 @@ class RolloutScheduler:
         halving: Halving | None = None,
     ) -> None:
         self.halving = halving or Halving()
+        self.rows = full_rows(batch_size, tokenizer.device)
         self.tokenizer, self.threshold, self.batch_size = tokenizer, np.float32(threshold), batch_size
         self.budgets = set(budgets)
         self.iterations = tokenizer.config.budgets.index(max(budgets)) + 1
@@ -113,7 +114,7 @@ class RolloutScheduler:
         indices, pixels, x = self._queues[t].take(self.batch_size)
         count = len(indices)
         self.advanced += count
-        both = _stack(x, self.batch_size), _stack(pixels, self.batch_size)
+        both = _stack(x, self.rows), _stack(pixels, self.rows)
         advanced, *read = self.halving(lambda x, pixels: self._iteration(t, x, pixels), *both)
         last = t + 1 == self.iterations
         done = [last] * count
@@ -148,8 +149,13 @@ class RolloutScheduler:
         return Finished(index, tuple(tokens), tuple(l1))
 
     def _padded(self, pixels: np.ndarray) -> np.ndarray:
-        missing = self.batch_size - len(pixels)
+        missing = self.rows - len(pixels)
         return np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)))
+
+
+def full_rows(batch_size: int, device: torch.device) -> int:
+    """Rows of every batch, filled up with zeros; two at least on a CPU, which rounds a product of one row otherwise."""
+    return max(batch_size, 2) if device.type == "cpu" else batch_size
 
 
 def stored(latents: Latents) -> np.ndarray:
