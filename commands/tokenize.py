@@ -10,15 +10,18 @@ from alit_cli.options import (
     checkpoint_option,
     config_option,
     device_option,
+    devices_option,
     example,
     json_option,
     out_option,
     precision_option,
     quiet_option,
     stop_option,
+    worker_option,
 )
 
 if TYPE_CHECKING:
+    from alit_cli.jobs.engine import Engine
     from alit_cli.jobs.tokenize import Summary
 
 
@@ -44,6 +47,15 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
 @click.option("--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
 @click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
+@worker_option
+@devices_option
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: actors of a cluster.",
+)
 @click.option(
     "--max-error-rate",
     type=click.FloatRange(0, 1),
@@ -56,7 +68,15 @@ if TYPE_CHECKING:
 @quiet_option
 @config_option
 def command(
-    paths: tuple[str, ...], out: Path, as_json: bool, no_measures: bool, no_losses: bool, **options: Any
+    paths: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+    no_measures: bool,
+    no_losses: bool,
+    worker: tuple[int, int] | None,
+    devices: int | None,
+    engine: "Engine",
+    **options: Any,
 ) -> None:
     """Tokenize images: PATHS are folders (with their subfolders), files, quoted globs, plain tars, Parquet files with a
     column of encoded images, patterns such as 'shard-{000..127}.tar', @list.txt, or - for names on standard input.
@@ -65,12 +85,19 @@ def command(
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
     from alit_cli.console import follow, print_json, say
-    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize, tokenize
+    from alit_cli.jobs.engine import Worker, run, worker_here
+    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize
 
     job = TokenizeJob(paths, out, measures=not no_measures, losses=not no_losses, **options)
+    one = worker_here() if worker is None else Worker(*worker, told="--worker")
     say(headline(job))
-    for _ in follow(tokenize(job), lambda progress: progress):
+    if one.count > 1:
+        say(f"Worker {one.index}/{one.count} (by {one.told}): it does every {one.count}th shard, from {one.index} on.")
+    for _ in follow(run(job, one, engine, devices), lambda progress: progress):
         pass
+    if not out.exists():
+        say(f"This worker's shards are done; the worker that finishes the last of the others' writes {out}.")
+        return
     summary = summarize(out)
     if as_json:
         print_json({"out": out, "failed": summary.failed, "summary": summary})

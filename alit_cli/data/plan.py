@@ -24,6 +24,7 @@ RUN = "_run.json"
 """What else is needed to do a shard: written by the job whose plan this is."""
 OURS = re.compile(r"_plan\.(json|arrow)|_run\.json|_part-\d+\.json|part-\d+\.parquet|.+\.tmp")
 """The names of everything that lies in a work folder; nothing else there is ever removed."""
+PARTS = re.compile(r"_part-\d+\.json|part-\d+\.parquet")
 
 COLUMNS = pa.schema(
     [
@@ -192,21 +193,25 @@ def open_plan(
                 "it, add --overwrite to start anew, or choose another --out."
             )
         return plan
-    remove_work(folder)
-    plan.save(folder)
+    _remove(folder, OURS if overwrite else PARTS)  # temporary files may be those of another worker that starts now,
+    plan.save(folder)  # and writes the same plan
     return plan
 
 
 def remove_work(folder: str | Path) -> None:
-    """Remove what alit wrote into a work folder, the plan first, and the folder if nothing else is in it."""
-    with named_write_errors(folder):
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        for name in sorted(names, key=lambda name: name != PLAN):
-            if OURS.fullmatch(name):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(folder, name))
+    """Remove what alit wrote into a work folder, the plan last, and the folder if nothing else is in it."""
+    _remove(folder, OURS)
     with contextlib.suppress(OSError):
         os.rmdir(folder)
+
+
+def _remove(folder: str | Path, pattern: re.Pattern[str]) -> None:
+    with named_write_errors(folder):
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        for name in sorted(names, key=lambda name: (name == ITEMS, name == PLAN)):
+            if pattern.fullmatch(name):
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
 
 
 def _look(path: str) -> tuple[int, int]:

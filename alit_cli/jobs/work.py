@@ -103,6 +103,9 @@ class ShardWorker:
             yield Step(done, run.failed)
         commit_shard(run.table(), self.work.folder, index, run.stats())
 
+    def flush(self) -> None:
+        """Return once every shard that run() finished is on disk."""
+
     def close(self) -> None:
         """End what the worker started; every shard that run() finished is committed."""
 
