@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,11 @@ import torch
 from alit_cli import __version__
 from alit_cli.config import ModelConfig
 from alit_cli.data.images import Fit
-from alit_cli.data.plan import Plan, open_plan, remove_work
+from alit_cli.data.keeping import Keeper
+from alit_cli.data.plan import fingerprint, open_plan, remove_work
+from alit_cli.data.remote import is_url
 from alit_cli.data.shards import join_shards
-from alit_cli.data.sources import list_items
+from alit_cli.data.sources import stream_items
 from alit_cli.data.table import TableInfo, count_rows, open_columns, read_info
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.work import ShardWorker, Step, Work
@@ -47,6 +50,7 @@ class TokenizeJob:
         stop: end each image's rollout at its first budget whose L1 is below this; None runs all to the end.
         losses: whether to decode pixels for the L1 columns at all.
         measures: whether to add the complexity columns.
+        keep: names of Parquet columns or tar sidecars that become columns of the table.
         max_error_rate: share of images that may fail.
         The others are as the options of `alit tokenize`; None leaves the choice to the device.
     """
@@ -65,6 +69,7 @@ class TokenizeJob:
     limit: int | None = None
     null: bool = False
     measures: bool = True
+    keep: Sequence[str] = ()
     shard_size: int | None = None
     max_error_rate: float = 0.05
     overwrite: bool = False
@@ -143,16 +148,20 @@ def prepare(job: TokenizeJob) -> Work | None:
     Raises:
         InputError: nothing to read, or `out` or the work folder belong to another run.
     """
-    info = table_info(job)
-    items = list_items(list(job.paths), job.limit, job.null)
+    if is_url(os.fspath(job.out)) or ":" in job.out.parts[0]:  # a Path has made one slash of two
+        raise InputError(f"--out is '{job.out}', but tables are written to files here; copy it there afterwards.")
+    info, keeper = table_info(job), Keeper(job.keep)
+    found = stream_items(list(job.paths), job.limit, job.null, keeper)
     shard_size = job.shard_size or SHARD_IMAGES[str(info.options["device"])]
     if job.out.exists() and not job.overwrite:
-        _check_same(job.out, Plan.make(items, shard_size, _identity(info)))
+        _check_same(job.out, fingerprint(found, shard_size, _identity(info), keeper))
         if job.work.exists():  # left by a run that was killed just after its last step
             remove_work(job.work)
         return None
-    plan = open_plan(job.work, items, shard_size, _identity(info), job.overwrite)
-    info = dataclasses.replace(info, options={**info.options, PLAN_KEY: plan.fingerprint, "images": len(items)})
+    plan = open_plan(job.work, found, shard_size, _identity(info), job.overwrite, keeper)
+    known = {PLAN_KEY: plan.fingerprint, "images": len(plan.items)}
+    kept = {"keep": plan.options["keep"]} if keeper.names else {}
+    info = dataclasses.replace(info, options={**info.options, **kept, **known})
     work = Work(job.work, job.out, job.checkpoint, plan, info)
     work.save()
     return work
@@ -168,9 +177,9 @@ def _identity(info: TableInfo) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(info).items() if k not in ("format", "versions")}
 
 
-def _check_same(out: Path, plan: Plan) -> None:
+def _check_same(out: Path, plan: str) -> None:
     """Raises InputError: the finished table `out` is another run's."""
-    if read_info(out).options.get(PLAN_KEY) != plan.fingerprint:
+    if read_info(out).options.get(PLAN_KEY) != plan:
         raise InputError(
             f"{out} is the finished table of other images, options or another model: "
             "give --overwrite to replace it, or choose another --out."

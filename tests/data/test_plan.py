@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit_cli.data.plan import Plan, Shard, open_plan, remove_work
+from alit_cli.data.items import Found
+from alit_cli.data.plan import Plan, Shard, remove_work
+from alit_cli.data.plan import open_plan as open_found
 from alit_cli.data.sources import Item, list_items
 from alit_cli.errors import InputError
 
 OPTIONS: dict[str, Any] = {"model": "abc", "budgets": (8, 16), "fit": "crop"}
+
+
+def open_plan(folder: Path, items: list[Item], *rest: Any, **options: Any) -> Plan:
+    return open_found(folder, (Found(item) for item in items), *rest, **options)
 
 
 def images(folder: Path, *names: str) -> list[Item]:
