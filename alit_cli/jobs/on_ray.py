@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from alit_cli.errors import InputError
+from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.crew import TRIES, MakeWorker, in_a_sentence
 from alit_cli.jobs.work import ShardWorker, Step, Work
 
@@ -70,8 +70,11 @@ def _deal(
             done, failed = done + step.done, failed + step.failed
         except ray.exceptions.RayTaskError as problem:
             raise problem.cause from None
-        except ray.exceptions.RayActorError:  # it died TRIES times; the caller sees what is left
-            pass
+        except ray.exceptions.RayActorError as problem:  # it died TRIES times; the caller sees what is left
+            if "creation task" in str(problem):
+                reason = str(problem.__cause__ or problem).strip().splitlines()
+                line = next((line for line in reason[::-1] if "Error" in line), reason[-1])
+                raise AlitError(f"Ray could not start an actor ({line.strip()}); install alit on every node.") from None
         yield Step(done, failed)
         if waiting:
             running[actor.run.remote(waiting.popleft())] = actor

@@ -89,7 +89,14 @@ def test_actors_of_ray_and_one_dies(other: TokenizeJob, dying: Any, monkeypatch:
     from alit_cli.jobs import on_ray
 
     monkeypatch.setattr(on_ray, "on_ray", partial(on_ray.on_ray, make=dying.Once))
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=80_000_000, log_to_driver=False)
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=80_000_000,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": paths}},
+    )
     try:
         reports = list(run(other, engine="ray"))
     finally:
