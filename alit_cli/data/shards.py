@@ -1,9 +1,11 @@
 """Finished shards of a plan: committing each one, knowing which are there, and joining them into one
 table."""
 
+import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,29 @@ from alit_cli.errors import AlitError, NotFinished
 MARK = re.compile(r"_part-(\d+)\.json")
 
 
-def commit_shard(table: pa.Table, folder: str | Path, index: int, stats: Mapping[str, Any]) -> None:
+def commit_shard(
+    table: pa.Table, folder: str | Path, index: int, stats: Mapping[str, Any], begun: float | None = None
+) -> None:
     """Write the rows of a shard into the work folder, and then its stats, which mark it as finished.
+
+    The stats gain the number of `rows`, the `sha256` of the written file and, where the writing began at the
+    monotonic time `begun`, the seconds it took as `write`.
 
     Raises AlitError for a full disk; the folder then holds no trace of the shard.
     """
-    write_table(table, part_path(folder, index))
+    path = part_path(folder, index)
+    write_table(table, path)
+    mark = {"rows": table.num_rows, "sha256": part_sha256(path), **stats}
+    if begun is not None:
+        mark["write"] = round(time.monotonic() - begun, 3)
     with atomic_file(_mark_path(folder, index)) as file:
-        file.write(json.dumps({"rows": table.num_rows, **stats}, indent=2).encode())
+        file.write(json.dumps(mark, indent=2).encode())
+
+
+def part_sha256(path: str) -> str:
+    """The checksum of a part, as its mark holds it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def finished_shards(folder: str | Path) -> set[int]:
@@ -91,10 +108,13 @@ def _rows(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Table]:
     for shard in shards:
         path = part_path(folder, shard.index)
         try:
-            with pa.OSFile(os.fsencode(path)) as source, pq.ParquetFile(source) as part:
+            with (
+                pa.OSFile(os.fsencode(path)) as source,
+                pq.ParquetFile(source, page_checksum_verification=True) as part,
+            ):
                 if part.metadata.num_rows != shard.stop - shard.start:
                     raise AlitError(f"'{readable(path)}' lacks rows; remove it and run the same command again.")
                 for batch in part.iter_batches(ROW_GROUP):
                     yield pa.Table.from_batches([batch])
-        except pa.ArrowInvalid as problem:
+        except (pa.ArrowInvalid, OSError) as problem:
             raise AlitError(f"'{readable(path)}' is damaged; remove it and run the same command again.") from problem

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.images import Picture
+from alit_cli.data.keeping import kept_column, kept_schema
 from alit_cli.data.sources import readable
 from alit_cli.errors import InputError
 
@@ -64,6 +65,16 @@ class TableInfo:
         return None if found is None else float(found)
 
     @property
+    def digest(self) -> bool:
+        """Whether the table has the sha256 of every file's bytes."""
+        return bool(self.options.get("hash", False))
+
+    @property
+    def keep(self) -> dict[str, str]:
+        """Names of kept columns and their types, as keeping.kept_type reads them."""
+        return dict(self.options.get("keep", {}))
+
+    @property
     def tokens(self) -> str:
         """The stem of the token columns: `tokens` for ids, `latents` for a continuous model."""
         return "tokens" if self.codes else "latents"
@@ -108,6 +119,13 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
     if info.stop is not None:
         columns.append(("n_tokens", pa.int32()))
     columns.append(("model_id", pa.string()))
+    if info.digest:
+        columns.append(("sha256", pa.string()))
+    columns += kept_schema(info.keep)
+    names = [name for name, _ in columns]
+    for name in info.keep:
+        if names.count(name) > 1:
+            raise InputError(f"'{name}' cannot be kept: the table has a column of that name already.")
     return pa.schema(columns, metadata={KEY: info.to_json().encode()})
 
 
@@ -118,6 +136,7 @@ def token_rows(
     l1: Mapping[int, NDArray[np.float32]],
     tokens: Mapping[int, NDArray[Any]],
     measures: bool,
+    kept: Mapping[str, Sequence[str | None]] | None = None,
 ) -> pa.Table:
     """Rows of a token table, one per picture in their order; a picture that failed has nulls.
 
@@ -127,6 +146,7 @@ def token_rows(
         reached: n × T, which budgets each of the n pictures whose status is 'ok' got to, in order.
         l1: by budget, the float32 errors of the pictures that reached it; empty where the table has no losses.
         tokens: by budget, their tokens: uint16 m × budget, or float16 m × budget × token_dim of a continuous model.
+        kept: by name, the JSON of every picture's kept value; None where nothing is kept.
     """
     ok = np.array([picture.status == "ok" for picture in pictures], dtype=bool)
     if reached.shape != (ok.sum(), len(info.budgets)):
@@ -145,6 +165,8 @@ def token_rows(
         steps = reached.sum(axis=1)
         columns["n_tokens"] = _spread(np.asarray(info.budgets, np.int32)[steps - 1], ok)
     columns["model_id"] = [info.model_id] * len(pictures)
+    columns["sha256"] = [picture.sha256 for picture in pictures]
+    columns |= {name: kept_column((kept or {})[name], kind) for name, kind in info.keep.items()}
     schema = token_schema(info, measures)
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 

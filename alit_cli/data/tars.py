@@ -59,7 +59,7 @@ def _scan(file: BinaryIO, path: str, sidecars: dict[str, bytes] | None) -> Itera
     file.seek(0)
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := _next(archive)) is not None:
-            archive.members.clear()  # tarfile would keep them all
+            archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
             name = posixpath.normpath("/" + member.name).lstrip("/")  # no way out of the root by `..`
             if not member.isreg() or any(part.startswith(".") for part in name.split("/")):
                 continue

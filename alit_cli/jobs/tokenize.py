@@ -51,6 +51,7 @@ class TokenizeJob:
         losses: whether to decode pixels for the L1 columns at all.
         measures: whether to add the complexity columns.
         keep: names of Parquet columns or tar sidecars that become columns of the table.
+        digest: whether to add the sha256 of every file's bytes.
         max_error_rate: share of images that may fail.
         The others are as the options of `alit tokenize`; None leaves the choice to the device.
     """
@@ -70,6 +71,7 @@ class TokenizeJob:
     null: bool = False
     measures: bool = True
     keep: Sequence[str] = ()
+    digest: bool = False
     shard_size: int | None = None
     max_error_rate: float = 0.05
     overwrite: bool = False
@@ -134,7 +136,7 @@ def tokenize(job: TokenizeJob) -> Iterator[Progress]:
         for index in todo:
             step = Step(0, 0)
             for step in worker.run(index):
-                yield Progress(done + step.done, total, failed=failed + step.failed)
+                yield Progress(done + step.done, total, failed=failed + step.failed, note=step.remark)
             done, failed = done + step.done, failed + step.failed
     join(work)
 
@@ -217,6 +219,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
             "device": device.type,
             **({} if job.losses else {"losses": False}),
             **({} if job.stop is None else {"stop": job.stop}),
+            **({"hash": True} if job.digest else {}),
         },
     )
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from alit_cli.data.atomic import atomic_file
-from alit_cli.data.plan import RUN, Plan
+from alit_cli.data.plan import RUN, Plan, Shard
 from alit_cli.data.shards import commit_shard, finished_shards
 from alit_cli.data.sources import readable
 from alit_cli.data.table import TableInfo
 from alit_cli.errors import InputError
-from alit_cli.jobs.pictures import default_workers
-from alit_cli.jobs.shard import ShardRun
+from alit_cli.jobs.pictures import make_reader
+from alit_cli.jobs.shard import ShardRun, reading
+from alit_cli.model.memory import Halving
 from alit_cli.model.tokenizer import Tokenizer, load
 
 
@@ -67,10 +70,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Step:
-    """A batch is done: images of the shard so far, and how many of them failed."""
+    """A batch is done: images of the shard so far, how many of them failed, and a remark where there is one."""
 
     done: int
     failed: int
+    remark: str = ""
 
 
 class ShardWorker:
@@ -79,7 +83,7 @@ class ShardWorker:
     Args:
         work: the run, or its folder.
         device: where to compute; None takes the kind of device that the run was prepared for.
-        workers: how many decode images; None leaves the choice to the machine.
+        workers: processes that decode images, 0 for none; None leaves the choice to the machine.
 
     Raises:
         InputError: no prepared run, another kind of device, or a model file that has changed since.
@@ -93,21 +97,57 @@ class ShardWorker:
             raise InputError(f"This run was prepared for {kind}, not {self.tokenizer.device.type}; choose one device.")
         if self.tokenizer.sha256 != self.work.info.model_sha256:
             raise InputError(f"The model file '{self.work.checkpoint}' has changed since this run was prepared.")
-        self.workers = default_workers() if workers is None else workers
+        reader = reading(self.tokenizer, self.work.info), workers, self.work.plan.items, self.work.info.batch_size
+        self.reader = make_reader(*reader)
+        self.halving = Halving()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._written: Future[None] | None = None
 
     def run(self, index: int) -> Iterator[Step]:
-        """Do one shard and commit it; yields after each batch. What is left half done leaves no trace."""
-        shard = self.work.plan.shards()[index]
-        run = ShardRun(self.tokenizer, self.work.info, self.workers)
-        for done in run.run(self.work.plan.items[shard.start : shard.stop]):
-            yield Step(done, run.failed)
-        commit_shard(run.table(), self.work.folder, index, run.stats())
+        """Do one shard; yields after each batch. What is left half done leaves no trace.
+
+        The shard is committed in another thread while the next one is worked on; flush() waits for that.
+        Raises what the commit of an earlier shard ended in.
+        """
+        plan = self.work.plan
+        shard = plan.shard(index)
+        run = ShardRun(self.tokenizer, self.work.info, self.reader, self.halving)
+        for done in run.run(plan.items[shard.start : shard.stop]):
+            yield Step(done, run.failed, self.remark())
+        self.flush()
+        self._written = self._writer.submit(self._commit, run, shard)
+
+    def flush(self) -> None:
+        """Wait until every shard that run() finished is on disk. Raises AlitError: it could not be written."""
+        written, self._written = self._written, None
+        if written is not None:
+            written.result()
+
+    def remark(self) -> str:
+        """The last thing out of the ordinary, in a sentence; empty where there is none."""
+        if self.reader.remarks:
+            return self.reader.remarks[-1]
+        if self.halving.halved:
+            half = (self.work.info.batch_size + 1) // 2
+            return f"memory ran out: batches of {half} instead of {self.work.info.batch_size}"
+        return ""
 
     def flush(self) -> None:
         """Return once every shard that run() finished is on disk."""
 
     def close(self) -> None:
-        """End what the worker started; every shard that run() finished is committed."""
+        """End what the worker started; every shard that run() finished is committed. Raises as flush."""
+        try:
+            self.flush()
+        finally:
+            self._writer.shutdown()
+            self.reader.close()
+
+    def _commit(self, run: ShardRun, shard: Shard) -> None:
+        begun = time.monotonic()
+        stats = run.stats()
+        table = run.table(self.work.plan.items.kept(shard.start, shard.stop))
+        commit_shard(table, self.work.folder, shard.index, stats, begun)
 
     def __enter__(self) -> ShardWorker:
         return self

@@ -135,9 +135,14 @@ class RolloutScheduler:
 
 def stored(latents: Latents) -> np.ndarray:
     """Tokens as tables keep them: b k uint16 ids, or b k c float16 latents."""
-    if latents.ids is not None:
-        return latents.ids.to("cpu", torch.int32).numpy().astype(np.uint16)
-    return latents.values.to("cpu", torch.float16).numpy()
+    return as_stored(latents.values if latents.ids is None else latents.ids, latents.ids is not None)
+
+
+def as_stored(tokens: Tensor, discrete: bool) -> np.ndarray:
+    """Ids, or the latents of a continuous model, as stored() gives them."""
+    if discrete:
+        return tokens.to("cpu", torch.int32).numpy().astype(np.uint16)
+    return tokens.to("cpu", torch.float16).numpy()
 
 
 def _stack(rows: list[Tensor], size: int) -> Tensor:
