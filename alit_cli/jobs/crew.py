@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from alit_cli.errors import AlitError
-from alit_cli.jobs.pictures import default_workers
 from alit_cli.jobs.work import ShardWorker, Step, Work
 
 TRIES = 3
@@ -23,7 +22,7 @@ TRIES = 3
 PATIENCE = 10
 """Seconds that a process has to end by itself."""
 
-MakeWorker = Callable[[Path, str, int], ShardWorker]
+MakeWorker = Callable[[Path, str, int | None], ShardWorker]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def crew(
         work: a prepared run.
         todo: its shards that are wanted.
         devices: where each process computes; those that share a CPU share its cores.
-        workers: how many decode images in each process.
+        workers: as ShardWorker takes it, for each process.
         make: what does the shards there.
 
     Yields: images so far and how many of them failed. A shard that ended its process TRIES times is left out.
@@ -54,11 +53,10 @@ def crew(
     Raises:
         AlitError: what ended one of the processes in a sentence, such as a full disk.
     """
-    each = max(1, default_workers() // len(devices)) if workers is None else workers
     waiting = deque(todo)
     died: Counter[int] = Counter()
     finished = Step(0, 0)
-    members = [_Member(work.folder, device, each, len(devices), make) for device in devices[: len(todo)]]
+    members = [_Member(work.folder, device, workers, len(devices), make) for device in devices[: len(todo)]]
     try:
         for member in members:
             member.take(waiting)
@@ -84,7 +82,7 @@ def crew(
 class _Member:
     """A process of the crew, what it works on, and how far it is."""
 
-    def __init__(self, folder: Path, device: str, workers: int, size: int, make: MakeWorker) -> None:
+    def __init__(self, folder: Path, device: str, workers: int | None, size: int, make: MakeWorker) -> None:
         self.arguments = (folder, device, workers, size, make)
         self.shard: int | None = None
         self.start()
@@ -127,7 +125,7 @@ class _Member:
         self.process.join()
 
 
-def _serve(pipe: Connection, folder: Path, device: str, workers: int, size: int, make: MakeWorker) -> None:
+def _serve(pipe: Connection, folder: Path, device: str, workers: int | None, size: int, make: MakeWorker) -> None:
     """Do every shard that comes through the pipe, until it closes: the parent is done, or dead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who ends us
     if device == "cpu":
@@ -152,4 +150,6 @@ def in_a_sentence(problem: Exception) -> AlitError:
 
 
 def _sum(steps: Sequence[Step]) -> Step:
-    return Step(sum(step.done for step in steps), sum(step.failed for step in steps))
+    """All together, with the last remark."""
+    remarks = [step.remark for step in steps if step.remark]
+    return Step(sum(step.done for step in steps), sum(step.failed for step in steps), *remarks[-1:])

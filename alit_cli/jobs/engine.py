@@ -113,7 +113,7 @@ def run(
     done = total - sum(sizes[index] for index in todo)
     yield Progress(done, total)
     for step in _deal(job, work, todo, worker, engine, devices) if todo else ():
-        yield Progress(done + step.done, total, failed=step.failed)
+        yield Progress(done + step.done, total, failed=step.failed, note=step.remark)
     left = [index for index in work.todo() if index in sizes]
     if left and (work.folder / PLAN).exists():
         raise NotFinished(
@@ -163,7 +163,7 @@ def alone(work: Work, todo: Sequence[int], device: str | None, workers: int | No
             step = Step(shards[index].stop - shards[index].start, 0)
             if index not in finished_shards(work.folder):
                 for step in shard_worker.run(index):
-                    yield Step(before.done + step.done, before.failed + step.failed)
+                    yield Step(before.done + step.done, before.failed + step.failed, step.remark)
             before = Step(before.done + step.done, before.failed + step.failed)
 
 

@@ -25,7 +25,7 @@ def on_ray(
         work: a prepared run, in a folder that every node sees.
         todo: its shards that are wanted.
         count: actors; None or 0 is one for each GPU of the cluster, or each CPU where the run is one for CPUs.
-        workers: how many decode images in each actor.
+        workers: as ShardWorker takes it, for each actor.
         make: what does the shards there.
 
     Yields: images so far and how many of them failed, after each shard. A shard that ended its actor TRIES times is
@@ -57,7 +57,7 @@ def _deal(
     share = {"num_gpus": 1} if kind == "cuda" else {"num_cpus": 1}
     options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": TRIES - 1, **share}
     actor_class: Any = ray.remote(**options)(_Actor)
-    arguments = work.folder.absolute(), kind, 1 if workers is None else workers, make
+    arguments = work.folder.absolute(), kind, workers, make
     actors = [actor_class.remote(*arguments) for _ in range(min(count or there, there, len(todo)))]
     waiting = deque(todo)
     running = {actor.run.remote(waiting.popleft()): actor for actor in actors}
@@ -83,7 +83,7 @@ def _deal(
 class _Actor:
     """Does shards with one model, which it loads for the first of them, so that what is wrong with it can be said."""
 
-    def __init__(self, folder: Path, device: str, workers: int, make: MakeWorker) -> None:
+    def __init__(self, folder: Path, device: str, workers: int | None, make: MakeWorker) -> None:
         self.make: Callable[[], ShardWorker] = lambda: make(folder, device, workers)
         self.worker: ShardWorker | None = None
 

@@ -132,9 +132,6 @@ class ShardWorker:
             return f"memory ran out: batches of {half} instead of {self.work.info.batch_size}"
         return ""
 
-    def flush(self) -> None:
-        """Return once every shard that run() finished is on disk."""
-
     def close(self) -> None:
         """End what the worker started; every shard that run() finished is committed. Raises as flush."""
         try:
