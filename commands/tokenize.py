@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 @click.option("--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
 @click.option("-0", "null", is_flag=True, help="With - as an input: names on standard input end in NUL.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
+@click.option(
+    "--views",
+    type=click.Choice(["flip", "ten-crop"]),
+    help="Rows for more views of every image, such as a.jpg#flip: mirrored, or four corners and all mirrored.",
+)
 @click.option("--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
 @click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
 @worker_option

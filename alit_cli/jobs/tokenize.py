@@ -23,6 +23,7 @@ from alit_cli.data.remote import is_url
 from alit_cli.data.shards import join_shards
 from alit_cli.data.sources import stream_items
 from alit_cli.data.table import TableInfo, count_rows, open_columns, read_info
+from alit_cli.data.views import with_views
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.work import ShardWorker, Step, Work
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
@@ -52,6 +53,7 @@ class TokenizeJob:
         measures: whether to add the complexity columns.
         keep: names of Parquet columns or tar sidecars that become columns of the table.
         digest: whether to add the sha256 of every file's bytes.
+        views: rows for more views of every image: flip or ten-crop.
         max_error_rate: share of images that may fail.
         The others are as the options of `alit tokenize`; None leaves the choice to the device.
     """
@@ -72,6 +74,7 @@ class TokenizeJob:
     measures: bool = True
     keep: Sequence[str] = ()
     digest: bool = False
+    views: str | None = None
     shard_size: int | None = None
     max_error_rate: float = 0.05
     overwrite: bool = False
@@ -153,7 +156,7 @@ def prepare(job: TokenizeJob) -> Work | None:
     if is_url(os.fspath(job.out)) or ":" in job.out.parts[0]:  # a Path has made one slash of two
         raise InputError(f"--out is '{job.out}', but tables are written to files here; copy it there afterwards.")
     info, keeper = table_info(job), Keeper(job.keep)
-    found = stream_items(list(job.paths), job.limit, job.null, keeper)
+    found = with_views(stream_items(list(job.paths), job.limit, job.null, keeper), job.views)
     shard_size = job.shard_size or SHARD_IMAGES[str(info.options["device"])]
     if job.out.exists() and not job.overwrite:
         _check_same(job.out, fingerprint(found, shard_size, _identity(info), keeper))
@@ -199,6 +202,8 @@ def table_info(job: TokenizeJob) -> TableInfo:
     config, sha256 = _model(job)
     if job.stop is not None and not job.losses:
         raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two")
+    if job.views == "ten-crop" and job.fit == "pad":
+        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
     for budget in set(budgets) - set(config.budgets):
         known = ", ".join(map(str, config.budgets))
@@ -220,6 +225,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
             **({} if job.losses else {"losses": False}),
             **({} if job.stop is None else {"stop": job.stop}),
             **({"hash": True} if job.digest else {}),
+            **({} if job.views is None else {"views": job.views}),
         },
     )
 
