@@ -7,6 +7,8 @@ import signal
 from collections.abc import Iterator
 
 from alit_cli.errors import AlitError
+from alit_cli.jobs.engine import run
+from alit_cli.jobs.tokenize import TokenizeJob
 from alit_cli.jobs.work import ShardWorker, Step
 
 SHARD = 1
@@ -44,3 +46,9 @@ class Complaining(ShardWorker):
         """A sentence."""
         yield Step(0, 0)
         raise AlitError("The disk is full.")
+
+
+def whole(job: TokenizeJob) -> None:
+    """A whole run in this process."""
+    for _ in run(job):
+        pass
