@@ -8,6 +8,7 @@ Prints a line for each count: MiB of the process that was started (its decoders 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -16,9 +17,6 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from tests.jobs.scale import quick_checkpoint, write_tar  # noqa: E402 (needs the line above)
 
 
 def main() -> None:
@@ -27,9 +25,12 @@ def main() -> None:
     parser.add_argument("counts", type=int, nargs="+")
     parser.add_argument("--shard-size", type=int, default=100)
     options = parser.parse_args()
+    sys.path.insert(0, str(ROOT / "tests" / "jobs"))
+    scale = importlib.import_module("scale")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tar, model = write_tar(folder / "photos.tar", max(options.counts)), quick_checkpoint(folder / "m.safetensors")
+        tar = scale.write_tar(folder / "photos.tar", max(options.counts))
+        model = scale.quick_checkpoint(folder / "m.safetensors")
         first = 0.0
         for count in options.counts:
             line = [sys.executable, "-m", "alit_cli", "tokenize", str(tar), "-c", str(model), "--limit", str(count)]
