@@ -39,6 +39,17 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # not generic before 
         return number
 
 
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """Names with commas between them (`label,caption`) or a list in a config file; the command gets a tuple."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Split, and leave out what is empty."""
+        pieces = value if isinstance(value, list | tuple) else str(value).split(",")
+        return tuple(piece for each in pieces if (piece := str(each).strip()))
+
+
 def example(*lines: str) -> str:
     """The `epilog=` of a command: the real example that ends its help."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)

@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.data.atomic import atomic_file
+from alit_cli.data.keeping import kept_schema
+from alit_cli.data.parts import parts
 from alit_cli.data.sources import readable
 from alit_cli.data.table import KEY, TableInfo, encodings, read_info, token_schema
 from alit_cli.errors import InputError
@@ -125,7 +127,8 @@ def select_table(path: Path, threshold: float, out: Path, criterion: str = "reco
     """Write the selection of a token table (file or folder of parts) to `out`, a row group at a time.
 
     A row per image that was tokenized, with `image`, `n_tokens`, `satisfied`, the `tokens` of the chosen budget
-    (`latents` of a continuous model; null where the table has none) and the criterion's value under its stem.
+    (`latents` of a continuous model; null where the table has none), the criterion's value under its stem, and what
+    the table keeps.
     The metadata is the table's, with the criterion and its threshold among the options. Raises as
     `summarize_table` does, and what `atomic_file` raises.
     """
@@ -145,6 +148,7 @@ def select_table(path: Path, threshold: float, out: Path, criterion: str = "reco
                 pa.array(chosen.satisfied),
                 _chosen_tokens(group, info, ok, chosen.index),
                 pa.array(chosen.value, pa.float32(), from_pandas=True),
+                *_kept(group, info, ok),
             ]
             writer.write_table(pa.table(columns, schema=schema))
     return _summary(threshold, info, counts)
@@ -171,7 +175,8 @@ class _RowGroup:
 
 def _row_groups(path: Path) -> Iterator[_RowGroup]:
     """Every row group of a table, in order."""
-    for part in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
+    for name in parts(path):
+        part = Path(name)
         with part.open("rb") as source, pq.ParquetFile(source) as file:
             for number in range(file.num_row_groups):
                 yield _RowGroup(readable(str(part)), file, number)
@@ -196,6 +201,12 @@ def _chosen_tokens(group: _RowGroup, info: TableInfo, ok: NDArray[np.bool_], ind
     return pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], pieces[0].type).take(pa.array(place))
 
 
+def _kept(group: _RowGroup, info: TableInfo, ok: NDArray[np.bool_]) -> list[pa.ChunkedArray]:
+    """The kept columns of the rows that are ok."""
+    table = group.read(list(info.keep)) if info.keep else None
+    return [table[name].filter(pa.array(ok)) for name in info.keep] if table is not None else []
+
+
 def _selection_schema(info: TableInfo, stem: str, criterion: str, threshold: float) -> pa.Schema:
     """The columns of a selection, and the table's own description with the criterion added."""
     choice = {"criterion": criterion, "threshold": threshold}
@@ -207,6 +218,7 @@ def _selection_schema(info: TableInfo, stem: str, criterion: str, threshold: flo
             ("satisfied", pa.bool_()),
             token_schema(info, measures=False).field(f"{info.tokens}_{info.budgets[0]}").with_name(info.tokens),
             (stem, pa.float32()),
+            *kept_schema(info.keep),
         ],
         metadata={KEY: described.to_json().encode()},
     )

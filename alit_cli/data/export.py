@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.exporting import Exported, choose, exported
+from alit_cli.data.table import count_rows
 from alit_cli.errors import InputError
 from alit_cli.progress import Progress
 
@@ -43,8 +43,7 @@ def export(
     if form not in WRITERS:
         raise InputError(f"There is no format '{form}'; there is: {', '.join(WRITERS)}.")
     choice = choose(table, budget, selection)
-    with pq.ParquetFile(table) as file:
-        total = file.metadata.num_rows
+    total = count_rows(table)
     with atomic_file(out) as stream:
         writer = WRITERS[form](stream)
         done = 0

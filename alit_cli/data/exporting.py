@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alit_cli.data.items import readable
+from alit_cli.data.parts import parts
 from alit_cli.data.table import TableInfo, column_names, read_info
 from alit_cli.errors import InputError
 
@@ -53,7 +54,7 @@ def choose(table: Path, budget: int | None, selection: Path | None) -> Choice:
         return Choice(info, tuple(column for column in columns if column not in ("image", info.tokens)), None, None)
     if f"{info.tokens}_{info.budgets[0]}" not in columns:
         raise InputError(f"'{name}' holds no tokens: export the token table, with --selection '{name}'.")
-    kept = [column for column in (*info.options.get("keep", ()), "width", "height") if column in columns]
+    kept = [column for column in (*info.keep, "width", "height") if column in columns]
     if selection is not None:
         if budget is not None:
             raise InputError("--budget is for every image, --selection chooses for each: give one of the two.")
@@ -119,8 +120,9 @@ def _chosen(selection: Path, info: TableInfo) -> Iterator[dict[str, Any]]:
 
 
 def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(ROWS, columns=columns)
+    for part in parts(path):
+        with pq.ParquetFile(part) as file:
+            yield from file.iter_batches(ROWS, columns=columns)
 
 
 def _rows(batch: pa.RecordBatch, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, overload
 
@@ -62,26 +62,29 @@ class Items(Sequence[Item]):
     def __iter__(self) -> Iterator[Item]:
         return self._between(0, len(self))
 
+    def found(self) -> Iterator[Found]:
+        """The items with the looks of their files and their kept values."""
+        kept = [name for name in self.table.column_names if name.startswith(KEPT)]
+        for batch in self.table.to_batches(max_chunksize=4096):
+            for row in batch.to_pylist():
+                item = Item(row["image"], row["source"], os.fsdecode(row["path"]), *_place(row))
+                yield Found(item, (row["file_size"], row["mtime_ns"]), tuple(row[name] for name in kept))
+
     def kept(self, start: int, stop: int) -> dict[str, list[str | None]]:
         """By name, the JSON of the values kept of the items start … stop - 1."""
         rows = self.table.slice(start, stop - start)
         names = [name for name in rows.column_names if name.startswith(KEPT)]
         return {name.removeprefix(KEPT): rows[name].to_pylist() for name in names}
 
-    def total_bytes(self) -> int:
-        """Encoded bytes of all items; a Parquet file counts whole. Files of unknown size count as nothing."""
-        size, row, file_size = (np.asarray(self.table[name]) for name in ("size", "row", "file_size"))
-        rows = row >= 0
-        parquet = dict(zip(self.table["path"].filter(pa.array(rows)).to_pylist(), file_size[rows], strict=True))
-        single = np.where(size >= 0, size, file_size)[~rows]
-        return int(single.clip(0).sum()) + int(sum(parquet.values()))
-
     def _between(self, start: int, stop: int) -> Iterator[Item]:
         rows = self.table.slice(start, max(0, stop - start)).select([name for name, _ in COLUMNS[:7]])
         for batch in rows.to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
-                path = os.fsdecode(row["path"])
-                yield Item(row["image"], row["source"], path, row["offset"], row["size"], row["row"], row["view"])
+                yield Item(row["image"], row["source"], os.fsdecode(row["path"]), *_place(row))
+
+
+def _place(row: Mapping[str, Any]) -> tuple[int, int, int, str]:
+    return row["offset"], row["size"], row["row"], row["view"]
 
 
 def freeze(found: Iterable[Found], names: Sequence[str], sink: Any) -> str:
@@ -99,7 +102,7 @@ def freeze(found: Iterable[Found], names: Sequence[str], sink: Any) -> str:
     """
     schema = pa.schema([*COLUMNS, *[(f"{KEPT}{name}", pa.string()) for name in names]])
     digest, hashes, rest = hashlib.sha256(), array("q"), iter(found)
-    looks = _Looks()
+    looks = Looks()
     with pa.ipc.new_file(sink, schema) as writer:
         while chunk := list(islice(rest, BATCH)):
             batch = _batch(chunk, schema, looks)
@@ -119,7 +122,7 @@ def open_items(path: str) -> Items:
         return Items(pa.ipc.open_file(source).read_all())
 
 
-class _Looks:
+class Looks:
     """Sizes and times of files; the last one is remembered, as a tar has many items."""
 
     def __init__(self) -> None:
@@ -141,7 +144,7 @@ class _Looks:
         return self.seen
 
 
-def _batch(chunk: Sequence[Found], schema: pa.Schema, look: _Looks) -> pa.RecordBatch:
+def _batch(chunk: Sequence[Found], schema: pa.Schema, look: Looks) -> pa.RecordBatch:
     items, looks = [one.item for one in chunk], [look(one) for one in chunk]
     columns: list[list[Any]] = [
         [item.image for item in items],
@@ -154,7 +157,7 @@ def _batch(chunk: Sequence[Found], schema: pa.Schema, look: _Looks) -> pa.Record
         [size for size, _ in looks],
         [changed for _, changed in looks],
     ]
-    columns += [[one.kept[index] for one in chunk] for index in range(len(schema) - len(COLUMNS))]
+    columns += [[one.kept[index] if one.kept else None for one in chunk] for index in range(len(schema) - len(COLUMNS))]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.record_batch(arrays, schema=schema)
 

@@ -25,6 +25,13 @@ class Keeper:
         self.names = tuple(dict.fromkeys(names))
         self._types: dict[str, str] = {}
 
+    @classmethod
+    def of(cls, types: Mapping[str, str]) -> "Keeper":
+        """A keeper that knows its types."""
+        keeper = cls(tuple(types))
+        keeper._types = dict(types)
+        return keeper
+
     def declare(self, name: str, kind: pa.DataType, path: str) -> None:
         """A Parquet file has a column of this name. Raises InputError: its type cannot be kept."""
         named = type_name(kind)

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ class Plan:
         sink = pa.BufferOutputStream()
         digest = freeze((Found(item) for item in items), (), sink)
         frozen = Items(pa.ipc.open_file(sink.getvalue()).read_all())
-        return cls(frozen, shard_size, _plain(options), _fingerprint(digest, shard_size, options))
+        return cls(frozen, shard_size, _plain(options), fingerprint_of(digest, shard_size, options))
 
     def shards(self) -> list[Shard]:
         """Every shard, in order; the last may be shorter."""
@@ -127,6 +127,34 @@ def open_plan(
     """
     make_folder(folder)
     check_folder(folder)
+    try:
+        with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
+            if os.path.exists(os.path.join(folder, PLAN)) and not overwrite:
+                return _same_plan(folder, plan)
+            # Temporary files may be those of another worker that starts now and writes the same plan.
+            _remove(folder, OURS if overwrite else PARTS, spared=os.path.basename(temporary))
+            os.replace(temporary, os.path.join(folder, ITEMS))
+            plan.save_about(folder)
+            return plan
+    finally:
+        with contextlib.suppress(OSError):  # of a run that never began, nothing stays
+            os.rmdir(folder)
+
+
+def renew_plan(
+    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: Keeper
+) -> None:
+    """Put another plan into a folder whose shards stay: the items have changed, their rows have been done again."""
+    with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
+        os.replace(temporary, os.path.join(folder, ITEMS))
+        plan.save_about(folder)
+
+
+@contextlib.contextmanager
+def _frozen(
+    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: Keeper
+) -> Iterator[tuple[str, Plan]]:
+    """A new plan whose items lie in a temporary file, which is removed at the end if it is still there."""
     temporary = os.path.join(folder, f"{ITEMS}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with named_write_errors(folder), open(temporary, "xb") as file:
@@ -134,26 +162,22 @@ def open_plan(
             file.flush()
             os.fsync(file.fileno())
         options = _plain({**options, "keep": keeper.types()} if keeper.names else options)
-        plan = Plan(open_items(temporary), shard_size, options, _fingerprint(digest, shard_size, options))
-        if os.path.exists(os.path.join(folder, PLAN)) and not overwrite:
-            return _same_plan(folder, plan)
-        # Without --overwrite, temporary files may be those of another worker that starts now and writes the same plan.
-        _remove(folder, OURS if overwrite else PARTS, spared=os.path.basename(temporary))
-        os.replace(temporary, os.path.join(folder, ITEMS))
-        plan.save_about(folder)
-        return plan
+        yield temporary, Plan(open_items(temporary), shard_size, options, fingerprint_of(digest, shard_size, options))
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        with contextlib.suppress(OSError):  # of a run that never began, nothing stays
-            os.rmdir(folder)
 
 
 def fingerprint(found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: Keeper = NOTHING) -> str:
     """The fingerprint that open_plan would give these items; nothing is written or held."""
     digest = freeze(found, keeper.names, pa.MockOutputStream())
     options = {**options, "keep": keeper.types()} if keeper.names else options
-    return _fingerprint(digest, shard_size, options)
+    return fingerprint_of(digest, shard_size, options)
+
+
+def fingerprint_of(digest: str, shard_size: int, options: Mapping[str, Any]) -> str:
+    """The fingerprint of a plan whose items have this digest."""
+    return hashlib.sha256(json.dumps([digest, shard_size, options], sort_keys=True).encode()).hexdigest()
 
 
 def check_folder(folder: str | Path) -> None:
@@ -196,10 +220,6 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     """Options as JSON gives them back."""
     plain: dict[str, Any] = json.loads(json.dumps(options, sort_keys=True))
     return plain
-
-
-def _fingerprint(digest: str, shard_size: int, options: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps([digest, shard_size, options], sort_keys=True).encode()).hexdigest()
 
 
 def _difference(old: Plan, new: Plan) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.images import Picture
 from alit_cli.data.keeping import kept_column, kept_schema
+from alit_cli.data.parts import parts
 from alit_cli.data.sources import readable
 from alit_cli.errors import InputError
 
@@ -122,10 +123,6 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
     if info.digest:
         columns.append(("sha256", pa.string()))
     columns += kept_schema(info.keep)
-    names = [name for name, _ in columns]
-    for name in info.keep:
-        if names.count(name) > 1:
-            raise InputError(f"'{name}' cannot be kept: the table has a column of that name already.")
     return pa.schema(columns, metadata={KEY: info.to_json().encode()})
 
 
@@ -199,7 +196,7 @@ def encodings(schema: pa.Schema) -> dict[str, Any]:
 
 def read_info(path: str | Path) -> TableInfo:
     """What a table (a file or a folder of parts) says about itself; InputError where it is not one of ours."""
-    part = _parts(path)[0]
+    part = parts(path)[0]
     metadata = _schema(part).metadata or {}
     name = readable(os.fspath(path))
     if KEY not in metadata:
@@ -212,18 +209,18 @@ def read_info(path: str | Path) -> TableInfo:
 
 def column_names(path: str | Path) -> list[str]:
     """The columns of a table, in order. Raises InputError as `read_info`."""
-    return list(_schema(_parts(path)[0]).names)
+    return list(_schema(parts(path)[0]).names)
 
 
 def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Some columns (None: all) of a file or a folder of parts. InputError as `read_info`, or names what lacks."""
-    parts = _parts(path)
-    present = _schema(parts[0]).names
+    files = parts(path)
+    present = _schema(files[0]).names
     missing = [name for name in columns or () if name not in present]
     if missing:
         raise InputError(f"'{readable(os.fspath(path))}' has no column '{missing[0]}'; it has {', '.join(present)}.")
     try:
-        return pa.concat_tables(_open(part).read(columns=columns) for part in parts)
+        return pa.concat_tables(_open(part).read(columns=columns) for part in files)
     except (pa.ArrowInvalid, OSError) as problem:
         raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
 
@@ -231,18 +228,7 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
 def count_rows(path: str | Path) -> int:
     """Rows of a file or a folder of parts, from their footers. Raises InputError as `read_info`."""
     read_info(path)
-    return sum(_open(part).metadata.num_rows for part in _parts(path))
-
-
-def _parts(path: str | Path) -> list[str]:
-    """The Parquet files a table consists of."""
-    name = os.fspath(path)
-    if not os.path.isdir(name):
-        return [name]
-    parts = [os.path.join(name, entry) for entry in sorted(os.listdir(name)) if entry.endswith(".parquet")]
-    if not parts:
-        raise InputError(f"The folder '{readable(name)}' holds no .parquet file; name a table.")
-    return parts
+    return sum(_open(part).metadata.num_rows for part in parts(path))
 
 
 def _schema(part: str) -> pa.Schema:

@@ -10,8 +10,8 @@ from typing import Literal
 import torch
 
 from alit_cli.data.atomic import claimed
+from alit_cli.data.parts import finished_shards, unfinished
 from alit_cli.data.plan import PLAN, remove_work
-from alit_cli.data.shards import finished_shards
 from alit_cli.data.sources import readable
 from alit_cli.data.table import count_rows
 from alit_cli.errors import AlitError, InputError, NotFinished
@@ -97,10 +97,10 @@ def run(
         NotFinished: processes died on some shards again and again; the others are done.
     """
     worker = worker or Worker()
-    if worker.count > 1 and job.overwrite:
+    if worker.count > 1 and (job.overwrite or job.retry):
         raise InputError(
-            f"Several workers with --overwrite would remove each other's work: remove '{readable(str(job.out))}' and "
-            f"'{readable(str(job.work))}' first, and leave --overwrite out."
+            "Several workers with --overwrite or --retry-errors would remove each other's work: remove "
+            f"'{readable(str(job.out))}' and its work first, or retry in one process, and leave the option out here."
         )
     work = prepare(job)
     if work is None:
@@ -121,6 +121,13 @@ def run(
             "processes each (too little memory?); run the same command again, perhaps with fewer --devices."
         )
     join_once(work)
+
+
+def finished(job: TokenizeJob) -> bool:
+    """Whether the whole table is there, whoever made it."""
+    if (job.out.with_name(f"{job.out.name}.work") / PLAN).exists():
+        return False
+    return job.out.exists() and not (job.folder and unfinished(job.out))
 
 
 def join_once(work: Work) -> None:

@@ -5,26 +5,29 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
 from alit_cli.config import ModelConfig
 from alit_cli.data.images import Fit
+from alit_cli.data.items import Found
 from alit_cli.data.keeping import Keeper
-from alit_cli.data.plan import fingerprint, open_plan, remove_work
+from alit_cli.data.parts import unfinished
+from alit_cli.data.plan import PLAN, fingerprint, open_plan, remove_work
 from alit_cli.data.remote import is_url
-from alit_cli.data.shards import join_shards
+from alit_cli.data.shards import check_finished, join_shards
 from alit_cli.data.sources import stream_items
-from alit_cli.data.table import TableInfo, count_rows, open_columns, read_info
+from alit_cli.data.table import TableInfo, count_rows, read_info, token_schema
 from alit_cli.data.views import with_views
 from alit_cli.errors import InputError, TooManyFailures
+from alit_cli.jobs.retry import join_retry, prepare_retry
+from alit_cli.jobs.summary import Summary as Summary
+from alit_cli.jobs.summary import summarize as summarize
 from alit_cli.jobs.work import ShardWorker, Step, Work
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision
@@ -34,8 +37,6 @@ SHARD_IMAGES = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
 """About a minute of work (design: the unit that is committed and resumed)."""
 BATCH_IMAGES = {"cpu": 16, "cuda": 128, "mps": 32}
 PLAN_KEY = "plan"
-MAX_ERRORS = 5
-"""Failures that a summary names."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class TokenizeJob:
         keep: names of Parquet columns or tar sidecars that become columns of the table.
         digest: whether to add the sha256 of every file's bytes.
         views: rows for more views of every image: flip or ten-crop.
+        parts: whether `out` is to be a folder of parts, as it also is where it exists as a folder.
+        retry: of a finished table, do the failed rows again.
         max_error_rate: share of images that may fail.
         The others are as the options of `alit tokenize`; None leaves the choice to the device.
     """
@@ -75,38 +78,21 @@ class TokenizeJob:
     keep: Sequence[str] = ()
     digest: bool = False
     views: str | None = None
+    parts: bool = False
+    retry: bool = False
     shard_size: int | None = None
     max_error_rate: float = 0.05
     overwrite: bool = False
 
     @property
-    def work(self) -> Path:
-        """Where unfinished shards lie."""
-        return self.out.with_name(self.out.name + ".work")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a finished table holds.
-
-    Attributes:
-        images: rows, failures included.
-        statuses: rows by status.
-        l1: mean L1 by budget over the rows that reached it (none where the table has no losses).
-        stopped: rows by the budget their rollout stopped at (empty where none stops early).
-        errors: the first few failures, as (image, sentence).
-    """
-
-    images: int
-    statuses: dict[str, int]
-    l1: dict[int, float]
-    stopped: dict[int, int]
-    errors: list[tuple[str, str]]
+    def folder(self) -> bool:
+        """Whether the table stays a folder of parts."""
+        return self.parts or self.out.is_dir()
 
     @property
-    def failed(self) -> int:
-        """Rows that are not ok."""
-        return self.images - self.statuses.get("ok", 0)
+    def work(self) -> Path:
+        """Where shards are written."""
+        return self.out if self.folder else self.out.with_name(self.out.name + ".work")
 
 
 def headline(job: TokenizeJob) -> str:
@@ -153,28 +139,75 @@ def prepare(job: TokenizeJob) -> Work | None:
     Raises:
         InputError: nothing to read, or `out` or the work folder belong to another run.
     """
-    if is_url(os.fspath(job.out)) or ":" in job.out.parts[0]:  # a Path has made one slash of two
-        raise InputError(f"--out is '{job.out}', but tables are written to files here; copy it there afterwards.")
-    info, keeper = table_info(job), Keeper(job.keep)
-    found = with_views(stream_items(list(job.paths), job.limit, job.null, keeper), job.views)
-    shard_size = job.shard_size or SHARD_IMAGES[str(info.options["device"])]
-    if job.out.exists() and not job.overwrite:
-        _check_same(job.out, fingerprint(found, shard_size, _identity(info), keeper))
-        if job.work.exists():  # left by a run that was killed just after its last step
-            remove_work(job.work)
-        return None
-    plan = open_plan(job.work, found, shard_size, _identity(info), job.overwrite, keeper)
-    known = {PLAN_KEY: plan.fingerprint, "images": len(plan.items)}
-    kept = {"keep": plan.options["keep"]} if keeper.names else {}
-    info = dataclasses.replace(info, options={**info.options, **kept, **known})
-    work = Work(job.work, job.out, job.checkpoint, plan, info)
+    info, found, keeper = listing(job)
+    shard_size = shard_images(job, info)
+    identity = _identity(info)
+    if _finished(job) and not job.overwrite:
+        if job.retry:
+            return _prepare_retry(job, info, found, keeper, shard_size)
+        if not job.folder:
+            _check_same(job.out, fingerprint(found, shard_size, identity, keeper))
+            if job.work.exists():  # left by a run that was killed just after its last step
+                remove_work(job.work)
+            return None
+    plan = open_plan(job.work, found, shard_size, identity, job.overwrite, keeper)
+    work = Work(job.work, job.out, job.checkpoint, plan, _planned(info, plan.fingerprint, len(plan.items), keeper))
     work.save()
-    return work
+    return work if work.todo() or not job.folder else None
 
 
 def join(work: Work) -> None:
     """Make the table of the finished shards and remove the work folder. Raises NotFinished: shards are missing."""
-    join_shards(work.folder, work.plan, work.out)
+    if work.retry:
+        join_retry(work)
+    elif work.folder == work.out:
+        check_finished(work.folder, work.plan)
+    else:
+        join_shards(work.folder, work.plan, work.out)
+
+
+def listing(job: TokenizeJob) -> tuple[TableInfo, Iterator[Found], Keeper]:
+    """What the table will say of itself, its inputs as a stream, and what that keeps. Raises InputError as prepare."""
+    if is_url(os.fspath(job.out)) or ":" in job.out.parts[0]:  # a Path has made one slash of two
+        raise InputError(f"--out is '{job.out}', but tables are written to files here; copy it there afterwards.")
+    keeper, info = Keeper(job.keep), table_info(job)
+    for name in set(keeper.names) & set(token_schema(info, job.measures).names):
+        raise InputError(f"'{name}' cannot be kept: the table has a column of that name of its own.")
+    return info, with_views(stream_items(list(job.paths), job.limit, job.null, keeper), job.views), keeper
+
+
+def shard_images(job: TokenizeJob, info: TableInfo) -> int:
+    """Images a shard."""
+    return job.shard_size or SHARD_IMAGES[str(info.options["device"])]
+
+
+def _finished(job: TokenizeJob) -> bool:
+    """Whether the table is there, whole."""
+    if not job.folder:
+        return job.out.exists()
+    return (job.out / PLAN).exists() and not unfinished(job.out)
+
+
+def _prepare_retry(
+    job: TokenizeJob, info: TableInfo, found: Iterator[Found], keeper: Keeper, shard_size: int
+) -> Work | None:
+    """As prepare, for the failed rows of a finished table."""
+    made, identity = read_info(job.out), _identity(info)
+    own = {PLAN_KEY, "images", "keep"}
+    if _without(own, _identity(made)) != _without(own, identity):
+        raise InputError(f"{job.out} was made with other options or another model: retry with its own.")
+    return prepare_retry(job.out, job.checkpoint, made, found, keeper, shard_size, identity)
+
+
+def _without(names: set[str], identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a run, without these options of it."""
+    return {**identity, "options": {k: v for k, v in identity["options"].items() if k not in names}}
+
+
+def _planned(info: TableInfo, plan: str, images: int, keeper: Keeper) -> TableInfo:
+    """The info of a table whose images are known."""
+    kept = {"keep": keeper.types()} if keeper.names else {}
+    return dataclasses.replace(info, options={**info.options, **kept, PLAN_KEY: plan, "images": images})
 
 
 def _identity(info: TableInfo) -> dict[str, Any]:
@@ -235,20 +268,6 @@ def _model(job: TokenizeJob) -> tuple[ModelConfig, str]:
     with embedded() as path:
         file = path if job.checkpoint is None else Path(job.checkpoint)
         return read_record(file).config, file_sha256(file)
-
-
-def summarize(out: Path) -> Summary:
-    """Read a token table's summary."""
-    info = read_info(out)
-    losses = [f"l1_{b}" for b in info.budgets] if info.losses else []
-    table = open_columns(out, ["image", "status", "error", *losses, *(["n_tokens"] if info.stop is not None else [])])
-    statuses = Counter(table["status"].to_pylist())
-    failed = table.filter(pc.not_equal(table["status"], "ok")).slice(0, MAX_ERRORS)
-    l1 = {b: pc.mean(table[name]).as_py() for b, name in zip(info.budgets, losses, strict=False)}
-    errors = list(zip(failed["image"].to_pylist(), failed["error"].to_pylist(), strict=True))
-    ends = Counter(table["n_tokens"].drop_null().to_pylist()) if info.stop is not None else Counter()
-    stopped = {b: ends[b] for b in info.budgets} if ends else {}
-    return Summary(len(table), dict(statuses), {b: v for b, v in l1.items() if v is not None}, stopped, errors)
 
 
 def check_error_rate(job: TokenizeJob, summary: Summary) -> None:

@@ -32,6 +32,7 @@ class Work:
         checkpoint: the model file; None is the embedded model.
         plan: the items in order, cut into shards.
         info: what the table will say of itself, which also decides its rows.
+        retry: the items are the failed ones of a finished table, in which their new rows go.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Work:
     checkpoint: str | None
     plan: Plan
     info: TableInfo
+    retry: bool = False
 
     def save(self) -> None:
         """Write what the plan does not hold into the folder. Raises as atomic_file."""
@@ -46,6 +48,7 @@ class Work:
             "out": os.path.abspath(self.out),
             "checkpoint": None if self.checkpoint is None else os.path.abspath(self.checkpoint),
             "info": json.loads(self.info.to_json()),
+            "retry": self.retry,
         }
         with atomic_file(self.folder / RUN) as file:
             file.write(json.dumps(about, indent=2).encode())
@@ -57,7 +60,7 @@ class Work:
         try:
             about = json.loads((folder / RUN).read_bytes())
             info = TableInfo.from_json(json.dumps(about["info"]))
-            return cls(folder, Path(about["out"]), about["checkpoint"], plan, info)
+            return cls(folder, Path(about["out"]), about["checkpoint"], plan, info, about["retry"])
         except (OSError, ValueError, KeyError, TypeError) as problem:
             name = readable(os.fspath(folder))
             raise InputError(f"'{name}' is no prepared run; start it with alit tokenize.") from problem
