@@ -154,7 +154,7 @@ def test_a_worker_that_comes_late_neither_fails_nor_harms(other: TokenizeJob) ->
 
 
 def test_workers_may_not_overwrite(other: TokenizeJob) -> None:
-    with pytest.raises(InputError, match="leave --overwrite out"):
+    with pytest.raises(InputError, match="leave the option out"):
         list(run(dataclasses.replace(other, overwrite=True), Worker(0, 2)))
 
 
