@@ -17,7 +17,10 @@ import click
 from alit_cli import __version__
 from alit_cli.errors import AlitError
 
-COMMANDS = ("train", "tokenize", "status", "verify", "select", "analyze", "decode", "export", "import", "info", "bench")
+COMMANDS = (
+    *("train", "tokenize", "status", "verify", "score", "select", "analyze"),
+    *("decode", "export", "import", "info", "bench"),
+)
 LINE = "alit.line"
 """The key under which the typed line is kept."""
 

@@ -34,10 +34,12 @@ def _model(file: Path | None) -> dict[str, Any]:
 
 
 def _table(file: Path) -> dict[str, Any]:
-    from alit_cli.data.table import count_rows, read_info
+    from alit_cli.data.score_table import is_score_table, read_score_info
+    from alit_cli.data.table import count_rows, open_columns, read_info
 
-    info = read_info(file)
-    return {"file": str(file), "rows": count_rows(file), **vars(info)}
+    if is_score_table(file):
+        return {"file": str(file), "rows": open_columns(file, ["image"]).num_rows, **vars(read_score_info(file))}
+    return {"file": str(file), "rows": count_rows(file), **vars(read_info(file))}
 
 
 def _show(description: dict[str, Any], indent: str = "") -> None:

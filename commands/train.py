@@ -5,7 +5,15 @@ from typing import Any
 
 import click
 
-from alit_cli.options import config_option, device_option, example, out_option, precision_option, quiet_option
+from alit_cli.options import (
+    Numbers,
+    config_option,
+    device_option,
+    example,
+    out_option,
+    precision_option,
+    quiet_option,
+)
 
 
 @click.command(
@@ -47,7 +55,14 @@ from alit_cli.options import config_option, device_option, example, out_option, 
     help="Weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each. [default: no perceptual term]",
 )
 @click.option("--gan", "gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
-@click.option("--views", type=click.IntRange(1), help="Random crops kept per photograph.")
+@click.option("--views", type=click.IntRange(0), help="Random crops kept per photograph; 0: a fresh one at every use.")
+@click.option("--workers", type=click.IntRange(1), help="Threads that decode photographs, with --views 0. [default: 4]")
+@click.option(
+    "--iteration-weights",
+    type=Numbers(float),
+    metavar="NUMBER[,…]",
+    help="λ of the distillation loss, iteration by iteration; those after count 1. [default: 2.5,2,1.5,1.25]",
+)
 @click.option("--seed", type=int, help="Seed of everything that is drawn.")
 @click.option("--half", is_flag=True, help="Store float16 weights (half the file).")
 @click.option("--save-every", default=5.0, show_default=True, help="Minutes between saved states.")

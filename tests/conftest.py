@@ -6,6 +6,8 @@ from collections.abc import Callable
 import pytest
 from click.testing import CliRunner, Result
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test ever looks for anything on the hub; read when the library is imported
+
 Alit = Callable[..., Result]
 
 

@@ -44,6 +44,7 @@ WITHOUT_TORCH = {"errors", "progress", "console", "options", "cli", "data", "ana
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
 
 DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image"}
+DISTRIBUTIONS |= {"huggingface_hub": "huggingface-hub", "torch_fidelity": "torch-fidelity"}
 USED_BY_PANDAS = {"openpyxl"}
 
 

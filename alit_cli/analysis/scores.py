@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from alit_cli.data.lists import IMAGE_NAMES, find_column, read_frame
 from alit_cli.errors import InputError
 
 # The names that columns go by, the likeliest first; compared without case, spaces and signs.
-IMAGE_NAMES = (
-    "image",
-    "images",
-    "imagepath",
-    "imagefile",
-    "imagename",
-    "file",
-    "filename",
-    "filepath",
-    "path",
-    "img",
-    "name",
-)
 SCORE_NAMES = (
     "score",
     "scores",
@@ -70,9 +56,9 @@ def read_scores(
     Raises InputError where the file or a column cannot be read, and for a score that is not a number.
     Rows without a score are left out and counted.
     """
-    frame = _read_frame(path)
-    image = _column(frame, image_col, IMAGE_NAMES, "image names", "--image-col", path)
-    score = _column(frame, score_col, SCORE_NAMES, "scores", "--score-col", path, taken=(image,))
+    frame = read_frame(path)
+    image = find_column(frame, image_col, IMAGE_NAMES, "image names", "--image-col", path)
+    score = find_column(frame, score_col, SCORE_NAMES, "scores", "--score-col", path, taken=(image,))
     group = _group_column(frame, group_col, path, taken=(image, score))
     values = _numbers(frame[score], path)
     kept = frame[values.notna() & frame[image].notna()]
@@ -87,64 +73,9 @@ def read_scores(
     )
 
 
-def _read_frame(path: Path) -> pd.DataFrame:
-    """The file's table, its text columns as written: a name like 007 stays one."""
-    suffix = path.suffix.lower()
-    try:
-        if suffix == ".xlsx":
-            frame = pd.read_excel(path, dtype=str)
-        elif suffix in (".parquet", ".pq"):
-            frame = pd.read_parquet(path)
-        elif suffix in (".csv", ".tsv", ".txt"):
-            frame = _read_text(path)
-        else:
-            raise InputError(f"{path} is not a csv, tsv, parquet or xlsx file (it is known by its suffix).")
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file {path} with the scores.") from error
-    except IsADirectoryError as error:
-        raise InputError(f"{path} is a folder; name the csv, tsv, parquet or xlsx file with the scores.") from error
-    except InputError:
-        raise
-    except Exception as error:  # each reader has its own family of errors
-        raise InputError(f"{path} cannot be read as {suffix[1:]}: {str(error).splitlines()[0].rstrip('.')}.") from error
-    frame.columns = frame.columns.map(str)
-    return frame.reset_index(drop=True)
-
-
-def _read_text(path: Path) -> pd.DataFrame:
-    """A csv or tsv file; the separator that its first line uses most."""
-    text = path.read_text(encoding="utf-8-sig")
-    header = text.split("\n", 1)[0]
-    return pd.read_csv(StringIO(text), sep=max(",;\t", key=header.count), dtype=str, skipinitialspace=True)
-
-
-def _column(
-    frame: pd.DataFrame,
-    given: str | None,
-    names: Sequence[str],
-    what: str,
-    option: str,
-    path: Path,
-    taken: Sequence[str] = (),
-) -> str:
-    """The column called `given`, else the first that goes by one of `names`."""
-    columns = [str(column) for column in frame.columns]
-    if given is not None:
-        if given in columns:
-            return given
-        raise InputError(f"{path} has no column '{given}'; it has {', '.join(columns)}.")
-    plain = {re.sub(r"[\W_]", "", column).lower(): column for column in reversed(columns) if column not in taken}
-    for name in names:
-        if name in plain:
-            return plain[name]
-    raise InputError(
-        f"No column of {path} is known to hold {what} (it has {', '.join(columns)}); name it with {option}."
-    )
-
-
 def _group_column(frame: pd.DataFrame, given: str | None, path: Path, taken: Sequence[str]) -> str | None:
     try:
-        return _column(frame, given, GROUP_NAMES, "groups", "--group-col", path, taken)
+        return find_column(frame, given, GROUP_NAMES, "groups", "--group-col", path, taken)
     except InputError:
         if given is not None:
             raise

@@ -18,6 +18,7 @@ from alit_cli.errors import ImageProblem
 
 Pixels = NDArray[np.uint8]
 Fit = Literal["crop", "squash", "pad"]
+Box = tuple[int, int, int, int]
 
 CORNER = 1.1
 """The square that corners are cut from is larger than they are by this."""
@@ -110,21 +111,30 @@ def fit(image: Image.Image, side: int, how: Fit = "crop") -> Pixels:
     'crop' takes the centre square (short side to `side`), 'squash' the whole image without its aspect, 'pad'
     the whole image with its aspect, centred on white.
     """
-    width, height = image.size
+    box, (left, top, width, height) = fit_box(*image.size, side, how)
+    inner = _resized(image, (width, height), box)
+    if (width, height) == (side, side):
+        return inner
+    pixels = np.full((side, side, 3), WHITE, dtype=np.uint8)
+    pixels[top : top + height, left : left + width] = inner
+    return pixels
+
+
+def fit_box(width: int, height: int, side: int, how: Fit) -> tuple[Box, Box]:
+    """How `fit` places an image: the box of it that is resized (left, top, right, bottom), and where that comes to
+    lie in the square (left, top, width, height)."""
+    whole = (0, 0, width, height)
     if how == "crop":
         # The crop is taken while resizing: a 1 × 5000 image would be gigantic if it were resized whole.
         short = min(width, height)
         left, top = (width - short) // 2, (height - short) // 2
-        return _resized(image, (side, side), (left, top, left + short, top + short))
+        return (left, top, left + short, top + short), (0, 0, side, side)
     if how == "squash":
-        return _resized(image, (side, side))
+        return whole, (0, 0, side, side)
     if how == "pad":
         scale = side / max(width, height)
         inner = max(1, round(width * scale)), max(1, round(height * scale))
-        left, top = (side - inner[0]) // 2, (side - inner[1]) // 2
-        pixels = np.full((side, side, 3), WHITE, dtype=np.uint8)
-        pixels[top : top + inner[1], left : left + inner[0]] = _resized(image, inner)
-        return pixels
+        return whole, ((side - inner[0]) // 2, (side - inner[1]) // 2, *inner)
     raise ValueError(f"fit must be 'crop', 'squash' or 'pad', not {how!r}")
 
 

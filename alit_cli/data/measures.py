@@ -80,17 +80,35 @@ def _deviation(image: Image.Image) -> float:
     return float((share * np.abs(LEVELS - means[:, None])).sum() / 3 / 255)
 
 
+def thumbnail(image: Image.Image, bits: int) -> NDArray[np.uint8] | None:
+    """The thumbnail of so many bits, enlarged again to uint8 h × w × 3; None where they buy no pixel."""
+    found = _thumbnails(image, np.asarray(image), bits)
+    return min(found, key=lambda one: one[0])[1] if found else None
+
+
 def _thumbnail_error(image: Image.Image, pixels: NDArray[np.uint8], bits: int) -> float:
     """Mean |x − thumbnail| in [0, 1] pixels; both arguments are the image."""
-    errors = []
-    for depth in (24, 12):
-        affordable = bits // depth
-        if affordable:
-            height = min(math.isqrt(affordable), image.height)
-            small = image.resize((min(affordable // height, image.width), height), Image.Resampling.BOX)
-            if depth == 12:
-                small = small.point(FOUR_BITS)
-            large = np.asarray(small.resize(image.size, Image.Resampling.BICUBIC))
-            difference = np.maximum(large, pixels) - np.minimum(large, pixels)  # stays uint8
-            errors.append(int(difference.sum(dtype=np.uint32)) / (255 * difference.size))
-    return min(errors, default=math.nan)
+    return min((error for error, _ in _thumbnails(image, pixels, bits)), default=math.nan)
+
+
+def _thumbnails(image: Image.Image, pixels: NDArray[np.uint8], bits: int) -> list[tuple[float, NDArray[np.uint8]]]:
+    """Error and pixels of the thumbnails of 24-bit and 12-bit pixels, as far as they can be had."""
+    made = [large for depth in (24, 12) if (large := _enlarged(image, bits, depth)) is not None]
+    return [(_error(large, pixels), large) for large in made]
+
+
+def _enlarged(image: Image.Image, bits: int, depth: int) -> NDArray[np.uint8] | None:
+    """The thumbnail whose pixels have `depth` bits."""
+    affordable = bits // depth
+    if not affordable:
+        return None
+    height = min(math.isqrt(affordable), image.height)
+    small = image.resize((min(affordable // height, image.width), height), Image.Resampling.BOX)
+    if depth == 12:
+        small = small.point(FOUR_BITS)
+    return np.asarray(small.resize(image.size, Image.Resampling.BICUBIC))
+
+
+def _error(large: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> float:
+    difference = np.maximum(large, pixels) - np.minimum(large, pixels)  # stays uint8
+    return int(difference.sum(dtype=np.uint32)) / (255 * difference.size)

@@ -225,6 +225,20 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
         raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
 
 
+def read_rows(path: str | Path, columns: Sequence[str], start: int, stop: int) -> pa.Table:
+    """Rows start … stop - 1 of some columns; only the row groups that hold them are read. Raises as `read_info`."""
+    pieces, first = [], 0
+    for part in _parts(path):
+        file = _open(part)
+        for group in range(file.num_row_groups):
+            after = first + file.metadata.row_group(group).num_rows
+            if after > start and first < stop:
+                rows = file.read_row_group(group, columns=list(columns))
+                pieces.append(rows.slice(max(start - first, 0), min(stop, after) - max(start, first)))
+            first = after
+    return pa.concat_tables(pieces)
+
+
 def count_rows(path: str | Path) -> int:
     """Rows of a file or a folder of parts, from their footers. Raises InputError as `read_info`."""
     read_info(path)

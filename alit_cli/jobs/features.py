@@ -28,10 +28,10 @@ class Features:
     def __init__(self, model: Alit, views: Views) -> None:
         self.model = model
         config = model.config
-        shape = (len(views.pixels), config.base.latent_dim, config.grid_side, config.grid_side)
+        shape = (views.rows, config.base.latent_dim, config.grid_side, config.grid_side)
         fits = 2 * np.prod(shape, dtype=np.int64) <= CACHE_BYTES
         self.store = torch.zeros(shape, dtype=torch.float16) if fits else None
-        self.known = np.zeros(len(views.pixels), dtype=bool)
+        self.known = np.zeros(views.rows if fits else 0, dtype=bool)
 
     @torch.no_grad()
     def of(self, batch: Batch) -> Tensor:

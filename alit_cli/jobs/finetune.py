@@ -16,6 +16,7 @@ from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import Recipe
 from alit_cli.jobs.trainer import batched_l1
 from alit_cli.jobs.views import Views
+from alit_cli.model.device import autocast, choose_precision
 from alit_cli.model.rollout import Alit, Latents
 
 
@@ -28,6 +29,8 @@ class FinetuneObjective(Objective):
         super().__init__(model, recipe)
         self.features = None if recipe.train_base_encoder else Features(model, views)
         self.pixels = PixelLoss(recipe, "finetune", model.config.iterations, views, processes)
+        self.device = processes.device
+        self.precision = choose_precision(recipe.base_precision or recipe.finetune.precision, processes.device)
 
     def trained(self) -> list[nn.Module]:
         """Everything but a VQGAN's own codebook (and the base encoder, where the recipe keeps it)."""
@@ -40,14 +43,14 @@ class FinetuneObjective(Objective):
     def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
         """Train the critic of this step's iteration, where the recipe has one."""
         t = self._pick(step)
-        self.pixels.train_critic(step, t, lambda batch: self.model.decode(self._latents(batch, t).vectors))
+        self.pixels.train_critic(step, t, lambda batch: self._reconstruct(self._latents(batch, t)))
         return False
 
     def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
         """total, vq, and the parts of PixelLoss."""
         t = self._pick(step)
         latents = self._latents(batch, t)
-        reconstruction = self.model.decode(latents.vectors)
+        reconstruction = self._reconstruct(latents)
         parts = self.pixels(step, t, reconstruction, batch.images, self.model.base.last_layer)
         return {**parts, "total": parts["total"] + latents.loss, "vq": latents.loss.detach()}
 
@@ -67,6 +70,11 @@ class FinetuneObjective(Objective):
         features = None if self.features is None else self.features.of(batch)
         state = self.model.start(batch.images, features)
         return self.model.read(roll(self.model, state, t + 1, self.recipe.window))
+
+    def _reconstruct(self, latents: Latents) -> Tensor:
+        prediction = self.model.decoder(latents.vectors)
+        with autocast(self.device, self.precision):
+            return self.model.base.decode(prediction).float()
 
     def _pick(self, step: int) -> int:
         """Iterations in turn; with `late`, drawn."""

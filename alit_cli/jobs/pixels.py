@@ -79,7 +79,8 @@ class PixelLoss:
         network, parameters = self.critics[critic], list(self.critics[critic].parameters())
         for number in range(self.recipe.critic_steps):
             rng = np.random.default_rng([self.recipe.seed, step, 2, number])
-            rows = rng.choice(len(self.views.pixels), min(self.stage.batch_size, len(self.views.pixels)), replace=False)
+            photos = rng.choice(self.views.photos, min(self.stage.batch_size, self.views.photos), replace=False)
+            rows = photos * self.views.views + rng.integers(self.views.views, size=len(photos))
             mine = np.sort(self.processes.share(rows))
             batch = Batch(mine, self.views.batch(mine).to(self.processes.device))
             with autocast(self.processes.device, self.precision):

@@ -32,7 +32,9 @@ class Processes:
             from accelerate import PartialState  # starts the process group that the launcher's variables describe
 
             state = PartialState(cpu=self.device.type == "cpu")
-            self.rank, self.count, self.device = state.process_index, state.num_processes, state.device
+            self.rank, self.count = state.process_index, state.num_processes
+            if self.device.type != "cpu":  # accelerate numbers CPUs too, and torch.load does not know cpu:0
+                self.device = state.device
 
     @property
     def is_main(self) -> bool:

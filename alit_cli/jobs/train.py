@@ -24,7 +24,7 @@ from alit_cli.jobs.objective import Objective
 from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import STAGES, Recipe, StageName, recipe_for
 from alit_cli.jobs.trainer import Pace, StageRun, TrainRecord
-from alit_cli.jobs.views import Views, make_views, open_views
+from alit_cli.jobs.views import DECODE_THREADS, Views, make_views, open_views
 from alit_cli.model.checkpoint import Record, read_checkpoint, read_record, write_checkpoint
 from alit_cli.model.device import choose_precision
 from alit_cli.model.rollout import Alit
@@ -43,6 +43,7 @@ class TrainJob:
         stages: which stages to run, in order.
         start: a checkpoint to go on from; of one that holds a base tokenizer alone, only that is taken.
         half: store float16 weights.
+        workers: threads that decode photographs, where no decoded crops are kept.
         processes: who takes part, and where this one computes.
     """
 
@@ -53,6 +54,7 @@ class TrainJob:
     stages: Sequence[StageName] = STAGES
     start: Path | None = None
     half: bool = False
+    workers: int = DECODE_THREADS
     processes: Processes = dataclasses.field(default_factory=lambda: Processes("cpu"))
 
     @property
@@ -73,6 +75,7 @@ def training_job(
     start: Path | None = None,
     device: str = "auto",
     half: bool = False,
+    workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     **changes: Any,
@@ -88,7 +91,7 @@ def training_job(
         raise InputError(f"there is no stage {sorted(unknown)[0]!r}; the stages are {', '.join(STAGES)}")
     config = _config(preset(preset_name, base, continuous), start)
     recipe = recipe_for(config.name, steps, every_stage, **changes)
-    job = TrainJob(photos, out, config, recipe, names, start, half, Processes(device))
+    job = TrainJob(photos, out, config, recipe, names, start, half, workers or DECODE_THREADS, Processes(device))
     if resume and not job.work.exists():
         raise InputError(f"there is no unfinished run to resume: {job.work} does not exist")
     if overwrite and job.processes.is_main:
@@ -121,13 +124,13 @@ def train(job: TrainJob, pace: Pace) -> Iterator[Progress | TrainRecord]:
         InputError: no photographs, another run's work folder, stages that lack an earlier one.
     """
     model, record = _begin(job)
+    items = list_items(list(job.photos))
+    held_out = min(job.recipe.validation, len(items) // 5)
     if job.processes.is_main:
         _claim(job, record)
-        items = list_items(list(job.photos))
-        held_out = min(job.recipe.validation, len(items) // 5)
         yield from make_views(items, model.config.image_size, job.recipe.views, held_out, job.recipe.seed, job.work)
     job.processes.wait()
-    views = open_views(job.work)
+    views = open_views(job.work, items, model.config.image_size, held_out, job.recipe.seed, job.workers)
     for name in job.stages:
         finished = job.work / f"{name}.safetensors"
         if not finished.exists():

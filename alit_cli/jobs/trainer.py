@@ -20,6 +20,7 @@ from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.interruption import Interruption
 from alit_cli.jobs.journal import PICTURED, Journal
 from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.optimizers import Optimizers
 from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import StageName, StageRecipe
 from alit_cli.jobs.views import Views, to_images
@@ -97,7 +98,7 @@ class StageRun:
             for blocks in (objective.model.encoder.blocks, objective.model.decoder.blocks):
                 blocks.compile()
         self.trained = [(n, p) for n, p in objective.model.named_parameters() if p.requires_grad]
-        self.optimizer = _adamw([p for _, p in self.trained], recipe)
+        self.optimizer = Optimizers(self.trained, recipe)
         self._resume()
 
     def run(self, pace: Pace) -> Iterator[TrainRecord]:
@@ -172,13 +173,12 @@ class StageRun:
     def _step(self) -> dict[str, float]:
         """One optimizer step; its losses are means over the whole batch, whoever worked on it."""
         self._seed()
-        rows = self._rows()
+        rows = self._rows(self.step)
+        self.views.expect(np.concatenate([self.processes.share(self._rows(s)) for s in (self.step, self.step + 1)]))
         if self.objective.before_step(self.step, rows, self.average):
             self.processes.same(self.objective.model)
             self.processes.same(self.average)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.learning_rate * cosine(self.step, self.recipe.warmup, self.recipe.steps)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.clear()
         parameters = [p for _, p in self.trained]
         local = self._backward(rows)
         sums = self.processes.add_gradients(parameters, torch.stack(list(local.values())))
@@ -186,7 +186,7 @@ class StageRun:
         if not math.isfinite(losses["total"]):
             raise AlitError(f"the loss is not finite at step {self.step} of stage {self.objective.name}; lower --lr")
         nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
-        self.optimizer.step()
+        self.optimizer.step(cosine(self.step, self.recipe.warmup, self.recipe.steps))
         self.step += 1
         self._average()
         return losses
@@ -211,9 +211,9 @@ class StageRun:
         seed = np.random.default_rng([self.objective.recipe.seed, self.step, *more]).integers(2**31)
         torch.manual_seed(int(seed))
 
-    def _rows(self) -> np.ndarray:
+    def _rows(self, step: int) -> np.ndarray:
         size = min(self.recipe.batch_size, self.views.photos)
-        epoch, place = divmod(self.step, self.views.photos // size)
+        epoch, place = divmod(step, self.views.photos // size)
         order = self.views.order(epoch, self.objective.recipe.seed)
         return np.sort(order[place * size : (place + 1) * size])
 
@@ -272,13 +272,3 @@ def batched_l1(model: Alit, images: Tensor, size: int = 32) -> dict[int, float]:
             total = l1_per_image(iteration.reconstruction, chunk).sum().item()
             sums[iteration.budget] = sums.get(iteration.budget, 0.0) + total
     return {budget: total / len(images) for budget, total in sums.items()}
-
-
-def _adamw(parameters: list[nn.Parameter], recipe: StageRecipe) -> torch.optim.AdamW:
-    decayed = [p for p in parameters if p.ndim > 1]
-    rest = [p for p in parameters if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": recipe.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True)

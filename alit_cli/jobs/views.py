@@ -1,11 +1,12 @@
-"""Photographs decoded once: a few random crops each, kept as uint8 on disk and read by memory map."""
+"""Crops of photographs to train on: a few of each decoded once and kept, or a fresh one at every use."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,36 +19,87 @@ from alit_cli.errors import ImageProblem, InputError
 from alit_cli.progress import Progress
 
 DECODE_THREADS = 4
+FRESH = 1 << 20
+"""How many different crops of a photograph there are where none is kept."""
 Pixels = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
+Crop = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
-@dataclass(frozen=True)
-class Views:
-    """The training set in memory-mapped form.
+class Views(ABC):
+    """The training set. Row r is crop r mod `views` of photograph r // `views`.
 
     Attributes:
-        pixels: (photos × views) S S 3 uint8; the views of a photo lie side by side.
-        views: views per photo.
-        validation: held-out photos, fitted and not augmented, V S S 3 uint8.
+        photos: number of training photographs.
+        views: crops per photograph.
+        validation: held-out photographs, fitted and not augmented, V S S 3 uint8.
     """
 
-    pixels: Pixels
+    photos: int
     views: int
     validation: Pixels
 
     @property
-    def photos(self) -> int:
-        """Number of training photographs."""
-        return len(self.pixels) // self.views
-
-    def batch(self, indices: np.ndarray) -> Tensor:
-        """Rows of `pixels` as b 3 S S float32 in [0, 1]."""
-        return to_images(self.pixels[np.sort(indices)])
+    def rows(self) -> int:
+        """All crops of all photographs."""
+        return self.photos * self.views
 
     def order(self, epoch: int, seed: int) -> np.ndarray:
-        """The rows of one epoch: one view of each photo, shuffled; a function of epoch and seed alone."""
+        """The rows of one epoch: one crop of each photo, shuffled; a function of epoch and seed alone."""
         rng = np.random.default_rng([seed, epoch])
         return rng.permutation(self.photos) * self.views + epoch % self.views
+
+    @abstractmethod
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """These rows, sorted, as b 3 S S float32 in [0, 1]."""
+
+    def expect(self, rows: np.ndarray) -> None:  # noqa: B027 (kept crops need no warning)
+        """Say which rows will be asked for next, so that they are ready then."""
+
+
+class KeptViews(Views):
+    """Crops decoded once and read by memory map; `pixels` is (photos × views) S S 3 uint8."""
+
+    def __init__(self, pixels: Pixels, views: int, validation: Pixels) -> None:
+        self.pixels, self.views, self.validation = pixels, views, validation
+        self.photos = len(pixels) // views
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Look the rows up."""
+        return to_images(self.pixels[np.sort(rows)])
+
+
+class FreshViews(Views):
+    """Crops decoded when they are used, in threads, a batch ahead: any number of photographs, no disk.
+
+    A photograph that cannot be read is replaced by the next one that can.
+    """
+
+    def __init__(self, items: Sequence[Item], side: int, seed: int, threads: int, validation: Pixels) -> None:
+        self.items, self.side, self.seed = items, side, seed
+        self.photos, self.views, self.validation = len(items), FRESH, validation
+        self.pool = ThreadPoolExecutor(threads)
+        self.coming: dict[int, Future[Crop]] = {}
+
+    def batch(self, rows: np.ndarray) -> Tensor:
+        """Decode the rows, or take them where they were expected."""
+        wanted = [int(row) for row in np.sort(rows)]
+        late = {row: self.pool.submit(self._crop, row) for row in wanted if row not in self.coming}
+        return to_images(np.stack([(late.get(row) or self.coming.pop(row)).result() for row in wanted]))
+
+    def expect(self, rows: np.ndarray) -> None:
+        """Begin to decode them; what was expected before and never used is dropped."""
+        wanted = {int(row) for row in rows}
+        self.coming = {row: crop for row, crop in self.coming.items() if row in wanted}
+        self.coming |= {row: self.pool.submit(self._crop, row) for row in wanted - self.coming.keys()}
+
+    def _crop(self, row: int) -> Crop:
+        photo, view = divmod(row, self.views)
+        for index in range(photo, photo + self.photos):
+            crops = _many(self.items[index % self.photos], self.side, 1, [self.seed, index, view])
+            if crops is not None:
+                crop: Crop = crops[0]
+                return crop
+        raise InputError("none of the photographs can be read any more")
 
 
 def to_images(pixels: np.ndarray) -> Tensor:
@@ -58,22 +110,60 @@ def to_images(pixels: np.ndarray) -> Tensor:
 def make_views(
     items: Sequence[Item], side: int, views: int, held_out: int, seed: int, folder: Path
 ) -> Iterator[Progress]:
-    """Decode every photograph once and write `folder/views.npy`, `validation.npy` and `views.json`.
+    """Write `validation.npy`, `views.json` and, where crops are kept, `views.npy` into a folder.
 
     Photographs that cannot be read are left out and counted. Done before: nothing happens.
 
+    Args:
+        views: crops kept per photograph; 0 keeps none.
+
     Raises:
-        InputError: too few photographs can be read.
+        InputError: too few photographs can be read, or their crops do not fit on the disk.
     """
     mark = folder / "views.json"
     if mark.exists():
         return
-    rng = np.random.default_rng([seed, len(items)])
-    order = rng.permutation(len(items))
-    chosen, training = order[:held_out], np.sort(order[held_out:])
+    chosen, training = _split(len(items), held_out, seed)
     validation = [picture for item in chosen if (picture := _one(items[item], side)) is not None]
     np.save(folder / "validation.npy", np.stack(validation) if validation else np.zeros((0, side, side, 3), np.uint8))
+    kept = len(training)
+    if views:
+        kept = yield from _keep(items, training, side, views, seed, folder)
+    if kept < 2:
+        raise InputError(f"only {kept} of {len(training)} photographs can be read: training needs more")
+    mark.write_text(json.dumps({"photos": kept, "views": views}))
+
+
+def open_views(
+    folder: Path, items: Sequence[Item], side: int, held_out: int, seed: int, threads: int = DECODE_THREADS
+) -> Views:
+    """What make_views prepared of the same items."""
+    shape = json.loads((folder / "views.json").read_text())
+    validation = np.load(folder / "validation.npy", mmap_mode="r")
+    if shape["views"]:
+        pixels = np.load(folder / "views.npy", mmap_mode="r")[: shape["photos"] * shape["views"]]
+        return KeptViews(pixels, shape["views"], validation)
+    training = _split(len(items), held_out, seed)[1]
+    return FreshViews([items[index] for index in training], side, seed, threads, validation)
+
+
+def _split(items: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which items are held out, and which are trained on."""
+    order = np.random.default_rng([seed, items]).permutation(items)
+    return order[:held_out], np.sort(order[held_out:])
+
+
+def _keep(
+    items: Sequence[Item], training: np.ndarray, side: int, views: int, seed: int, folder: Path
+) -> Generator[Progress, None, int]:
+    """Decode every photograph once; gives the number that could be read."""
     shape = (len(training) * views, side, side, 3)
+    needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{views} crops of {len(training)} photographs take {needed / 1e9:.0f} GB and {folder} has "
+            f"{free / 1e9:.0f} GB free; give fewer --views, or --views 0 to decode them anew at every use"
+        )
     store = np.lib.format.open_memmap(folder / "views.npy", "w+", np.uint8, shape)
     kept = 0
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
@@ -84,16 +174,7 @@ def make_views(
                 kept += 1
             yield Progress(done, len(training), "photographs", done - kept)
     store.flush()
-    if kept < 2:
-        raise InputError(f"only {kept} of {len(training)} photographs can be read: training needs more")
-    mark.write_text(json.dumps({"photos": kept, "views": views}))
-
-
-def open_views(folder: Path) -> Views:
-    """What make_views wrote."""
-    shape = json.loads((folder / "views.json").read_text())
-    pixels = np.load(folder / "views.npy", mmap_mode="r")[: shape["photos"] * shape["views"]]
-    return Views(pixels, shape["views"], np.load(folder / "validation.npy", mmap_mode="r"))
+    return kept
 
 
 def _one(item: Item, side: int) -> np.ndarray | None:

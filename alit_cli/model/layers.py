@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -94,10 +96,14 @@ def group_norm(channels: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
-def sincos(rows: Tensor, columns: Tensor, width: int) -> Tensor:
-    """Sine–cosine embedding of places on the grid (s numbers each, in grid tokens), s × width, rms √½."""
+def sincos(rows: Tensor, columns: Tensor, width: int, side: int) -> Tensor:
+    """Sine–cosine embedding of places on a grid (s numbers each, in grid tokens), s × width, rms √½.
+
+    Frequencies fall from one radian a token to a quarter turn over the grid. The usual 10000-fold range is made for
+    long texts: on a small grid most of its waves stand still, all places look alike, and attention learns slowly.
+    """
     quarter = width // 4
-    frequency = 1.0 / 10000 ** (torch.arange(quarter) / quarter)
+    frequency = (math.pi / (2 * side)) ** torch.linspace(0, 1, quarter)
     angles = [axis.float().reshape(-1, 1) * frequency for axis in (rows, columns)]
     waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
     return F.pad(waves, (0, width - 4 * quarter))

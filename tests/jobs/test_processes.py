@@ -67,6 +67,20 @@ def test_shared_work_takes_the_same_steps(folder: Path, processes: int, options:
         assert (expected[name] - found[name]).abs().mean() < 1e-4, name
 
 
+def test_two_processes_go_on_where_one_stopped(folder: Path) -> None:
+    out = "handed-over.safetensors"
+    log = folder / f"{out}.work" / "pictures"
+    run = subprocess.Popen(_train(folder, out, 1, "--validate-every", "1"), env=_environment(), cwd=folder)
+    while run.poll() is None and len(list(log.glob("*.png")) if log.exists() else []) < 2:
+        time.sleep(0.02)
+    run.send_signal(signal.SIGTERM)
+    assert run.wait(timeout=120) == 143
+    both = _train(folder, out, 2, "--validate-every", "1")
+    subprocess.run(both, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
+    expected, found = load_file(folder / "one.safetensors"), load_file(folder / out)
+    assert all((expected[name] - found[name]).abs().mean() < 1e-4 for name in expected)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_a_run_that_then_ends_in_the_same_weights(folder: Path, number: signal.Signals) -> None:
     out = f"stopped-{number.name}.safetensors"

@@ -13,18 +13,20 @@ from PIL import Image
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from alit_cli.data.sources import list_items
 from alit_cli.errors import InputError
 from alit_cli.jobs.base import align_with_pixels
+from alit_cli.jobs.optimizers import Optimizers
 from alit_cli.jobs.recipe import Recipe, StageRecipe
 from alit_cli.jobs.train import TrainJob, train
 from alit_cli.jobs.trainer import Pace, TrainRecord
-from alit_cli.jobs.views import open_views
+from alit_cli.jobs.views import Views, open_views
 from alit_cli.model.checkpoint import read_checkpoint
 from alit_cli.model.rollout import Alit
 from tests.jobs.photos import write_photos
 from tests.model import tiny
 
-STAGE = StageRecipe(steps=6, batch_size=4, learning_rate=1e-3, warmup=2)
+STAGE = StageRecipe(steps=6, batch_size=4, learning_rate=1e-3, warmup=2, muon=0.01)
 SAMPLED = Recipe(
     STAGE,
     STAGE,
@@ -46,6 +48,11 @@ def _job(folder: Path, recipe: Recipe, kind: str = "vae", codes: int = 32) -> Tr
         write_photos(folder / "photos", 14)
     config = tiny.config("vae" if kind == "vae" else "vqgan", codes)
     return TrainJob([str(folder / "photos")], folder / "m.safetensors", config, recipe)
+
+
+def _views(job: TrainJob) -> Views:
+    items = list_items(list(job.photos))
+    return open_views(job.work, items, job.config.image_size, job.recipe.validation, job.recipe.seed)
 
 
 @pytest.mark.parametrize("recipe", [SAMPLED, ALL], ids=["sampled", "all"])
@@ -122,7 +129,7 @@ def test_a_vaes_latents_are_standardized(tmp_path: Path) -> None:
     for _ in train(job, OFTEN):
         pass
     model = read_checkpoint(job.out).model
-    views = open_views(job.work)
+    views = _views(job)
     with torch.no_grad():
         latents = model.base.encode(views.batch(views.order(0, 0)))
     assert latents.std().item() == pytest.approx(1, rel=1e-3)
@@ -179,7 +186,7 @@ def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
     job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
     for _ in train(job, OFTEN):
         pass
-    views = open_views(job.work)
+    views = _views(job)
     torch.manual_seed(0)
     model = Alit(job.config).eval()
     aligned = align_with_pixels(model, views, torch.device("cpu"))
@@ -190,3 +197,18 @@ def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
     again = align_with_pixels(aligned, views, torch.device("cpu"))
     gap = (again.base.encode(images) - aligned.base.encode(images)).abs().max()
     assert gap < 1e-2  # already aligned
+
+
+def test_muon_moves_the_transformers_matrices_and_adamw_the_rest() -> None:
+    model = Alit(tiny.config("vae", 32))
+    named = list(model.named_parameters())
+    adamw, muon = Optimizers(named, STAGE).parts
+    moved = {id(p) for group in muon[0].param_groups for p in group["params"]}
+    matrices = {
+        id(p) for part in (model.encoder.blocks, model.decoder.blocks) for p in part.parameters() if p.ndim == 2
+    }
+    assert moved == matrices
+    others = {id(p) for group in adamw[0].param_groups for p in group["params"]}
+    assert others == {id(p) for _, p in named} - matrices
+    (alone,) = Optimizers(named, dataclasses.replace(STAGE, muon=0.0)).parts
+    assert isinstance(alone[0], torch.optim.AdamW)

@@ -9,6 +9,7 @@ import torch
 
 from alit_cli.config import SIZES, ModelConfig, preset
 from alit_cli.errors import InputError
+from alit_cli.model.layers import sincos
 from alit_cli.model.rollout import Alit
 from tests.model import tiny
 
@@ -72,3 +73,13 @@ def test_configuration_survives_json() -> None:
 
     config = preset("nano")
     assert ModelConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("side", [8, 16])
+def test_near_places_are_told_apart_and_look_more_alike_than_far_ones(side: int) -> None:
+    rows = torch.arange(side)
+    places = sincos(rows, torch.zeros(side), 128, side)
+    alike = places[0] @ places.T / (places[0] @ places[0])
+    assert (alike[:5].diff() < 0).all()
+    assert alike[4:].max() < alike[3]
+    assert alike[1] < 0.97

@@ -1,0 +1,165 @@
+"""Whether a classifier still knows what is in the picture: rank and probability of the true class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alit_cli.data.lists import IMAGE_NAMES, find_column, read_frame
+from alit_cli.data.matching import match
+from alit_cli.data.score_table import Kind, Measure
+from alit_cli.errors import InputError
+from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
+from alit_cli.tasks.network import Network, load_network
+
+LABEL_NAMES = ("label", "labels", "class", "classname", "classid", "category", "target", "wnid", "synset", "y")
+FOLDERS = "folders"
+UNKNOWN = -1
+
+
+class Classify(Task[Tensor]):
+    """The rank of the true class among all (1 is the first guess) and its probability, in the classifier's eyes.
+
+    Without labels the classifier's first guess on the original image stands for the truth, and the column
+    `label_source` says so. An image whose label is not known has no numbers.
+    """
+
+    measures = (Measure("class_rank", "int32", original=True), Measure("class_prob", original=True))
+    extras: Mapping[str, Kind] = {"label": "string", "label_source": "string"}
+
+    def __init__(self, network: Network, classes: NDArray[np.int64] | None, label_source: str) -> None:
+        self.network, self.classes, self.label_source = network, classes, label_source
+        self.names: Mapping[int, str] = network.model.config.id2label
+        digest = None if classes is None else digest_of(classes.tolist())
+        self.options = {"network": network.digest, "labels": label_source, "labels_digest": digest}
+
+    def look(self, batch: Batch) -> tuple[Tensor, Values]:
+        """The true class of each image, b, UNKNOWN where there is none; its rank and probability on the original."""
+        logits = self._logits(batch.images)
+        if self.classes is None:
+            truth = logits.argmax(dim=1)
+        else:
+            truth = torch.from_numpy(self.classes[batch.rows]).to(logits.device)
+        known = [int(one) for one in truth]
+        values: dict[str, list[Any]] = {f"{name}_original": value for name, value in _judge(logits, truth).items()}
+        values["label"] = [None if one == UNKNOWN else self.names[one] for one in known]
+        values["label_source"] = [None if one == UNKNOWN else self.label_source for one in known]
+        return truth, values
+
+    def score(self, seen: Tensor, pictures: Tensor, budget: int) -> Values:
+        """Rank and probability of the true class."""
+        return _judge(self._logits(pictures), seen)
+
+    @torch.no_grad()
+    def _logits(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network.model(pixel_values=self.network.pixels(images)).logits
+        return logits.float()
+
+
+def build(request: Request) -> Classify:
+    """The task, every label found among the classes of the network."""
+    network = load_network(request, "AutoModelForImageClassification")
+    if request.labels is None:
+        return Classify(network, None, "predicted")
+    given = folder_labels(request.images) if request.labels == FOLDERS else file_labels(request.labels, request.images)
+    if not any(given):
+        raise InputError("No image of the table lies in a folder that could name its class: give a file with --labels.")
+    return Classify(
+        network, find_classes(given, network.model.config.id2label), "folder" if request.labels == FOLDERS else "given"
+    )
+
+
+def folder_labels(images: Sequence[str]) -> list[str | None]:
+    """The name of the folder that each image lies in."""
+    return [PurePosixPath(image).parent.name or None for image in images]
+
+
+def file_labels(file: str, images: Sequence[str]) -> list[str | None]:
+    """The label of each image in a csv, tsv, xlsx or parquet file; None for an image that it does not name.
+
+    Raises:
+        InputError: the file or its columns cannot be read, or it names none of the images.
+    """
+    path = Path(file)
+    frame = read_frame(path, "labels")
+    image = find_column(frame, None, IMAGE_NAMES, "image names", "the header 'image'", path)
+    label = find_column(frame, None, LABEL_NAMES, "labels", "the header 'label'", path, taken=(image,))
+    frame = frame[frame[image].notna() & frame[label].notna()]
+    names, labels = frame[image].astype(str).to_list(), frame[label].astype(str).to_list()
+    pairs = match(names, images, "labels")
+    if not len(pairs.names):
+        raise InputError(f"None of the labels in {path} (such as '{', '.join(names[:2])}') belongs to an image.")
+    found: list[str | None] = [None] * len(images)
+    for name, key in zip(pairs.names, pairs.keys, strict=True):
+        found[key] = labels[name]
+    return found
+
+
+def find_classes(labels: Sequence[str | None], names: Mapping[int, str]) -> NDArray[np.int64]:
+    """The class of each label in a classifier's table of names; UNKNOWN for None.
+
+    A label is the number of a class, its name, or one of the names that commas part ('tench, Tinca tinca'), without
+    regard to case, underscores and signs; a WordNet id before it ('n01440764_tench') may be there or not.
+
+    Raises:
+        InputError: a label is no class of the network, or could be several.
+    """
+    written = {label for label in labels if label is not None}
+    numbers = {str(number): int(number) for number in names}
+    if written and all(label in numbers for label in written):
+        known = {label: numbers[label] for label in written}
+    else:
+        table = _spellings(names)
+        known = {label: found for label in written if (found := _lookup(label, table)) is not None}
+    strangers = sorted(written - known.keys())
+    if strangers:
+        more = f" and {len(strangers) - 3} more labels" if len(strangers) > 3 else ""
+        shown = ", ".join(f"'{name}'" for name in strangers[:3])
+        raise InputError(
+            f"{shown}{more} name no class of the model, or more than one; its {len(names)} classes are called like "
+            f"{', '.join(repr(str(name)) for name in list(names.values())[:3])}."
+        )
+    return np.array([UNKNOWN if label is None else known[label] for label in labels], np.int64)
+
+
+def _spellings(names: Mapping[int, str]) -> dict[str, int]:
+    """Every plain spelling that means one class: whole names first, then the parts between commas."""
+    table = {_plain(name): int(number) for number, name in names.items()}
+    parts = [(_plain(part), int(number)) for number, name in names.items() for part in str(name).split(",")]
+    owners: dict[str, set[int]] = {}
+    for part, number in parts:
+        owners.setdefault(part, set()).add(number)
+    return {part: next(iter(numbers)) for part, numbers in owners.items() if len(numbers) == 1} | table
+
+
+def _lookup(label: str, table: Mapping[str, int]) -> int | None:
+    """The class of a label; a WordNet id before it is tried, then left out."""
+    plain = _plain(label)
+    wordnet = re.fullmatch(r"(n\d{8})\s*(.*)", plain)
+    tries = [plain, *(wordnet.groups() if wordnet else ())]
+    first = re.sub(r",.*", "", label)
+    return next((table[one] for one in [*tries, _plain(first)] if one in table), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", str(name)).strip().casefold()
+
+
+def _judge(logits: Tensor, truth: Tensor) -> dict[str, list[int | float | None]]:
+    """Rank (1 + classes that are likelier, or as likely and before it) and probability of the true class."""
+    known = ((truth != UNKNOWN) & logits.isfinite().all(dim=1)).tolist()
+    index = truth.clamp(min=0)[:, None]
+    ours, number = logits.gather(1, index), torch.arange(logits.shape[1], device=logits.device)
+    rank = ((logits > ours) | ((logits == ours) & (number < index))).sum(dim=1) + 1
+    probability = logits.softmax(dim=1).gather(1, index)[:, 0]
+    return {
+        "class_rank": [one if there else None for one, there in zip(rank.tolist(), known, strict=True)],
+        "class_prob": [one if there else None for one, there in zip(probability.tolist(), known, strict=True)],
+    }

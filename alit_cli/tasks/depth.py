@@ -1,0 +1,154 @@
+"""Whether a depth estimator still sees the same space: its depth of a reconstruction against a reference.
+
+Such networks give inverse depth up to an unknown scale and shift. Against the network's own view of the original, both
+are of that kind: the reconstruction's is scaled and shifted onto the original's by least squares, and compared as it
+is. Against maps of true depth, it is scaled and shifted onto the inverse of the map, turned into depth (at most the
+map's largest), and the depths are compared. Networks of metric depth are scaled and shifted onto the map itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from alit_cli.data.depth_maps import find_maps, read_map
+from alit_cli.data.images import Fit
+from alit_cli.data.score_table import Measure
+from alit_cli.data.table import TableInfo
+from alit_cli.errors import InputError
+from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
+from alit_cli.tasks.network import Network, load_network
+
+FLOOR = 0.01
+"""Of the reference's median: smaller depths count as this much, so that no error is divided by nothing."""
+DELTA = 1.25
+UNITS = ("mm", "cm", "m", "disparity")
+METRIC = ("zoedepth", "glpn")
+"""Families of transformers whose output is depth; Depth Anything says of each model which it is."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """What depths are compared with, b h w.
+
+    `values` is the reference, NaN where it is not known; `inverse` says that it is a true depth, onto whose inverse a
+    prediction is fitted.
+    """
+
+    values: Tensor
+    inverse: bool
+
+
+class Depth(Task[Reference]):
+    """Mean |a − b| / max(b, 1 % of the median of b) over the known pixels, and the share of pixels within 1.25 of b."""
+
+    def __init__(self, network: Network, maps: Sequence[Path | None] | None, unit: str, request: Request) -> None:
+        self.network, self.maps, self.unit = network, maps, unit
+        self.info: TableInfo = request.info
+        self.inverse = not _is_metric(network) and unit != "disparity"
+        self.pool = ThreadPoolExecutor(max(1, request.workers))
+        given = maps is not None
+        self.measures = (Measure("depth_error", original=given), Measure("depth_delta1", original=given))
+        self.options = {"network": network.digest, "reference": "maps" if given else "predicted"}
+        if given:
+            self.options |= {"unit": unit, "maps_digest": digest_of(list(map(str, maps or ())))}
+
+    def look(self, batch: Batch) -> tuple[Reference, Values]:
+        """The maps, and the errors of the originals against them; or the depths of the originals."""
+        depths = self._depths(batch.images)
+        if self.maps is None:
+            return Reference(depths, inverse=False), {}
+        paths = [self.maps[row] for row in batch.rows]
+        values = torch.from_numpy(np.stack(list(self.pool.map(self._map, paths)))).to(depths)
+        reference = Reference(values, self.inverse)
+        return reference, {f"{name}_original": value for name, value in compare(depths, reference).items()}
+
+    def score(self, seen: Reference, pictures: Tensor, budget: int) -> Values:
+        """Relative error and δ1."""
+        return compare(self._depths(pictures), seen)
+
+    @torch.no_grad()
+    def _depths(self, images: Tensor) -> Tensor:
+        """b 3 h w → b h w float64, what the network predicts at every pixel."""
+        found: Tensor = self.network.model(pixel_values=self.network.pixels(images)).predicted_depth
+        found = F.interpolate(found[:, None].float(), images.shape[-2:], mode="bilinear", align_corners=False)
+        return found[:, 0].to("cpu", torch.float64)
+
+    def _map(self, path: Path | None) -> NDArray[np.float32]:
+        """A fitted map; one that is not there or cannot be read is unknown everywhere."""
+        side = self.info.image_size
+        if path is not None:
+            try:
+                return read_map(path, side, cast(Fit, self.info.fit))
+            except InputError:
+                pass
+        return np.full((side, side), np.nan, np.float32)
+
+
+def build(request: Request) -> Depth:
+    """The task, against maps where a folder of them is given."""
+    network = load_network(request, "AutoModelForDepthEstimation")
+    if request.depth_maps is None:
+        return Depth(network, None, "", request)
+    if request.depth_unit == "disparity" and _is_metric(network):
+        raise InputError(
+            f"'{request.model}' gives depth, which cannot be fitted to maps of disparity: give maps of depth."
+        )
+    return Depth(network, find_maps(request.depth_maps, request.images), request.depth_unit or "mm", request)
+
+
+def compare(prediction: Tensor, reference: Reference) -> dict[str, list[float]]:
+    """Depth error and δ1 of each image, NaN where fewer than two pixels of the reference are known.
+
+    Args:
+        prediction: b h w, right up to a scale and a shift an image.
+        reference: of the same shape.
+    """
+    known = torch.isfinite(reference.values)
+    target = torch.where(known, reference.values, 1.0).double()
+    if reference.inverse:
+        least = torch.where(known, 1 / target, torch.inf).amin(dim=(1, 2), keepdim=True)
+        ours = 1 / torch.maximum(align(prediction, 1 / target, known), least)
+    else:
+        ours = align(prediction, target, known)
+    median = torch.where(known, target, torch.nan).flatten(1).nanmedian(dim=1).values[:, None, None]
+    floor = FLOOR * median.abs().clamp(min=torch.finfo(torch.float64).tiny)
+    error = (ours - target).abs() / torch.maximum(target, floor)
+    a, b = torch.maximum(ours, floor), torch.maximum(target, floor)
+    near = (torch.maximum(a / b, b / a) < DELTA).double()
+    enough = known.sum(dim=(1, 2)) >= 2
+    means = {"depth_error": _mean(error, known), "depth_delta1": _mean(near, known)}
+    return {name: torch.where(enough, value, torch.nan).tolist() for name, value in means.items()}
+
+
+def align(prediction: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """s · prediction + t with the s and t of each image that come nearest to the target, by least squares; b h w.
+
+    A prediction without any contrast becomes the target's mean.
+    """
+    x, y = prediction.double(), target.double()
+    mean_x, mean_y = (_mean(one, known)[:, None, None] for one in (x, y))
+    spread = _mean((x - mean_x).square(), known)
+    shared = _mean((x - mean_x) * (y - mean_y), known)
+    scale = torch.where(spread > 0, shared / spread.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+    return scale[:, None, None] * (x - mean_x) + mean_y
+
+
+def _mean(values: Tensor, known: Tensor) -> Tensor:
+    """b h w → b, over the known pixels."""
+    return torch.where(known, values, 0.0).sum(dim=(1, 2)) / known.sum(dim=(1, 2)).clamp(min=1)
+
+
+def _is_metric(network: Network) -> bool:
+    """Whether the network gives depth, not its inverse."""
+    config = network.model.config
+    return config.model_type in METRIC or getattr(config, "depth_estimation_type", "relative") == "metric"

@@ -1,0 +1,70 @@
+"""How near a reconstruction is to its original: MSE, PSNR, SSIM and, where its weights are given, LPIPS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from alit_cli.data.score_table import Measure
+from alit_cli.model.perceptual import Lpips, load_lpips
+from alit_cli.tasks.base import Batch, Request, Task, Values
+
+
+class Recon(Task[Tensor]):
+    """Distances between pixels in [0, 1]; the L1 is the token table's own."""
+
+    def __init__(self, lpips: Lpips | None, files: Sequence[Path], workers: int) -> None:
+        self.lpips, self.pool = lpips, ThreadPoolExecutor(max(1, workers))
+        self.measures = tuple(map(Measure, ["mse", "psnr", "ssim", *(["lpips"] if lpips else [])]))
+        self.options = {"lpips": [file.name for file in files]} if files else {}
+
+    def look(self, batch: Batch) -> tuple[Tensor, Values]:
+        """The originals themselves."""
+        return batch.images, {}
+
+    @torch.no_grad()
+    def score(self, seen: Tensor, pictures: Tensor, budget: int) -> Values:
+        """Four numbers an image."""
+        mse = (pictures - seen).square().mean(dim=(1, 2, 3)).double().cpu().numpy()
+        pairs = zip(_arrays(pictures), _arrays(seen), strict=True)
+        similar = list(self.pool.map(lambda pair: ssim(*pair), pairs))
+        values: dict[str, Any] = {"mse": mse, "psnr": psnr(mse), "ssim": similar}
+        if self.lpips is not None:
+            values["lpips"] = self.lpips(pictures, seen).cpu().numpy()
+        return values
+
+
+def build(request: Request) -> Recon:
+    """The task; LPIPS where its weight files are given."""
+    lpips = load_lpips(request.lpips).to(request.tokenizer.device) if request.lpips else None
+    return Recon(lpips, request.lpips, request.workers)
+
+
+def psnr(mse: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Peak signal-to-noise ratio in dB of mean squared errors of pixels in [0, 1]; infinite for equal images."""
+    with np.errstate(divide="ignore"):
+        return -10 * np.log10(mse)
+
+
+def ssim(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+    """Structural similarity of two h w 3 images in [0, 1], as Wang et al. (2004) measure it, mean over the channels.
+
+    A Gaussian window of deviation 1.5 and 11 pixels, population covariance, a data range of 1.
+    """
+    found = structural_similarity(
+        ours, theirs, data_range=1.0, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    return float(found)
+
+
+def _arrays(images: Tensor) -> NDArray[np.float32]:
+    """b 3 h w → b h w 3."""
+    return images.permute(0, 2, 3, 1).float().cpu().numpy()

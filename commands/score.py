@@ -1,0 +1,143 @@
+"""`alit score`: what survives in the reconstructions, image by image and budget by budget."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alit_cli.options import checkpoint_option, config_option, device_option, example, json_option, quiet_option
+
+if TYPE_CHECKING:
+    from alit_cli.jobs.score import Summary
+
+
+@click.command(
+    "score",
+    short_help="Score every image at every budget: pixels, classes, depth, features, language.",
+    epilog=example(
+        "alit score tokens.parquet --task recon",
+        "alit score --task classify --model microsoft/resnet-18 --labels labels.csv",
+    ),
+)
+@click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    required=True,
+    metavar="NAME[,NAME…]",
+    help="recon, baselines, classify, depth, features or language; several share one pass over the images.",
+)
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    metavar="[TASK=]MODEL",
+    help="The network of a task: a hub id or a folder; TASK= where several tasks want one; again for a further one.",
+)
+@click.option(
+    "--labels", metavar="FILE|folders", help="classify: true classes from a csv or parquet file, or the folders' names."
+)
+@click.option("--depth-maps", type=click.Path(path_type=Path), help="depth: a folder of true maps, png or npy.")
+@click.option(
+    "--depth-unit",
+    type=click.Choice(["mm", "cm", "m", "disparity"]),
+    help="depth: what the maps hold; scale and shift are fitted, so it only matters whether it is disparity.",
+)
+@click.option("--questions", type=click.Path(path_type=Path), help="language: questions or captions, csv or parquet.")
+@click.option(
+    "--lpips",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="recon: weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each.",
+)
+@click.option(
+    "--images", multiple=True, metavar="ROOT", help="Where the original images are, if not where they were tokenized."
+)
+@click.option("--out", "-o", type=click.Path(path_type=Path), default="scores", show_default=True, help="A folder.")
+@checkpoint_option
+@device_option
+@click.option("--batch-size", type=click.IntRange(1), help="Images a batch. [default: 16 on a CPU, 128 on a GPU]")
+@click.option("--workers", type=click.IntRange(0), help="Threads that read images. [default: up to 4]")
+@click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
+@click.option(
+    "--max-error-rate",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Exit with 3 when a larger share of the images fails.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run.")
+@json_option
+@quiet_option
+@config_option
+def command(table: Path, tasks: tuple[str, ...], models: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Decode every budget of TABLE once and score it against the original image, for one task or several.
+
+    Writes a table a task and network, scores/TASK@MODEL.parquet: `image`, then every measure at every budget and, where
+    that means something, on the original. Any threshold is a later question to these tables. The same command run again
+    resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
+    """
+    from alit_cli.console import follow, print_json, say
+    from alit_cli.jobs.score import ScoreJob, check_error_rate, headline, score, summarize
+
+    job = ScoreJob(table, pair_models(tasks, models), **options)
+    say(headline(job))
+    for _ in follow(score(job), lambda progress: progress):
+        pass
+    summaries = [summarize(path) for path in job.paths()]
+    if as_json:
+        print_json({"tables": summaries})
+    else:
+        for summary in summaries:
+            _show(summary)
+    check_error_rate(job, summaries)
+
+
+def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Each task with each of its networks, '' for a task without one."""
+    from alit_cli.errors import InputError
+    from alit_cli.tasks import TASKS, WITH_MODEL
+
+    names = list(dict.fromkeys(name.strip() for some in tasks for name in some.split(",")))
+    for name in names:
+        if name not in TASKS:
+            raise InputError(f"There is no task '{name}'; the tasks are {', '.join(TASKS)}.")
+    wanting = [name for name in names if name in WITH_MODEL]
+    given: dict[str, list[str]] = {name: [] for name in wanting}
+    for model in models:
+        task, equals, source = model.partition("=")
+        if equals and task in TASKS:
+            if task not in given:
+                raise InputError(f"--model {model} is for the task '{task}', which takes none or is not asked for.")
+            given[task].append(source)
+        elif len(wanting) == 1:
+            given[wanting[0]].append(model)
+        else:
+            what = (
+                f"which of {', '.join(wanting)} it is for: {wanting[0]}={model}" if wanting else "a task that takes one"
+            )
+            raise InputError(f"--model {model} has to say {what}.")
+    for name in wanting:
+        if not given[name]:
+            raise InputError(f"The task '{name}' looks through a network: name a hub id or a folder with --model.")
+    return [(name, model) for name in names for model in given.get(name, [""])]
+
+
+def _show(summary: "Summary") -> None:
+    from alit_cli.console import say, show_table
+
+    for image, sentence in summary.errors:
+        say(f"{image}: {sentence}")
+    if summary.failed > len(summary.errors):
+        say(f"… and {summary.failed - len(summary.errors)} more without scores.")
+    for sentence in summary.remarks:
+        say(sentence)
+    title = f"{summary.path}: {summary.images} images" + (f", {summary.failed} failed" if summary.failed else "")
+    columns = list(dict.fromkeys(end for ends in summary.means.values() for end in ends))
+    columns.sort(key=lambda end: (not end.isdigit(), int(end) if end.isdigit() else 0))
+    if not columns:
+        say(title)
+        return
+    rows = [[name, *(ends.get(end) for end in columns)] for name, ends in summary.means.items()]
+    show_table(title, ["mean", *columns], rows)

@@ -1,0 +1,47 @@
+"""Rows are read by number, and their images are found again."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from alit_cli.data.originals import find_originals
+from alit_cli.data.table import read_rows
+from alit_cli.errors import InputError
+
+
+def _table(path: Path, images: list[str], source: str) -> Path:
+    pq.write_table(pa.table({"image": images, "source": [source] * len(images)}), path)
+    return path
+
+
+def test_rows_by_number_across_row_groups_and_parts(tmp_path: Path) -> None:
+    whole = pa.table({"n": range(23), "text": [str(n) for n in range(23)]})
+    pq.write_table(whole.slice(0, 11), tmp_path / "a.parquet", row_group_size=4)
+    pq.write_table(whole.slice(11), tmp_path / "b.parquet", row_group_size=5)
+    for start, stop in ((0, 23), (3, 5), (4, 8), (10, 12), (9, 22), (22, 23)):
+        assert read_rows(tmp_path, ["n"], start, stop)["n"].to_pylist() == list(range(start, stop))
+
+
+def test_images_below_their_source_or_wherever_they_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a/1.png", "b/1.png", "b/2.png"):
+        (tmp_path / "old" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "old" / name).touch()
+    table = _table(tmp_path / "t.parquet", ["b/2.png", "a/1.png", "gone.png"], "old")
+    items = find_originals(table)
+    assert [item.path for item in items] == [
+        str(tmp_path / "old" / name) for name in ("b/2.png", "a/1.png", "gone.png")
+    ]
+    assert [item.image for item in items] == ["b/2.png", "a/1.png", "gone.png"]
+    (tmp_path / "old").rename(tmp_path / "deep")
+    with pytest.raises(InputError, match="--images"):
+        find_originals(table)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "deep").rename(tmp_path / "new" / "deep")
+    items = find_originals(table, ["new"])
+    assert [Path(item.path).exists() for item in items] == [True, True, False]
+    assert items[0].path == str(tmp_path / "new" / "deep" / "b" / "2.png")
+    with pytest.raises(InputError, match=r"t\.parquet.* has no rows"):
+        find_originals(_table(tmp_path / "t.parquet", [], "old"))

@@ -1,0 +1,62 @@
+"""Crops to train on: kept or fresh, a row is always the same crop, and no broken photograph gets in."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from alit_cli.data.sources import list_items
+from alit_cli.errors import InputError
+from alit_cli.jobs.views import FRESH, KeptViews, Views, make_views, open_views
+from tests.jobs.photos import write_photos
+
+SIDE, HELD_OUT, SEED = 16, 2, 3
+
+
+def _views(folder: Path, views: int, work: str) -> Views:
+    items = list_items([str(folder / "photos")])
+    (folder / work).mkdir()
+    for _ in make_views(items, SIDE, views, HELD_OUT, SEED, folder / work):
+        pass
+    return open_views(folder / work, items, SIDE, HELD_OUT, SEED)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    paths = write_photos(tmp_path / "photos", 12)
+    paths[5].write_bytes(paths[5].read_bytes()[:200])
+    return tmp_path
+
+
+def test_a_fresh_row_is_one_crop_expected_or_not(folder: Path) -> None:
+    views, again = _views(folder, 0, "one"), _views(folder, 0, "two")
+    assert not (folder / "one" / "views.npy").exists()
+    rows = views.order(epoch=7, seed=0)
+    assert (rows % FRESH == 7).all()
+    views.expect(rows[:3])
+    views.expect(rows[2:6])
+    assert torch.equal(views.batch(rows[:6]), again.batch(rows[:6]))
+    assert not torch.equal(views.batch(rows[:6]), views.batch(rows[:6] + 1))  # another epoch, other crops
+    assert views.batch(rows).shape == (len(rows), 3, SIDE, SIDE)
+
+
+def test_both_kinds_hold_out_the_same_photographs_and_skip_broken_ones(folder: Path) -> None:
+    kept, fresh = _views(folder, 2, "kept"), _views(folder, 0, "fresh")
+    assert isinstance(kept, KeptViews)
+    assert np.array_equal(kept.validation, fresh.validation)
+    broken = 12 - len(kept.validation) - kept.photos  # among the trained, or held out and left out there
+    assert broken == 1
+    fresh.batch(np.arange(fresh.photos) * fresh.views)  # a broken one is replaced
+
+
+def test_crops_that_do_not_fit_on_the_disk_are_refused_before_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
+    with pytest.raises(InputError, match="--views 0"):
+        _views(folder, 2, "kept")

@@ -1,0 +1,123 @@
+"""Labels find their class however they are written; rank and probability are the classifier's."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from alit_cli.errors import InputError
+from alit_cli.tasks.base import Batch, Request
+from alit_cli.tasks.classify import Classify, _judge, build, file_labels, find_classes, folder_labels
+from tests.tasks import networks
+from tests.tasks.networks import smooth_images
+
+NAMES = [
+    "tench, Tinca tinca",
+    "Persian cat",
+    "crane",
+    "crane, bird",
+    "maillot",
+    "maillot, tank suit",
+    "West_Highland terrier",
+]
+
+
+@pytest.mark.parametrize(
+    ("label", "number"),
+    [
+        ("tench", 0),
+        ("Tinca_Tinca", 0),
+        ("tench, Tinca tinca", 0),
+        ("persian-cat", 1),
+        ("n02123394_Persian_cat", 1),
+        ("n02123394", None),
+        ("crane, bird", 3),
+        ("bird", 3),
+        ("west highland Terrier", 6),
+        ("dog", None),
+    ],
+)
+def test_a_label_finds_its_class(label: str, number: int | None) -> None:
+    names = dict(enumerate(NAMES))
+    if number is None:
+        with pytest.raises(InputError, match=f"'{label}' name no class"):
+            find_classes([label], names)
+    else:
+        assert find_classes([label, None], names).tolist() == [number, -1]
+
+
+def test_numbers_are_classes_only_where_all_labels_are_numbers() -> None:
+    assert find_classes(["2", None, "0"], dict(enumerate("abc"))).tolist() == [2, -1, 0]
+    assert find_classes(["1", "x"], {0: "1", 1: "x"}).tolist() == [0, 1]
+    with pytest.raises(InputError, match="'7' name no class"):
+        find_classes(["7", "1"], dict(enumerate("abc")))
+
+
+def test_labels_of_folders_and_files(tmp_path: Path) -> None:
+    assert folder_labels(["dog/1.jpg", "a/cat/2.jpg", "3.jpg"]) == ["dog", "cat", None]
+    (tmp_path / "labels.csv").write_text("file,class\n1.jpg,dog\n/data/a/cat/2.jpg,cat\nother.jpg,cat\n")
+    images = ["dog/1.jpg", "cat/2.jpg", "3.jpg"]
+    assert file_labels(str(tmp_path / "labels.csv"), images) == ["dog", "cat", None]
+    (tmp_path / "none.csv").write_text("image,label\nx.jpg,dog\n")
+    with pytest.raises(InputError, match=r"None of the labels .*x\.jpg"):
+        file_labels(str(tmp_path / "none.csv"), images)
+    with pytest.raises(InputError, match="labels"):
+        file_labels(str(tmp_path / "gone.csv"), images)
+    (tmp_path / "bare.csv").write_text("image,taste\n1.jpg,good\n")
+    with pytest.raises(InputError, match="'label'"):
+        file_labels(str(tmp_path / "bare.csv"), images)
+
+
+@pytest.fixture(scope="module")
+def made(asked: Request, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Request]:
+    folder = tmp_path_factory.mktemp("classifier")
+    model = networks.classifier(folder, NAMES)
+    return model, dataclasses.replace(asked, images=["tench/1", "Persian_cat/2", "3"], model=str(folder))
+
+
+def _score(task: Classify) -> tuple[dict[str, Any], dict[str, Any]]:
+    images = smooth_images()
+    seen, originals = task.look(Batch(images, np.arange(3)))
+    return dict(originals), dict(task.score(seen, 1 - images, 2))
+
+
+def test_rank_and_probability_of_the_true_class(made: tuple[Any, Request]) -> None:
+    model, request = made
+    with pytest.raises(InputError, match="folder"):
+        build(dataclasses.replace(request, labels="folders", images=["1", "2", "3"]))
+    originals, found = _score(build(dataclasses.replace(request, labels="folders")))
+    images = smooth_images()
+    inputs = torch.from_numpy(np.stack([(255 * (1 - one)).round().numpy() / 255 for one in images]).astype(np.float32))
+    with torch.no_grad():
+        logits = model(pixel_values=(inputs - 0.5) / 0.5).logits
+    for row, truth in enumerate((0, 1)):
+        order = logits[row].argsort(descending=True).tolist()
+        assert found["class_rank"][row] == order.index(truth) + 1
+        assert found["class_prob"][row] == pytest.approx(float(logits[row].softmax(0)[truth]), rel=1e-4)
+    for value in (found["class_rank"], found["class_prob"], originals["class_rank_original"], originals["label"]):
+        assert value[2] is None
+    assert originals["label"][:2] == ["tench, Tinca tinca", "Persian cat"]
+    assert originals["label_source"] == ["folder", "folder", None]
+
+
+def test_without_labels_the_first_guess_on_the_original_is_the_truth(made: tuple[Any, Request]) -> None:
+    originals, found = _score(build(made[1]))
+    assert originals["class_rank_original"] == [1, 1, 1]
+    assert originals["label_source"] == ["predicted"] * 3
+    assert set(originals["label"]) <= set(NAMES)
+    assert all(1 <= rank <= len(NAMES) for rank in found["class_rank"])
+
+
+def test_ties_and_broken_logits_flatter_no_classifier() -> None:
+    logits = torch.tensor([[1.0, 1.0, 1.0], [0.0, 2.0, 2.0], [math.nan, 0.0, 0.0]])
+    assert _judge(logits, torch.tensor([2, 1, 0]))["class_rank"] == [3, 1, None]
+
+
+def test_a_backbone_without_a_trained_head_is_refused(made: tuple[Any, Request], tmp_path: Path) -> None:
+    networks.vit(tmp_path)
+    with pytest.raises(InputError, match="no trained weights for 'classifier"):
+        build(dataclasses.replace(made[1], model=str(tmp_path)))
