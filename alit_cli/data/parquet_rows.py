@@ -17,8 +17,8 @@ from alit_cli.errors import ImageProblem, InputError
 
 NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "bytes")
 """What a column of plain bytes is called when it holds images."""
-KEPT_GROUPS = 3
-"""Row groups held in memory at a time: readers ask for rows in order, a few of them at once."""
+KEPT_GROUPS = 2
+"""Row groups that each process holds in memory: readers ask for rows in order, a few of them at once."""
 
 
 def rows(path: str, keeper: Keeper) -> Iterator[tuple[str, tuple[str | None, ...]]]:

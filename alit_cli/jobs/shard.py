@@ -153,7 +153,7 @@ class ShardRun:
 
     def _until(self, pixels: Iterator[np.ndarray], threshold: float) -> Iterator[int]:
         """Every image as far as it needs."""
-        scheduler = RolloutScheduler(self.tokenizer, self.info.budgets, threshold, self.info.batch_size)
+        scheduler = RolloutScheduler(self.tokenizer, self.info.budgets, threshold, self.info.batch_size, self.halving)
         results: dict[int, Finished] = {}
         for finished in scheduler.run(pixels):
             results |= {result.index: result for result in finished}

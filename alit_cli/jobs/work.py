@@ -18,6 +18,7 @@ from alit_cli.data.table import TableInfo
 from alit_cli.errors import InputError
 from alit_cli.jobs.pictures import make_reader
 from alit_cli.jobs.shard import ShardRun, reading
+from alit_cli.model.device import speed_up
 from alit_cli.model.memory import Halving
 from alit_cli.model.tokenizer import Tokenizer, load
 
@@ -100,6 +101,7 @@ class ShardWorker:
             raise InputError(f"This run was prepared for {kind}, not {self.tokenizer.device.type}; choose one device.")
         if self.tokenizer.sha256 != self.work.info.model_sha256:
             raise InputError(f"The model file '{self.work.checkpoint}' has changed since this run was prepared.")
+        speed_up(self.tokenizer.model, self.tokenizer.device)
         reader = reading(self.tokenizer, self.work.info), workers, self.work.plan.items, self.work.info.batch_size
         self.reader = make_reader(*reader)
         self.halving = Halving()

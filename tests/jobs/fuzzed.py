@@ -15,7 +15,7 @@ from PIL import Image
 
 ANY = frozenset({"ok", "unreadable", "truncated", "too_large", "empty", "unsupported"})
 """What a damaged file may turn out to be."""
-NAMES = (
+NAMES: tuple[str, ...] = (
     "plain",
     "with space",
     "emoji 😀🌍",

@@ -45,7 +45,8 @@ def frame(job: TokenizeJob) -> pd.DataFrame:
     for _ in tokenize(job):
         pass
     files = sorted(job.out.glob("*.parquet")) if job.folder else [job.out]
-    return pd.concat([pq.read_table(file).to_pandas() for file in files], ignore_index=True)
+    frames: list[pd.DataFrame] = [pq.read_table(file).to_pandas() for file in files]
+    return pd.concat(frames, ignore_index=True)
 
 
 def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
