@@ -228,7 +228,7 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
 def read_rows(path: str | Path, columns: Sequence[str], start: int, stop: int) -> pa.Table:
     """Rows start … stop - 1 of some columns; only the row groups that hold them are read. Raises as `read_info`."""
     pieces, first = [], 0
-    for part in _parts(path):
+    for part in parts(path):
         file = _open(part)
         for group in range(file.num_row_groups):
             after = first + file.metadata.row_group(group).num_rows

@@ -19,3 +19,9 @@ def with_views(found: Iterable[Found], views: str | None) -> Iterator[Found]:
         for view in VIEWS[views] if views else ("",):
             key = f"{one.item.image}#{view}" if view else one.item.image
             yield replace(one, item=replace(one.item, image=key, view=view))
+
+
+def split_view(key: str) -> tuple[str, str]:
+    """The key of an image, and the view that a key of its table stands for; empty for the plain one."""
+    image, _, view = key.rpartition("#")
+    return (image, view) if view and view in VIEWS["ten-crop"] else (key, "")

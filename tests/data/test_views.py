@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from alit_cli.data.images import CORNER, Fit, fit, fit_view
+from alit_cli.data.originals import find_originals
 from alit_cli.data.views import CORNERS, VIEWS
 from alit_cli.errors import InputError
 from alit_cli.jobs.tokenize import TokenizeJob, prepare, tokenize
@@ -54,5 +55,9 @@ def test_views_are_rows_that_say_which_they_are(tmp_path: Path) -> None:
     assert table["tokens_6"].null_count == 0
     l1 = table["l1_6"].to_pylist()
     assert l1[0] == l1[3] != l1[1] == l1[2]
+    for images in ((), (str(tmp_path / "photos"),)):
+        originals = find_originals(job.out, images)
+        assert [item.image for item in originals] == table["image"].to_pylist()
+        assert [(Path(item.path).name, item.view) for item in originals][1] == ("img_0.png", "flip")
     with pytest.raises(InputError, match="cuts corners"):
         prepare(TokenizeJob(job.paths, tmp_path / "u.parquet", model, "cpu", fit="pad", views="ten-crop"))
