@@ -19,7 +19,7 @@ from alit_cli.errors import AlitError
 
 COMMANDS = (
     *("train", "tokenize", "status", "verify", "score", "select", "analyze"),
-    *("decode", "export", "import", "info", "bench"),
+    *("decode", "view", "export", "import", "info", "bench"),
 )
 LINE = "alit.line"
 """The key under which the typed line is kept."""

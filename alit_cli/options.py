@@ -127,6 +127,27 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def tables_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--scores DIR` and `--table FILE …`: the command gets `scores` (or None) and `tables`, a tuple."""
+    kind = click.Path(path_type=Path)
+    text = "A csv or parquet of your own with `image` and a column per budget (quality_32 …); may be repeated."
+    function = click.option("--table", "tables", type=kind, multiple=True, metavar="FILE", help=text)(function)
+    text = "The folder of alit score's tables. [default: scores, here or beside the token table]"
+    return click.option("--scores", type=kind, metavar="DIR", help=text)(function)
+
+
+def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--format png|svg|pdf`: how figures are written; the command gets `form`."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["png", "svg", "pdf"]),
+        default="png",
+        show_default=True,
+        help="The format of the figures.",
+    )(function)
+
+
 def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--stop 'l1<NUMBER'`: the command gets the number, or None."""
     return click.option(

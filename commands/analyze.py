@@ -6,7 +6,7 @@ import click
 
 from alit_cli.options import example
 
-ANALYSES = ("complexity",)
+ANALYSES = ("complexity", "capacity", "familiarity", "strength", "quality")
 """In the order of the work; each lives in analyze_<name>.py, which is imported when it is needed."""
 
 

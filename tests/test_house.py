@@ -32,13 +32,15 @@ MAY_IMPORT = {
     "tasks": BASE | {"data", "model", "tasks"},
     "jobs": BASE | {"data", "model", "tasks", "jobs", "__version__"},
     "analysis": BASE | {"data", "analysis"},
+    "report": BASE | {"data", "model", "tasks", "jobs", "analysis", "report", "__version__"},
     "weights": set[str](),
     "console": {"progress"},
     "options": {"errors", "console"},
     "cli": {"errors", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
-    "commands": BASE | {"data", "model", "tasks", "jobs", "analysis", "weights", "console", "options", "__version__"},
+    "commands": BASE
+    | {"data", "model", "tasks", "jobs", "analysis", "report", "weights", "console", "options", "__version__"},
 }
 WITHOUT_TORCH = {"errors", "progress", "console", "options", "cli", "data", "analysis"}
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
@@ -178,7 +180,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
     weights = [file for suffix in ("safetensors", "json", "md") for file in ROOT.glob(f"alit_cli/weights/*.{suffix}")]
-    expected = {str(file.relative_to(ROOT)) for file in [*FILES, *weights]} | {"alit_cli/py.typed"}
+    page = [file for suffix in ("html", "css", "js") for file in ROOT.glob(f"alit_cli/report/*.{suffix}")]
+    expected = {str(file.relative_to(ROOT)) for file in [*FILES, *weights, *page]} | {"alit_cli/py.typed"}
     expected = {re.sub(r"^commands/", "alit_cli/commands/", name) for name in expected}
     names = zipfile.ZipFile(wheel).namelist()
     assert {name for name in names if ".dist-info/" not in name} == expected

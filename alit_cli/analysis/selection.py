@@ -1,31 +1,21 @@
-"""Which token budget each image needs, read from the columns of a token table."""
+"""Which token budget each image needs, read from the columns of a token table and of the scores beside it."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alit_cli.data.atomic import atomic_file
-from alit_cli.data.keeping import kept_schema
-from alit_cli.data.parts import parts
-from alit_cli.data.sources import readable
-from alit_cli.data.table import KEY, TableInfo, encodings, read_info, token_schema
+from alit_cli.analysis.criteria import Comparison, Criterion, comparisons, holds, names
+from alit_cli.analysis.gather import Tables
+from alit_cli.analysis.spending import spend
 from alit_cli.errors import InputError
 
 Floats = NDArray[np.floating[Any]]
-
-CRITERIA = {"recon": "l1"}
-"""What a budget can be chosen by: the criterion's name → the stem of its columns (`l1_32`, `l1_64` …)."""
 
 
 @dataclass(frozen=True)
@@ -46,20 +36,49 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What one threshold asks of a whole table.
+class Decision:
+    """The budget of every row of a table, n rows.
 
     Attributes:
-        budgets, images: the budgets, ascending, and how many images are given each.
-        unsatisfied: images that no budget satisfies; they are among those with the largest.
-        failed: rows of the table that hold no tokens; they are not among the images.
+        text: the criterion, as one would write it.
+        ok: rows that were tokenized; the others have no budget.
+        index: which of the budgets, uint8.
+        satisfied: whether the criterion is met there; where it never is, the budget is the largest.
+        lost: whether it is met there, but not at some larger budget.
+        values: the criterion's columns at that budget, NaN where they are not known.
+        first: the first comparison, which says what is hard.
     """
 
-    threshold: float
+    text: str
+    ok: NDArray[np.bool_]
+    index: NDArray[np.uint8]
+    satisfied: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+    values: Mapping[str, Floats]
+    first: Comparison
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one criterion asks of a whole table or of a group of its images.
+
+    Attributes:
+        criterion: as one would write it; threshold is its number where it is a single comparison.
+        budgets, images: the budgets, ascending, and how many images are given each.
+        unsatisfied: images that no budget satisfies; they are among those with the largest.
+        lost: images that are satisfied at their budget, but not at some larger one.
+        failed: rows of the table that hold no tokens; they are not among the images.
+        group: whose images; empty for all.
+    """
+
+    criterion: str
+    threshold: float | None
     budgets: tuple[int, ...]
     images: tuple[int, ...]
     unsatisfied: int
+    lost: int
     failed: int
+    group: str = ""
 
     @property
     def total(self) -> int:
@@ -82,6 +101,28 @@ class Summary:
         """Share of images that no budget satisfies, 0–1."""
         return self.unsatisfied / self.total if self.total else math.nan
 
+    @property
+    def lost_share(self) -> float:
+        """Share of images that a larger budget would fail, 0–1."""
+        return self.lost / self.total if self.total else math.nan
+
+
+def first_met(met: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The first budget at which each image is satisfied, else the last; whether it is; whether a later one is not.
+
+    `met` is n T; each result is n.
+    """
+    n, t = met.shape
+    index = np.full(n, t - 1, np.uint8)
+    satisfied, lost, failed = (np.zeros(n, np.bool_) for _ in range(3))
+    for step in reversed(range(t)):
+        here = met[:, step]
+        index[here] = step
+        lost = np.where(here, failed, lost)
+        satisfied |= here
+        failed |= ~here
+    return index, satisfied, lost
+
 
 def select(losses: Floats, budgets: Sequence[int], threshold: float) -> Selection:
     """Give each image the first budget with a loss below the threshold, else the largest.
@@ -91,13 +132,8 @@ def select(losses: Floats, budgets: Sequence[int], threshold: float) -> Selectio
         budgets: T, ascending.
         threshold: compared strictly and in the precision of the losses: what prints as 0.08 is not below 0.08.
     """
-    largest = len(budgets) - 1
-    index = np.full(len(losses), largest, np.int64)
-    satisfied = np.zeros(len(losses), np.bool_)
-    for step in reversed(range(len(budgets))):
-        below = losses[:, step] < threshold
-        index[below] = step
-        satisfied |= below
+    found, satisfied, _ = first_met(losses < threshold)
+    index = found.astype(np.int64)
     value = losses[np.arange(len(losses)), index]
     return Selection(index, np.asarray(budgets, np.int64)[index], satisfied, value)
 
@@ -109,145 +145,101 @@ def check_thresholds(thresholds: Sequence[float]) -> None:
             raise InputError(f"A threshold cannot be {threshold:g}; give a number from 0 up, such as 0.08.")
 
 
-def summarize_table(path: Path, thresholds: Sequence[float], criterion: str = "recon") -> list[Summary]:
-    """What each threshold asks of a token table (file or folder of parts), reading its loss columns once.
-
-    Raises InputError for a file that is not a token table, an unknown criterion or a threshold that is none.
-    """
-    stem, info = _check(path, criterion, thresholds)
-    counts = np.zeros((len(thresholds), len(info.budgets) + 2), np.int64)
-    for group in _row_groups(path):
-        losses, ok = _read_losses(group, stem, info.budgets)
-        for row, threshold in enumerate(thresholds):
-            counts[row] += _count(select(losses[ok], info.budgets, threshold), ok, len(info.budgets))
-    return [_summary(threshold, info, row) for threshold, row in zip(thresholds, counts, strict=True)]
-
-
-def select_table(path: Path, threshold: float, out: Path, criterion: str = "recon") -> Summary:
-    """Write the selection of a token table (file or folder of parts) to `out`, a row group at a time.
-
-    A row per image that was tokenized, with `image`, `n_tokens`, `satisfied`, the `tokens` of the chosen budget
-    (`latents` of a continuous model; null where the table has none), the criterion's value under its stem, and what
-    the table keeps.
-    The metadata is the table's, with the criterion and its threshold among the options. Raises as
-    `summarize_table` does, and what `atomic_file` raises.
-    """
-    stem, info = _check(path, criterion, [threshold])
-    if out.exists() and path.exists() and out.samefile(path):
-        raise InputError(f"'{readable(str(out))}' is the token table itself; choose another --out.")
-    schema = _selection_schema(info, stem, criterion, threshold)
-    counts = np.zeros(len(info.budgets) + 2, np.int64)
-    with atomic_file(out) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
-        for group in _row_groups(path):
-            losses, ok = _read_losses(group, stem, info.budgets)
-            chosen = select(losses[ok], info.budgets, threshold)
-            counts += _count(chosen, ok, len(info.budgets))
-            columns = [
-                group.read(["image"])["image"].filter(pa.array(ok)),
-                pa.array(chosen.n_tokens, pa.int32()),
-                pa.array(chosen.satisfied),
-                _chosen_tokens(group, info, ok, chosen.index),
-                pa.array(chosen.value, pa.float32(), from_pandas=True),
-                *_kept(group, info, ok),
-            ]
-            writer.write_table(pa.table(columns, schema=schema))
-    return _summary(threshold, info, counts)
-
-
-@dataclass(frozen=True)
-class _RowGroup:
-    """One row group of an open part of a table."""
-
-    name: str
-    part: pq.ParquetFile
-    number: int
-
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """These columns; InputError for one that is missing and for a damaged file."""
-        missing = set(columns) - set(self.part.schema_arrow.names)
-        if missing:
-            raise InputError(f"'{self.name}' has no column '{min(missing)}'; name a table of `alit tokenize`.")
-        try:
-            return self.part.read_row_group(self.number, list(columns))
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"'{self.name}' is damaged; make it again with `alit tokenize`.") from error
-
-
-def _row_groups(path: Path) -> Iterator[_RowGroup]:
-    """Every row group of a table, in order."""
-    for name in parts(path):
-        part = Path(name)
-        with part.open("rb") as source, pq.ParquetFile(source) as file:
-            for number in range(file.num_row_groups):
-                yield _RowGroup(readable(str(part)), file, number)
-
-
-def _read_losses(group: _RowGroup, stem: str, budgets: Sequence[int]) -> tuple[Floats, NDArray[np.bool_]]:
-    """The losses of a row group (n T, NaN where null), and which rows were tokenized (n)."""
-    names = [f"{stem}_{budget}" for budget in budgets]
-    table = group.read(["status", *names])
-    losses = np.stack([table[name].to_numpy() for name in names]).T
-    return losses, pc.fill_null(pc.equal(table["status"], "ok"), False).to_numpy()
-
-
-def _chosen_tokens(group: _RowGroup, info: TableInfo, ok: NDArray[np.bool_], index: NDArray[np.int64]) -> pa.Array:
-    """The tokens of the chosen budget of each row that is ok; `index` says which budget, one for each of them."""
-    steps = np.unique(index) if len(index) else np.zeros(1, np.int64)
-    names = [f"{info.tokens}_{info.budgets[step]}" for step in steps]
-    table, rows = group.read(names), np.flatnonzero(ok)
-    pieces = [table[name].take(pa.array(rows[index == step])) for name, step in zip(names, steps, strict=True)]
-    place = np.empty_like(index)
-    place[np.argsort(index, kind="stable")] = np.arange(len(index))
-    return pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], pieces[0].type).take(pa.array(place))
-
-
-def _kept(group: _RowGroup, info: TableInfo, ok: NDArray[np.bool_]) -> list[pa.ChunkedArray]:
-    """The kept columns of the rows that are ok."""
-    table = group.read(list(info.keep)) if info.keep else None
-    return [table[name].filter(pa.array(ok)) for name in info.keep] if table is not None else []
-
-
-def _selection_schema(info: TableInfo, stem: str, criterion: str, threshold: float) -> pa.Schema:
-    """The columns of a selection, and the table's own description with the criterion added."""
-    choice = {"criterion": criterion, "threshold": threshold}
-    described = dataclasses.replace(info, options={**info.options, "select": choice})
-    return pa.schema(
-        [
-            ("image", pa.string()),
-            ("n_tokens", pa.int32()),
-            ("satisfied", pa.bool_()),
-            token_schema(info, measures=False).field(f"{info.tokens}_{info.budgets[0]}").with_name(info.tokens),
-            (stem, pa.float32()),
-            *kept_schema(info.keep),
-        ],
-        metadata={KEY: described.to_json().encode()},
+def check_answerable(tables: Tables, criterion: Criterion | None) -> None:
+    """Raise InputError where a table whose rollouts stopped early cannot answer; None stands for every budget."""
+    stop = tables.info.stop
+    if stop is None:
+        return
+    asked = "every budget" if criterion is None else str(criterion)
+    if criterion is not None:
+        wrong = [one for one in comparisons(criterion) if not _within(one, stop) and tables.find(one.name).per_budget]
+        if not wrong:
+            return
+        asked = str(wrong[0])
+    raise InputError(
+        f"'{tables.name}' stopped each image at l1<{stop:g} and cannot answer {asked}; tokenize again without "
+        f"--stop, or with one that is at most as large as what you ask."
     )
 
 
-def _check(path: Path, criterion: str, thresholds: Sequence[float]) -> tuple[str, TableInfo]:
-    """The stem of the criterion's columns and what the table says; InputError for what cannot be selected."""
-    if criterion not in CRITERIA:
-        raise InputError(f"There is no criterion '{criterion}'; there is: {', '.join(CRITERIA)}.")
-    check_thresholds(thresholds)
-    stem, info = CRITERIA[criterion], read_info(path)
-    name = readable(str(path))
-    if stem == "l1" and not info.losses:
-        raise InputError(f"'{name}' was made with --no-losses and has no l1 columns; tokenize again without.")
-    if info.stop is not None and (stem != "l1" or min(thresholds) < info.stop):
-        asked = f"{stem}<{min(thresholds):g}"
-        raise InputError(
-            f"'{name}' stopped each image at l1<{info.stop:g} and cannot answer {asked}; tokenize again without "
-            f"--stop, or with one that is at most as large as what you ask."
-        )
-    return stem, info
+def _within(one: Comparison, stop: float) -> bool:
+    """Whether a comparison is no stricter than the stop."""
+    return one.name == "l1" and one.operator in ("<", "<=") and isinstance(one.value, float) and one.value >= stop
 
 
-def _count(chosen: Selection, ok: NDArray[np.bool_], budgets: int) -> NDArray[np.int64]:
-    """Images per budget, then those unsatisfied, then rows that are not ok."""
-    images = np.bincount(chosen.index, minlength=budgets)
-    return np.array([*images, np.count_nonzero(~chosen.satisfied), np.count_nonzero(~ok)])
+def decide(tables: Tables, criteria: Sequence[Criterion], values: bool = True) -> list[Decision]:
+    """The first budget at which each criterion is met, for every image, reading the columns once.
+
+    A column that has one number an image counts at every budget. Without `values` they are not kept. Raises
+    InputError where a column is missing, is none of numbers, or where the table has stopped before.
+    """
+    for criterion in criteria:
+        check_answerable(tables, criterion)
+        if not any(tables.find(name).per_budget for name in names(criterion)):
+            raise InputError(
+                f"'{tables.name}' has no column for each budget in '{criterion}', only one an image; "
+                "name a table of `alit tokenize`, or write it as --where."
+            )
+    n, steps = tables.rows(), len(tables.budgets)
+    ok = np.zeros(n, np.bool_)
+    decisions = [_blank(criterion, n, ok, values) for criterion in criteria]
+    wanted = [name for criterion in criteria for name in names(criterion)]
+    for chunk in tables.stream(wanted):
+        rows = slice(chunk.start, chunk.start + len(chunk.ok))
+        ok[rows] = chunk.ok
+        columns = {name: _per_budget(column, steps) for name, column in chunk.columns.items()}
+        for criterion, decision in zip(criteria, decisions, strict=True):
+            index, satisfied, lost = first_met(holds(criterion, columns.__getitem__))
+            decision.index[rows], decision.satisfied[rows], decision.lost[rows] = index, satisfied, lost
+            for name, kept in decision.values.items():
+                if columns[name].dtype != object:
+                    kept[rows] = columns[name][np.arange(len(index)), index]
+    return decisions
 
 
-def _summary(threshold: float, info: TableInfo, counts: NDArray[np.int64]) -> Summary:
-    *images, unsatisfied, failed = map(int, counts)
-    return Summary(threshold, info.budgets, tuple(images), unsatisfied, failed)
+def allocate(tables: Tables, way: Comparison, share: float) -> Decision:
+    """Spend a share of the largest capacity where it lowers a measure most (see `spend`); the way has no number.
+
+    Satisfied are the images whose measure is known. Raises InputError as `decide` and `spend`.
+    """
+    check_answerable(tables, None)
+    if not tables.find(way.name).per_budget:
+        raise InputError(f"'{way.name}' is the same at every budget; --capacity needs a measure of every budget.")
+    chunks = [(chunk.ok, chunk.columns[way.name]) for chunk in tables.stream([way.name])]
+    ok, losses = np.concatenate([ok for ok, _ in chunks]), np.concatenate([column for _, column in chunks])
+    del chunks
+    sign = 1 if way.operator.startswith("<") else -1
+    index = np.zeros(len(ok), np.uint8)
+    index[ok] = spend(sign * losses[ok], tables.budgets, share)
+    value = losses[np.arange(len(ok)), index]
+    text = f"least {way.name} at capacity {share:g}" if sign > 0 else f"most {way.name} at capacity {share:g}"
+    return Decision(text, ok, index, ~np.isnan(value), np.zeros(len(ok), np.bool_), {way.name: value}, way)
+
+
+def summarize(tables: Tables, decision: Decision, kept: NDArray[np.bool_] | None = None, group: str = "") -> Summary:
+    """What a decision asks of the rows that are kept (None: all); those that failed are only counted."""
+    rows = decision.ok if kept is None else decision.ok & kept
+    failed = ~decision.ok if kept is None else ~decision.ok & kept
+    value = decision.first.value if decision.text == str(decision.first) else None
+    return Summary(
+        criterion=decision.text,
+        threshold=value if isinstance(value, float) else None,
+        budgets=tables.budgets,
+        images=tuple(np.bincount(decision.index[rows], minlength=len(tables.budgets)).tolist()),
+        unsatisfied=int(np.count_nonzero(rows & ~decision.satisfied)),
+        lost=int(np.count_nonzero(rows & decision.lost)),
+        failed=int(np.count_nonzero(failed)),
+        group=group,
+    )
+
+
+def _blank(criterion: Criterion, n: int, ok: NDArray[np.bool_], values: bool) -> Decision:
+    kept = {name: np.full(n, np.nan, np.float32) for name in names(criterion)} if values else {}
+    satisfied, lost = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    first = next(comparisons(criterion))
+    return Decision(str(criterion), ok, np.zeros(n, np.uint8), satisfied, lost, kept, first)
+
+
+def _per_budget(column: NDArray[Any], steps: int) -> NDArray[Any]:
+    """A column of one value an image as one of every budget."""
+    return column if column.ndim > 1 else np.broadcast_to(column[:, None], (len(column), steps))

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -223,6 +223,19 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
         return pa.concat_tables(_open(part).read(columns=columns) for part in files)
     except (pa.ArrowInvalid, OSError) as problem:
         raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
+
+
+def stream_columns(path: str | Path, columns: Sequence[str], rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
+    """Some columns of a file or a folder of parts, some rows at a time. Raises InputError as `open_columns`."""
+    for part in _parts(path):
+        present = _schema(part).names
+        missing = [name for name in columns if name not in present]
+        if missing:
+            raise InputError(f"'{readable(part)}' has no column '{missing[0]}'; it has {', '.join(present)}.")
+        try:
+            yield from _open(part).iter_batches(rows, columns=list(columns))
+        except (pa.ArrowInvalid, OSError) as problem:
+            raise InputError(f"'{readable(part)}' is damaged; make it again.") from problem
 
 
 def read_rows(path: str | Path, columns: Sequence[str], start: int, stop: int) -> pa.Table:

@@ -62,7 +62,7 @@ def decode(job: DecodeJob) -> Iterator[Progress]:
     yield Progress(done, len(rows))
     for start in range(0, len(rows), CHUNK_ROWS):
         chunk = rows.slice(start, CHUNK_ROWS)
-        for index, pixels in _pictures(tokenizer, chunk[column], job.batch_size or info.batch_size):
+        for index, pixels in decoded_pictures(tokenizer, chunk[column], job.batch_size or info.batch_size):
             _write(job.out / names[start + index], pixels)
             done += 1
             yield Progress(done + failed, len(rows), failed=failed)
@@ -106,7 +106,9 @@ def _column(job: DecodeJob, info: TableInfo) -> str:
     return f"{info.tokens}_{job.budget}"
 
 
-def _pictures(tokenizer: Tokenizer, column: pa.ChunkedArray, batch_size: int) -> Iterator[tuple[int, np.ndarray]]:
+def decoded_pictures(
+    tokenizer: Tokenizer, column: pa.ChunkedArray, batch_size: int
+) -> Iterator[tuple[int, np.ndarray]]:
     """Row number and S S 3 uint8 pixels of every row that has tokens; batches are of one budget and one shape."""
     rows = {i: value.values.to_numpy(zero_copy_only=False) for i, value in enumerate(column) if value.is_valid}
     width = 1 if tokenizer.config.codes else tokenizer.config.token_dim

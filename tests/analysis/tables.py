@@ -14,7 +14,7 @@ from alit_cli.data.table import TableInfo, encodings, token_schema
 BUDGETS = (4, 8, 12)
 
 
-def info(budgets: Sequence[int] = BUDGETS, codes: int = 4096) -> TableInfo:
+def info(budgets: Sequence[int] = BUDGETS, codes: int = 4096, stop: float | None = None) -> TableInfo:
     return TableInfo(
         model="nano",
         model_sha256="0123456789abcdef" * 4,
@@ -26,7 +26,7 @@ def info(budgets: Sequence[int] = BUDGETS, codes: int = 4096) -> TableInfo:
         precision="float32",
         batch_size=1,
         versions={},
-        options={"limit": None},
+        options={"limit": None} if stop is None else {"stop": stop},
     )
 
 
@@ -43,10 +43,11 @@ def write_tokens(
     measures: Mapping[str, NDArray[Any]] | None = None,
     codes: int = 4096,
     group: int = 3,
+    stop: float | None = None,
 ) -> Path:
     """Write a token table: losses n T, NaN for null; rows in `failed` are images that could not be read."""
     budgets = BUDGETS if losses.shape[1] == len(BUDGETS) else tuple(range(4, 4 * losses.shape[1] + 4, 4))
-    about, n = info(budgets, codes), len(losses)
+    about, n = info(budgets, codes, stop), len(losses)
     schema = token_schema(about, measures=measures is not None)
     ok = [row not in failed for row in range(n)]
     columns: dict[str, Any] = {name: [None] * n for name in schema.names}

@@ -47,6 +47,8 @@ def test_json_is_one_object(here: Path, alit: Alit) -> None:
     assert found["criterion"] == "recon"
     assert found["selections"] == [
         {
+            "criterion": "l1<0.08",
+            "group": None,
             "threshold": 0.08,
             "images": {"4": 1, "8": 2, "12": 1},
             "total": 4,
@@ -54,6 +56,7 @@ def test_json_is_one_object(here: Path, alit: Alit) -> None:
             "capacity": pytest.approx(2 / 3),
             "unsatisfied": 1,
             "unsatisfied_share": 0.25,
+            "non_monotone_share": 0.25,
             "failed": 1,
         }
     ]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from pandas.testing import assert_series_equal
 
-from alit_cli.analysis.selection import select_table, summarize_table
+from alit_cli.analysis.selected import select_table, summarize_table
 from alit_cli.data.images import Picture, read_picture
 from alit_cli.data.sources import list_items
 from alit_cli.errors import InputError, TooManyFailures

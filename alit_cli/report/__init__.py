@@ -1,0 +1,1 @@
+"""The page of `alit view`: a token table and its pictures as one HTML file."""

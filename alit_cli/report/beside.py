@@ -1,0 +1,113 @@
+"""Tables and figures of other commands that lie beside a token table, made ready for the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from alit_cli.errors import InputError
+
+TOPICS = {
+    "complexity": "Complexity",
+    "capacity": "Capacity",
+    "familiarity": "Familiarity",
+    "strength": "Strength",
+    "quality": "Quality",
+    "attention": "Attention",
+    "probe": "Probe",
+}
+"""How the files of an analysis begin, and the heading they get; in the order of the page."""
+MOST_ROWS = 200
+MOST_FIGURES = 6
+WIDEST = 1600
+"""Pixels: a wider figure is made smaller."""
+MOST_BYTES = 250_000
+QUALITIES = (90, 75, 55, 35)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A csv file: texts, at most MOST_ROWS rows of them out of `rows`."""
+
+    name: str
+    columns: list[str]
+    cells: list[list[str]]
+    rows: int
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What one analysis left: figures as (file name, data URI), tables, and figures that were too many."""
+
+    topic: str
+    title: str
+    figures: list[tuple[str, str]] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    left_out: int = 0
+
+
+def find_panels(folder: Path) -> list[Panel]:
+    """The panels of every analysis whose .csv, .png or .svg files lie in a folder, or in one of its name there.
+
+    Raises InputError where there is no such folder. A file that cannot be read is not shown.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder '{folder}'; --beside names where analyses have written.")
+    panels = (_panel(topic, folder) for topic in TOPICS)
+    return [panel for panel in panels if panel.figures or panel.tables]
+
+
+def _panel(topic: str, folder: Path) -> Panel:
+    places = (folder.glob(f"{topic}*"), folder.glob(f"{topic}/{topic}*"), folder.glob(f"{topic}/sheets/*"))
+    names = [path for place in places for path in sorted(place) if path.is_file()]
+    pictures = [path for path in names if path.suffix in {".png", ".svg"}]
+    figures = [(path.name, uri) for path in pictures[:MOST_FIGURES] if (uri := _figure(path))]
+    tables = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
+    return Panel(topic, TOPICS[topic], figures, tables, max(len(pictures) - MOST_FIGURES, 0))
+
+
+def _figure(path: Path) -> str | None:
+    """A figure as a data URI of at most about MOST_BYTES; None where it is damaged or cannot be made so small."""
+    content = path.read_bytes()
+    if path.suffix == ".svg":
+        small = len(content) <= 4 * MOST_BYTES
+        return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}" if small else None
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    if len(content) <= MOST_BYTES:
+        return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    picture.thumbnail((WIDEST, 4 * WIDEST))
+    for quality in QUALITIES:
+        buffer = io.BytesIO()
+        picture.save(buffer, "WEBP", quality=quality)
+        if buffer.tell() <= MOST_BYTES:
+            break
+    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _tables(path: Path) -> Iterator[Table]:
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, OSError):  # what pandas says of an empty, foreign or broken file
+        return
+    cells = frame.head(MOST_ROWS).map(_short).to_numpy().tolist()
+    yield Table(path.name, [str(name) for name in frame.columns], cells, len(frame))
+
+
+def _short(text: str) -> str:
+    """A number with four digits that matter; any other text as it is."""
+    if "." not in text:
+        return text
+    try:
+        return f"{float(text):.4g}"
+    except ValueError:
+        return text

@@ -1,0 +1,49 @@
+"""Data and hand-written templates → one HTML file that needs nothing else and runs no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+SCRIPTS = ("base.js", "charts.js", "need.js", "grid.js", "detail.js", "main.js")
+"""In this order they are one script."""
+
+
+def render(title: str, data: Mapping[str, Any]) -> str:
+    """The page. `title` and every text in `data` are untrusted: file names may look like HTML."""
+    style = _template("page.css")
+    script = '"use strict";\n(() => {\n' + "\n".join(map(_template, SCRIPTS)) + "\n})();"
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    parts = {
+        "title": html.escape(title),
+        "policy": policy,
+        "style": style,
+        "data": embedded_json(data),
+        "script": script,
+    }
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _template("page.html"))
+
+
+def embedded_json(data: Mapping[str, Any]) -> str:
+    """JSON that no text in it can end early, whatever it holds: `<`, `>` and `&` are written as \\u escapes."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _template(name: str) -> str:
+    return (files("alit_cli.report") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,184 @@
+"""`alit analyze familiarity`: do unfamiliar images need more tokens, and gain more from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from alit_cli.console import print_json, say, show_table
+from alit_cli.errors import InputError
+from alit_cli.options import Numbers, config_option, example, format_option, json_option, out_option, quiet_option
+
+if TYPE_CHECKING:
+    from alit_cli.analysis.familiarity import Difference, Familiarity
+    from alit_cli.analysis.gather import Tables
+
+
+@click.command(
+    "familiarity",
+    short_help="Compare sets of images: gain from tokens, tokens needed.",
+    epilog=example("alit analyze familiarity photos.parquet sketches.parquet"),
+)
+@click.argument("tables", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--thr", type=Numbers(float), metavar="NUMBER[,…]", help="L1 to count the tokens needed for. [default: quartiles]"
+)
+@click.option(
+    "--scores",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="DIR",
+    help="Where alit score put the features of a table, for Fréchet distances; one for each table, in their order.",
+)
+@click.option("--few-samples", is_flag=True, help="Take a Fréchet distance of too few images, biased as it is.")
+@click.option(
+    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the intervals."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of resampling and matching.")
+@format_option
+@out_option(".", "The folder for familiarity.csv, .parquet, familiarity_differences.csv and the figure.")
+@json_option
+@config_option
+@quiet_option
+def command(
+    tables: tuple[Path, ...],
+    thr: tuple[float, ...] | None,
+    scores: tuple[Path, ...],
+    few_samples: bool,
+    bootstrap: int,
+    seed: int,
+    form: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Hold the other TABLES of alit tokenize against the first: L1 at few and many tokens, and the tokens needed.
+
+    Because unfamiliar images may just be busier, sets are also compared at matched JPEG bytes.
+    """
+    from alit_cli.analysis.familiarity import compare_sets, read_set, save_tables
+    from alit_cli.analysis.figures_familiarity import draw_familiarity
+
+    opened = _open(tables, scores)
+    sets = [read_set(one, name, few_samples, seed) for one, name in zip(opened, _names(tables), strict=True)]
+    result = compare_sets(sets, opened[0].budgets, thr, bootstrap, seed)
+    files = [*save_tables(result, out), out / f"familiarity.{form}"]
+    info = opened[0].info
+    size = f"{info.image_size}×{info.image_size} pixels"
+    draw_familiarity(result, f"model: {info.model} ({info.model_id[:8]}), {size} · bars: 95 % intervals", files[-1])
+    _say_remarks(opened, result, given=thr is not None)
+    if as_json:
+        print_json({"sets": result.rows, "differences": result.differences, "files": files})
+    else:
+        _show(result)
+        click.echo("\n".join(map(str, files)))
+
+
+def _open(paths: Sequence[Path], scores: Sequence[Path]) -> list[Tables]:
+    """The tables, all of one model; each with its own scores, or none."""
+    from alit_cli.analysis.gather import Tables
+
+    if scores and len(scores) != len(paths):
+        raise InputError(f"There are {len(paths)} tables and {len(scores)} --scores; give one for each, in order.")
+    alone = len({path.parent for path in paths}) == len(paths)  # else one folder would hold the scores of several
+    opened = []
+    for number, path in enumerate(paths):
+        beside = path.parent / "scores"
+        place = scores[number] if scores else beside if alone and beside.is_dir() else None
+        opened.append(Tables(path, place))
+        if place is None:
+            opened[-1].sides.clear()
+    for one in opened[1:]:
+        if (one.info.model_id, one.budgets) != (opened[0].info.model_id, opened[0].budgets):
+            raise InputError(
+                f"'{opened[0].name}' and '{one.name}' come from different models or budgets; tokenize both with one."
+            )
+    return opened
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    stems = [path.stem for path in paths]
+    return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+
+
+def _say_remarks(opened: Sequence[Tables], result: Familiarity, given: bool) -> None:
+    """What the numbers need to be understood."""
+    for tables in opened:
+        for remark in tables.remarks:
+            say(remark)
+    if not given:
+        say(f"Thresholds of L1 taken from the data (quartiles at the middle budget): {_list(result.thresholds)}.")
+    if any(row.matched for row in result.differences):
+        say(
+            "Matched: both sets have equally many images in each of 20 bins of JPEG bytes; from the set with more in a "
+            "bin, images are drawn at random."
+        )
+    elif len(result.sets) > 1:
+        say("A table has no jpeg_bytes (--no-measures), so nothing is matched.")
+    for one in result.sets:
+        if one.frechet:
+            say(
+                f"{one.name}: Fréchet distance from the originals' features, {one.dimension} dimensions, "
+                f"{len(one.l1)} images; unbiased covariances, squared distance."
+            )
+
+
+def _list(numbers: Sequence[float]) -> str:
+    return ", ".join(f"{number:g}" for number in numbers)
+
+
+def _show(result: Familiarity) -> None:
+    """The sets, then how each differs from the first."""
+    few, many = result.budgets[0], result.budgets[-1]
+    middle = result.thresholds[len(result.thresholds) // 2]
+    heading = ["set", "images", "JPEG bytes", f"L1 at {few}", f"at {many}", "gap", "gap/L1"]
+    show_table(
+        "Sets ± half their 95 % interval",
+        [*heading, f"FD at {few}", f"at {many}", f"need {middle:g}", "never"],
+        [
+            [
+                row.set,
+                row.n,
+                row.jpeg_bytes,
+                row.l1_smallest,
+                row.l1_largest,
+                f"{row.gap:.4f} ±{(row.gap_high - row.gap_low) / 2:.4f}",
+                f"{100 * row.relative_gap:.1f} %",
+                row.frechet_smallest,
+                row.frechet_largest,
+                f"{row.mean_tokens:.3g} ±{(row.tokens_high - row.tokens_low) / 2:.2g}",
+                f"{100 * row.never:.1f} %",
+            ]
+            for row in result.rows
+            if row.threshold == middle
+        ],
+    )
+    if result.differences:
+        show_table(
+            f"Against {result.sets[0].name}: Cliff's δ (above 0: more than there) and Mann–Whitney",
+            ["set", "number", "JPEG bytes", "images", "mean", "there", "δ", "p"],
+            [
+                [
+                    row.set,
+                    row.measure,
+                    "matched" if row.matched else "as they are",
+                    row.n,
+                    row.mean,
+                    row.mean_first,
+                    _delta(row),
+                    _p(row.p),
+                ]
+                for row in result.differences
+            ],
+        )
+
+
+def _delta(row: Difference) -> str | None:
+    return None if math.isnan(row.delta) else f"{row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+
+
+def _p(value: float) -> str | None:
+    return None if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

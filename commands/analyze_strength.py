@@ -1,0 +1,97 @@
+"""`alit analyze strength`: do stronger models of a task lose more on reconstructions."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from alit_cli.console import print_json, say, show_table
+from alit_cli.options import config_option, example, format_option, json_option, out_option, quiet_option
+
+if TYPE_CHECKING:
+    from alit_cli.analysis.gather import Tables
+    from alit_cli.analysis.strength import Strength
+
+
+@click.command(
+    "strength",
+    short_help="What models of a task lose, by their own strength.",
+    epilog=example("alit analyze strength --task classify --model resnet-18 --model vit-base-patch16-224"),
+)
+@click.option("--task", metavar="TASK", default="classify", show_default=True, help="classify, depth or language.")
+@click.option("--model", multiple=True, metavar="NAME", help="A model that has been scored; repeat. [default: all]")
+@click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="Of classify: top-X accuracy.")
+@click.option("--tokens", type=click.Path(path_type=Path), default="tokens.parquet", show_default=True)
+@click.option("--scores", type=click.Path(path_type=Path), metavar="DIR", help="The folder of alit score's tables.")
+@click.option(
+    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the intervals."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the resampling.")
+@format_option
+@out_option(".", "The folder for strength.csv, .parquet and the figure.")
+@json_option
+@config_option
+@quiet_option
+def command(
+    task: str,
+    model: tuple[str, ...],
+    top: int,
+    tokens: Path,
+    scores: Path | None,
+    bootstrap: int,
+    seed: int,
+    form: str,
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Hold what each model of a task loses at every budget against its own strength on the original images.
+
+    Models are those that alit score has written tables for, by the last part of their names.
+    """
+    from alit_cli.analysis.figures_familiarity import draw_strength
+    from alit_cli.analysis.gather import Tables
+    from alit_cli.analysis.strength import measure_strength, save_tables, task_outcomes
+
+    tables = Tables(tokens, scores)
+    result = measure_strength(tables, task_outcomes(tables, task, model, top), bootstrap, seed)
+    files = [*save_tables(result, out), out / f"strength.{form}"]
+    draw_strength(result, _source(tables, result), files[-1])
+    for remark in tables.remarks:
+        say(remark)
+    if as_json:
+        print_json({"table": tokens, "rows": result.rows, "spearman": result.spearman, "files": files})
+    else:
+        _show(result)
+        click.echo("\n".join(map(str, files)))
+
+
+def _source(tables: Tables, result: Strength) -> str:
+    info, images = tables.info, max(row.n for row in result.rows)
+    size = f"{info.image_size}×{info.image_size} pixels"
+    return f"{images} images · model: {info.model} ({info.model_id[:8]}), {size} · bars: 95 % bootstrap intervals"
+
+
+def _show(result: Strength) -> None:
+    """A row per model, the weakest first; the last row is the rank correlation over the models."""
+    share = result.outcome.test is not None
+    scale, unit = (100, " %") if share else (1, "")
+    models = {row.model: [other for other in result.rows if other.model == row.model] for row in result.rows}
+    ranked = sorted(models.items(), key=lambda item: item[1][0].strength)
+    budgets = list(result.spearman)
+    rows: list[list[str | int | float | None]] = []
+    for model, own in ranked:
+        drops = [(scale * row.drop, scale * (row.drop_high - row.drop_low) / 2) for row in own]
+        shown = [f"{drop:.3g}" if math.isnan(half) else f"{drop:.3g} ±{half:.2g}" for drop, half in drops]
+        rows.append([model, own[0].n, f"{scale * own[0].strength:.3g}{unit}", *shown])
+    if not all(math.isnan(value) for value in result.spearman.values()):
+        found = [None if math.isnan(value) else f"{value:+.2f}" for value in result.spearman.values()]
+        rows.append(["Spearman of strength and drop", None, None, *found])
+    show_table(
+        f"{result.outcome.label} of each model on the originals, and what it loses by budget"
+        f"{' (points)' if share else ''} ± half its 95 % interval",
+        ["model", "images", "originals", *(f"{budget} tokens" for budget in budgets)],
+        rows,
+    )

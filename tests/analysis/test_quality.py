@@ -1,0 +1,164 @@
+"""Quality: every number against one computed by hand from the same columns."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from alit_cli.analysis.codes import CodeCounts
+from alit_cli.analysis.frechet import frechet_distance
+from alit_cli.analysis.gather import Tables
+from alit_cli.analysis.places import EDGES, places
+from alit_cli.analysis.quality import measure_quality, share_below, spread
+from alit_cli.data.table import KEY
+from tests.analysis.score_tables import write_scores, write_world
+from tests.analysis.tables import BUDGETS, tokens_of, write_tokens
+from tests.conftest import Alit
+
+FILES = ["quality.csv", "quality.parquet", "quality_below.csv", "quality.png"]
+
+
+def columns(*lists: list[list[int] | None]) -> list[pa.ChunkedArray]:
+    return [pa.chunked_array([pa.array(rows, pa.list_(pa.uint16()))]) for rows in lists]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with tokens, features, recon scores of all images and baselines."""
+    monkeypatch.chdir(tmp_path)
+    world = write_world(tmp_path)
+    names = pd.read_parquet("tokens.parquet")["image"].tolist()
+    base = np.where(np.isnan(world["l1"][:, 0]), np.nan, 0.03)
+    ones = np.where(np.isnan(world["l1"]), np.nan, 1.0)
+    write_scores(tmp_path / "scores" / "recon.parquet", names, {"psnr": 20 * ones, "ssim": ones * [0.1, 0.2, 0.3]})
+    measures = {f"{what}_{name}": ones / 4 for what in ("thumb", "jpeg", "webp") for name in ("l1", "psnr", "ssim")}
+    measures |= {"jpeg_size": 300 * ones, "webp_size": ones * [40, 50, 60]}
+    extras = {f"base_{name}": base.tolist() for name in ("l1", "psnr", "ssim")}
+    write_scores(tmp_path / "scores" / "baselines.parquet", names, measures, extras)
+    return tmp_path
+
+
+def test_codes_are_counted() -> None:
+    counts = CodeCounts(8, 2)
+    counts.add(columns([[0, 1], None, [0, 0]], [[0, 1, 2, 3], None, [0, 1, 4, 4]]))
+    counts.add(columns([[2, 3]], [[2, 3, 7, 7]]))
+    assert counts.used(0) == 4 / 8
+    assert counts.used(1) == 6 / 8
+    share = np.array([3, 1, 1, 1]) / 6
+    assert counts.entropy(0) == pytest.approx(-(share * np.log2(share)).sum())
+    assert math.isnan(counts.changed(0))
+    assert counts.changed(1) == 1 / 6
+    assert math.isnan(CodeCounts(8, 2).entropy(0))
+
+
+def test_places_compare_strictly_and_in_float32() -> None:
+    counted = places(np.array([0.08, 0.0799, np.nan, 5.0, -0.1], np.float32)).cumsum()
+    at = {threshold: int(np.searchsorted(EDGES, np.float32(threshold))) for threshold in (0.0, 0.08, 0.0805)}
+    assert [int(counted[at[threshold]]) for threshold in (0.0, 0.08, 0.0805)] == [1, 2, 3]
+    assert (counted[len(EDGES) - 1], counted[-1]) == (3, 4)
+
+
+def test_every_number_is_that_of_its_columns(here: Path) -> None:
+    result = measure_quality(Tables(here / "tokens.parquet"))
+    table = pd.read_parquet("tokens.parquet")[:-1]
+    tokens = result.of("tokens")
+    assert [row.budget for row in tokens] == list(BUDGETS)
+    for step, (row, budget) in enumerate(zip(tokens, BUDGETS, strict=True)):
+        losses = table[f"l1_{budget}"]
+        assert row.images == 59
+        assert row.l1 == pytest.approx(losses.mean(), rel=1e-6)
+        assert (row.bits, row.bits_per_pixel) == (12 * budget, 12 * budget / 64**2)
+        assert (row.psnr, row.ssim) == pytest.approx((20, [0.1, 0.2, 0.3][step]), rel=1e-6)
+        ids = {code for image in range(59) for code in tokens_of(image, budget)}
+        assert row.codes_used == len(ids) / 4096
+        assert share_below(result, step, 0.08) == pytest.approx((losses < np.float32(0.08)).mean())
+        features = np.stack(pd.read_parquet("scores/features@dino.parquet")[f"features_{budget}"][:-1].to_list())
+        original = np.stack(pd.read_parquet("scores/features@dino.parquet")["features_original"][:-1].to_list())
+        assert row.frechet == pytest.approx(frechet_distance(original, features), rel=1e-4, abs=1e-6)
+    assert [row.changed for row in tokens[1:]] == [1, 1]  # the tokens of `tables` are other ones at every budget
+    assert (result.frechet, result.features) == ("dino", 4)
+    assert [row.bits for row in result.of("jpeg")] == [2400] * 3
+    assert [row.bits for row in result.of("webp")] == [320, 400, 480]
+    assert [row.bits for row in result.of("thumb")] == [48, 96, 144]
+    (base,) = result.of("base")
+    assert base.l1 == pytest.approx(0.03)
+    assert base.budget is None
+    assert all(0 < threshold < 0.2 for threshold in spread(result))
+
+
+def test_partial_scores_are_said_and_nothing_is_made_up(here: Path) -> None:
+    names = pd.read_parquet("tokens.parquet")["image"].tolist()
+    (here / "scores" / "baselines.parquet").unlink()
+    write_scores(here / "scores" / "recon.parquet", names[:10], {"psnr": np.full((10, 3), 20.0)})
+    result = measure_quality(Tables(here / "tokens.parquet"))
+    assert any("10 of the 59 images" in remark for remark in result.remarks)
+    assert {row.system for row in result.rows} == {"tokens"}
+    assert all(math.isnan(row.ssim) for row in result.rows)
+
+
+def test_scores_of_other_images_are_left_out_and_said(here: Path) -> None:
+    write_scores(here / "scores" / "recon.parquet", ["else.jpg"], {"psnr": np.full((1, 3), 20.0)})
+    path = here / "scores" / "baselines.parquet"
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[KEY]) | {"model_id": "another"}
+    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about)}), path)
+    result = measure_quality(Tables(here / "tokens.parquet"))
+    assert sum("left out" in remark for remark in result.remarks) == 2
+    assert any("another model's tokens" in remark for remark in result.remarks)
+    assert {row.system for row in result.rows} == {"tokens"}
+    assert math.isnan(result.rows[0].psnr)
+    assert result.frechet == "dino"
+
+
+def test_the_command_prints_and_writes_every_format(here: Path, alit: Alit) -> None:
+    result = alit("analyze", "quality", "--thr", "0.05,0.08", "--format", "svg", "--out", "q")
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[-4:] == [f"q/{name}".replace("png", "svg") for name in FILES]
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["tokens", "0.05", "0.08"] in lines
+    assert "base tokenizer alone: L1 0.0300" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 120
+    assert b"<svg" in (here / "q" / "quality.svg").read_bytes()[:1000]
+    written = pd.read_csv("q/quality.csv")
+    assert len(written) == 13
+    assert written.l1.tolist() == pytest.approx(pd.read_parquet("q/quality.parquet").l1.tolist(), rel=1e-5)
+    below = pd.read_csv("q/quality_below.csv")
+    assert (below.groupby("budget").share.last() > 0.99).all()
+    assert (below.groupby("budget").share.apply(lambda shares: shares.is_monotonic_increasing)).all()
+
+
+def test_a_table_alone_is_enough(tmp_path: Path, alit: Alit) -> None:
+    losses = np.linspace(0.02, 0.2, 30).reshape(10, 3)
+    path = write_tokens(tmp_path / "tokens.parquet", losses, codes=0)
+    result = alit("analyze", "quality", path, "--json", "--out", tmp_path)
+    assert result.exit_code == 0
+    assert "alit score --task recon,baselines" in result.stderr
+    found = json.loads(result.stdout)
+    assert [row["budget"] for row in found["rows"]] == list(BUDGETS)
+    assert found["rows"][0]["entropy"] is None
+    assert found["rows"][0]["bits"] == 4 * 2 * 16
+    assert all((tmp_path / name).stat().st_size for name in FILES)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("gone.parquet", "alit tokenize"),
+        ("--thr -1", "from 0 up"),
+        ("--scores gone", "no folder 'gone'"),
+        ("--format gif", "gif"),
+        ("--out tokens.parquet/q", "cannot be written"),
+    ],
+)
+def test_wrong_input_is_one_sentence(words: str, sentence: str, here: Path, alit: Alit) -> None:
+    result = alit("analyze", "quality", *words.split())
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert result.stdout == ""
