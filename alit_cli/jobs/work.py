@@ -147,7 +147,7 @@ class ShardWorker:
 
     def _commit(self, run: ShardRun, shard: Shard) -> None:
         begun = time.monotonic()
-        stats = run.stats()
+        stats = {**run.stats(), "remarks": list(self.reader.remarks)}
         table = run.table(self.work.plan.items.kept(shard.start, shard.stop))
         commit_shard(table, self.work.folder, shard.index, stats, begun)
 
