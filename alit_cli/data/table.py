@@ -227,7 +227,7 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
 
 def stream_columns(path: str | Path, columns: Sequence[str], rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
     """Some columns of a file or a folder of parts, some rows at a time. Raises InputError as `open_columns`."""
-    for part in _parts(path):
+    for part in parts(path):
         present = _schema(part).names
         missing = [name for name in columns if name not in present]
         if missing:
