@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.data.atomic import atomic_file
+from alit_cli.data.encoding import encodings as encodings
 from alit_cli.data.images import Picture
 from alit_cli.data.keeping import kept_column, kept_schema
 from alit_cli.data.parts import parts
@@ -172,26 +173,6 @@ def write_table(table: pa.Table, path: str | Path) -> None:
     """Write a table as Parquet, whole or not at all. Raises as `atomic_file`."""
     with atomic_file(path) as file:
         pq.write_table(table, file, row_group_size=ROW_GROUP, **encodings(table.schema))
-
-
-def encodings(schema: pa.Schema) -> dict[str, Any]:
-    """How our Parquet files are stored, as keywords for pyarrow.
-
-    zstd, page index, floats as split byte streams without a dictionary, all else (ids, words, sizes) with one.
-    """
-    paths: dict[str, bool] = {}
-    for field in schema:
-        is_list = pa.types.is_list(field.type)
-        path = f"{field.name}.list.element" if is_list else field.name
-        paths[path] = pa.types.is_floating(field.type.value_type if is_list else field.type)
-    return {
-        "compression": "zstd",
-        "compression_level": 3,
-        "use_dictionary": [path for path, floating in paths.items() if not floating],
-        "use_byte_stream_split": [path for path, floating in paths.items() if floating],
-        "write_page_index": True,
-        "write_page_checksum": True,
-    }
 
 
 def read_info(path: str | Path) -> TableInfo:
