@@ -97,9 +97,6 @@ def command(
     no_measures: bool,
     no_losses: bool,
     dry_run: bool,
-    worker: tuple[int, int] | None,
-    devices: int | None,
-    engine: "Engine",
     **options: Any,
 ) -> None:
     """Tokenize images: PATHS are folders (with their subfolders), files, quoted globs, plain tars, Parquet files with a
@@ -109,21 +106,18 @@ def command(
     Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
-    from alit_cli.console import follow, print_json, say
-    from alit_cli.jobs.engine import Worker, finished, run, worker_here
+    from alit_cli.console import print_json, say
+    from alit_cli.jobs.engine import finished
     from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize
 
+    engine = {name: options.pop(name) for name in ("worker", "devices", "engine")}
     table, parts = Path(out), out.endswith("/")
     job = TokenizeJob(paths, table, parts=parts, measures=not no_measures, losses=not no_losses, **options)
-    one = worker_here() if worker is None else Worker(*worker, told="--worker")
     say(headline(job))
     if dry_run:
         _estimate(job, as_json)
         return
-    if one.count > 1:
-        say(f"Worker {one.index}/{one.count} (by {one.told}): it does every {one.count}th shard, from {one.index} on.")
-    for _ in follow(run(job, one, engine, devices), lambda progress: progress):
-        pass
+    _run(job, **engine)
     if not finished(job):
         say(f"This worker's shards are done; the worker that finishes the last of the others' writes {out}.")
         return
@@ -133,6 +127,17 @@ def command(
     else:
         _show(table, summary)
     check_error_rate(job, summary)
+
+
+def _run(job: "TokenizeJob", worker: tuple[int, int] | None, devices: int | None, engine: "Engine") -> None:
+    from alit_cli.console import follow, say
+    from alit_cli.jobs.engine import Worker, run, worker_here
+
+    one = worker_here() if worker is None else Worker(*worker, told="--worker")
+    if one.count > 1:
+        say(f"Worker {one.index}/{one.count} (by {one.told}): it does every {one.count}th shard, from {one.index} on.")
+    for _ in follow(run(job, one, engine, devices), lambda progress: progress):
+        pass
 
 
 def _estimate(job: "TokenizeJob", as_json: bool) -> None:
