@@ -158,6 +158,43 @@ def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def worker_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--worker I/N`: the command gets (I, N), or None."""
+    return click.option(
+        "--worker",
+        metavar="I/N",
+        callback=_read_worker,
+        help="Be worker I of N that share the work, from 0 on. [default: as torchrun or Slurm says, else the only one]",
+    )(function)
+
+
+def devices_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--devices N`: the command gets a number of processes, 0 for `all`, or None."""
+    return click.option(
+        "--devices",
+        metavar="N|all",
+        callback=_read_devices,
+        help="Processes on this machine, each with its own GPU or its share of the cores. [default: this one alone]",
+    )(function)
+
+
+def _read_worker(_ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", value.strip())
+    if not found or not int(found[1]) < int(found[2]):
+        raise click.BadParameter(f"'{value}' is no worker of several: of two they are 0/2 and 1/2", param=param)
+    return int(found[1]), int(found[2])
+
+
+def _read_devices(_ctx: click.Context, param: click.Parameter, value: str | int | None) -> int | None:
+    if value is None or value == "all":
+        return None if value is None else 0
+    if not re.fullmatch(r"[1-9]\d*", str(value)):
+        raise click.BadParameter(f"'{value}' is neither 'all' nor a number from 1 up", param=param)
+    return int(value)
+
+
 def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     if value is None:
         return None

@@ -11,14 +11,17 @@ from alit_cli.options import (
     checkpoint_option,
     config_option,
     device_option,
+    devices_option,
     example,
     json_option,
     precision_option,
     quiet_option,
     stop_option,
+    worker_option,
 )
 
 if TYPE_CHECKING:
+    from alit_cli.jobs.engine import Engine
     from alit_cli.jobs.tokenize import Summary, TokenizeJob
 
 
@@ -54,12 +57,26 @@ if TYPE_CHECKING:
 @click.option("--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
 @click.option("-0", "null", is_flag=True, help="With - as an input: names on standard input end in NUL.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
+@click.option(
+    "--views",
+    type=click.Choice(["flip", "ten-crop"]),
+    help="Rows for more views of every image, such as a.jpg#flip: mirrored, or four corners and all mirrored.",
+)
 @click.option("--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
 @click.option(
     "--keep", type=Names(), default=(), help="Carry along columns of Parquet files or sidecars of tars: label,caption."
 )
 @click.option("--hash", "digest", is_flag=True, help="Add the sha256 of every file's bytes.")
 @click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
+@worker_option
+@devices_option
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: actors of a cluster.",
+)
 @click.option(
     "--max-error-rate",
     type=click.FloatRange(0, 1),
@@ -74,7 +91,13 @@ if TYPE_CHECKING:
 @quiet_option
 @config_option
 def command(
-    paths: tuple[str, ...], out: str, as_json: bool, no_measures: bool, no_losses: bool, dry_run: bool, **options: Any
+    paths: tuple[str, ...],
+    out: str,
+    as_json: bool,
+    no_measures: bool,
+    no_losses: bool,
+    dry_run: bool,
+    **options: Any,
 ) -> None:
     """Tokenize images: PATHS are folders (with their subfolders), files, quoted globs, plain tars, Parquet files with a
     column of encoded images, URLs of these (s3://…), patterns such as 'shard-{000..127}.tar', @list.txt, or - for names
@@ -83,23 +106,38 @@ def command(
     Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
-    from alit_cli.console import follow, print_json, say
-    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize, tokenize
+    from alit_cli.console import print_json, say
+    from alit_cli.jobs.engine import finished
+    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize
 
+    engine = {name: options.pop(name) for name in ("worker", "devices", "engine")}
     table, parts = Path(out), out.endswith("/")
     job = TokenizeJob(paths, table, parts=parts, measures=not no_measures, losses=not no_losses, **options)
     say(headline(job))
     if dry_run:
         _estimate(job, as_json)
         return
-    for _ in follow(tokenize(job), lambda progress: progress):
-        pass
+    _run(job, **engine)
+    if not finished(job):
+        say(f"This worker's shards are done; the worker that finishes the last of the others' writes {out}.")
+        return
     summary = summarize(table)
     if as_json:
         print_json({"out": out, "failed": summary.failed, "summary": summary})
     else:
         _show(table, summary)
     check_error_rate(job, summary)
+
+
+def _run(job: "TokenizeJob", worker: tuple[int, int] | None, devices: int | None, engine: "Engine") -> None:
+    from alit_cli.console import follow, say
+    from alit_cli.jobs.engine import Worker, run, worker_here
+
+    one = worker_here() if worker is None else Worker(*worker, told="--worker")
+    if one.count > 1:
+        say(f"Worker {one.index}/{one.count} (by {one.told}): it does every {one.count}th shard, from {one.index} on.")
+    for _ in follow(run(job, one, engine, devices), lambda progress: progress):
+        pass
 
 
 def _estimate(job: "TokenizeJob", as_json: bool) -> None:

@@ -22,6 +22,7 @@ COLUMNS: list[tuple[str, pa.DataType]] = [
     ("offset", pa.int64()),
     ("size", pa.int64()),
     ("row", pa.int64()),
+    ("view", pa.string()),
     ("file_size", pa.int64()),
     ("mtime_ns", pa.int64()),
 ]
@@ -76,14 +77,14 @@ class Items(Sequence[Item]):
         return {name.removeprefix(KEPT): rows[name].to_pylist() for name in names}
 
     def _between(self, start: int, stop: int) -> Iterator[Item]:
-        rows = self.table.slice(start, max(0, stop - start)).select([name for name, _ in COLUMNS[:6]])
+        rows = self.table.slice(start, max(0, stop - start)).select([name for name, _ in COLUMNS[:7]])
         for batch in rows.to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
                 yield Item(row["image"], row["source"], os.fsdecode(row["path"]), *_place(row))
 
 
-def _place(row: Mapping[str, int]) -> tuple[int, int, int]:
-    return row["offset"], row["size"], row["row"]
+def _place(row: Mapping[str, Any]) -> tuple[int, int, int, str]:
+    return row["offset"], row["size"], row["row"], row["view"]
 
 
 def freeze(found: Iterable[Found], names: Sequence[str], sink: Any) -> str:
@@ -152,6 +153,7 @@ def _batch(chunk: Sequence[Found], schema: pa.Schema, look: Looks) -> pa.RecordB
         [item.offset for item in items],
         [item.size for item in items],
         [item.row for item in items],
+        [item.view for item in items],
         [size for size, _ in looks],
         [changed for _, changed in looks],
     ]

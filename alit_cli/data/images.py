@@ -20,6 +20,8 @@ Pixels = NDArray[np.uint8]
 Fit = Literal["crop", "squash", "pad"]
 Box = tuple[int, int, int, int]
 
+CORNER = 1.1
+"""The square that corners are cut from is larger than they are by this."""
 WHITE = 255
 """What `pad` puts around an image, as transparency lies on white too."""
 
@@ -87,7 +89,7 @@ def read_picture(item: Item, side: int, how: Fit = "crop", measures: tuple[int, 
 def _picture(item: Item, data: bytes, reading: Reading) -> Picture:
     try:
         image = decode(data)
-        pixels = fit(image, reading.side, reading.how)
+        pixels = fit_view(image, reading.side, reading.how, item.view)
         found = None if reading.bits is None else measure(pixels, reading.bits)
     except (ImageProblem, OSError, MemoryError) as problem:
         return _failed(item, problem)
@@ -136,6 +138,23 @@ def fit_box(width: int, height: int, side: int, how: Fit) -> tuple[Box, Box]:
     raise ValueError(f"fit must be 'crop', 'squash' or 'pad', not {how!r}")
 
 
+def fit_view(image: Image.Image, side: int, how: Fit, view: str) -> Pixels:
+    """An RGB image as one of its views (see VIEWS in data/views.py), uint8 side × side × 3.
+
+    A corner is one of the square that `fit` ('crop' or 'squash') makes 1.1 times as large; the plain view is `fit`.
+    """
+    corner, mirrored = view.removesuffix("flip").rstrip("-"), view.endswith("flip")
+    if corner:
+        width, height = image.size if how == "squash" else [min(image.size)] * 2
+        w, h = width / CORNER, height / CORNER
+        left = (image.width - width) / 2 + (width - w if "right" in corner else 0)
+        top = (image.height - height) / 2 + (height - h if "bottom" in corner else 0)
+        pixels = _resized(image, (side, side), (left, top, left + w, top + h))
+    else:
+        pixels = fit(image, side, how)
+    return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
+
+
 def random_view(image: Image.Image, side: int, rng: np.random.Generator) -> Pixels:
     """A random part of an RGB image for training, uint8 side × side × 3.
 
@@ -153,6 +172,6 @@ def random_view(image: Image.Image, side: int, rng: np.random.Generator) -> Pixe
     return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int] | None = None) -> Pixels:
+def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> Pixels:
     """Part of an image (the filter may look beyond its edge) at another size, height × width × 3."""
     return np.array(image.resize(size, Image.Resampling.BICUBIC, box=box))

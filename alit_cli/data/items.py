@@ -26,7 +26,8 @@ class Item:
     `image` is the join key: the '/'-separated path below the input root, the name of a tar member, or the
     name of a single file. Bytes of a name that are not UTF-8 stand there as `\\xNN`. `source` is the root or
     the tar as given, `path` the file (absolute, or a URL) that holds the bytes: `size` of them from `offset` on;
-    -1 means to its end. With a `row`, the file is Parquet and the bytes are that row's.
+    -1 means to its end. With a `row`, the file is Parquet and the bytes are that row's. `view` is
+    how the image is looked at, a name of data/views.py; empty for the plain view.
     """
 
     image: str
@@ -35,6 +36,7 @@ class Item:
     offset: int = 0
     size: int = TO_THE_END
     row: int = -1
+    view: str = ""
 
     def read(self) -> bytes:
         """The encoded bytes. Raises OSError, and ImageProblem (`too_large`, `truncated`)."""

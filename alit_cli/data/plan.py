@@ -28,6 +28,7 @@ RUN = "_run.json"
 """What else is needed to do a shard: written by the job whose plan this is."""
 OURS = re.compile(r"_plan\.(json|arrow)|_run\.json|_part-\d+\.json|part-\d+\.parquet|.+\.tmp")
 """The names of everything that lies in a work folder; nothing else there is ever removed."""
+PARTS = re.compile(r"_part-\d+\.json|part-\d+\.parquet")
 COMPARED = 200_000
 """Items of two plans that are compared one by one to name a difference."""
 
@@ -130,7 +131,8 @@ def open_plan(
         with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
             if os.path.exists(os.path.join(folder, PLAN)) and not overwrite:
                 return _same_plan(folder, plan)
-            remove_work(folder, spared=os.path.basename(temporary))
+            # Temporary files may be those of another worker that starts now and writes the same plan.
+            _remove(folder, OURS if overwrite else PARTS, spared=os.path.basename(temporary))
             os.replace(temporary, os.path.join(folder, ITEMS))
             plan.save_about(folder)
             return plan
@@ -198,16 +200,20 @@ def _same_plan(folder: str | Path, plan: Plan) -> Plan:
     return old
 
 
-def remove_work(folder: str | Path, spared: str | None = None) -> None:
-    """Remove what alit wrote into a work folder, the plan first, and the folder if nothing else is in it."""
-    with named_write_errors(folder):
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        for name in sorted(names, key=lambda name: name != PLAN):
-            if OURS.fullmatch(name) and name != spared:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(folder, name))
+def remove_work(folder: str | Path) -> None:
+    """Remove what alit wrote into a work folder, the plan last, and the folder if nothing else is in it."""
+    _remove(folder, OURS)
     with contextlib.suppress(OSError):
         os.rmdir(folder)
+
+
+def _remove(folder: str | Path, pattern: re.Pattern[str], spared: str = "") -> None:
+    with named_write_errors(folder):
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        for name in sorted(names, key=lambda name: (name == ITEMS, name == PLAN)):
+            if pattern.fullmatch(name) and name != spared:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
 
 
 def _plain(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from alit_cli.data.remote import is_url
 from alit_cli.data.shards import check_finished, join_shards
 from alit_cli.data.sources import stream_items
 from alit_cli.data.table import TableInfo, count_rows, read_info, token_schema
+from alit_cli.data.views import with_views
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.retry import join_retry, prepare_retry
 from alit_cli.jobs.summary import Summary as Summary
@@ -53,6 +54,7 @@ class TokenizeJob:
         measures: whether to add the complexity columns.
         keep: names of Parquet columns or tar sidecars that become columns of the table.
         digest: whether to add the sha256 of every file's bytes.
+        views: rows for more views of every image: flip or ten-crop.
         parts: whether `out` is to be a folder of parts, as it also is where it exists as a folder.
         retry: of a finished table, do the failed rows again.
         max_error_rate: share of images that may fail.
@@ -75,6 +77,7 @@ class TokenizeJob:
     measures: bool = True
     keep: Sequence[str] = ()
     digest: bool = False
+    views: str | None = None
     parts: bool = False
     retry: bool = False
     shard_size: int | None = None
@@ -170,7 +173,7 @@ def listing(job: TokenizeJob) -> tuple[TableInfo, Iterator[Found], Keeper]:
     keeper, info = Keeper(job.keep), table_info(job)
     for name in set(keeper.names) & set(token_schema(info, job.measures).names):
         raise InputError(f"'{name}' cannot be kept: the table has a column of that name of its own.")
-    return info, stream_items(list(job.paths), job.limit, job.null, keeper), keeper
+    return info, with_views(stream_items(list(job.paths), job.limit, job.null, keeper), job.views), keeper
 
 
 def shard_images(job: TokenizeJob, info: TableInfo) -> int:
@@ -232,6 +235,8 @@ def table_info(job: TokenizeJob) -> TableInfo:
     config, sha256 = _model(job)
     if job.stop is not None and not job.losses:
         raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two")
+    if job.views == "ten-crop" and job.fit == "pad":
+        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
     for budget in set(budgets) - set(config.budgets):
         known = ", ".join(map(str, config.budgets))
@@ -253,6 +258,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
             **({} if job.losses else {"losses": False}),
             **({} if job.stop is None else {"stop": job.stop}),
             **({"hash": True} if job.digest else {}),
+            **({} if job.views is None else {"views": job.views}),
         },
     )
 

@@ -150,7 +150,7 @@ def test_groups_come_from_columns_folders_and_files_and_add_up(world: dict[str, 
     for by, names in (
         ("folder", ("art", "photo")),
         ("label", ("art", "photo")),
-        ("kinds.csv:kind", tuple(["k0", "k1", "k2", "k3"])),
+        ("kinds.csv:kind", ("k0", "k1", "k2", "k3")),
     ):
         groups = group_images(tables, by)
         assert groups.names == names
