@@ -147,7 +147,7 @@ NANO = ModelConfig(
     tokens_per_iteration=8,
     iterations=8,
     codes=4096,
-    token_dim=12,
+    token_dim=5,
 )
 
 PRESETS: tuple[str, ...] = ("nano", *SIZES)

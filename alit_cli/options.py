@@ -103,6 +103,17 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--json", "as_json", is_flag=True, help=text)(function)
 
 
+def iterations_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--iterations all|0,3,7`: a tuple counted from 0, or None for all."""
+    return click.option(
+        "--iterations",
+        type=click.UNPROCESSED,
+        metavar="all|0,3,7",
+        callback=lambda ctx, param, value: None if value in (None, "all") else Numbers(int).convert(value, param, ctx),
+        help="Which iterations, counted from 0. [default: all]",
+    )(function)
+
+
 def quiet_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--quiet`: of stderr only the errors; the console knows about it, the command gets nothing."""
     return click.option(

@@ -6,7 +6,7 @@ import click
 
 from alit_cli.options import example
 
-ANALYSES = ("complexity", "capacity", "familiarity", "strength", "quality")
+ANALYSES = ("complexity", "capacity", "familiarity", "strength", "quality", "attention", "probe")
 """In the order of the work; each lives in analyze_<name>.py, which is imported when it is needed."""
 
 

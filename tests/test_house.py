@@ -45,7 +45,7 @@ MAY_IMPORT = {
 WITHOUT_TORCH = {"errors", "progress", "console", "options", "cli", "data", "analysis"}
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
 
-DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image"}
+DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
 DISTRIBUTIONS |= {"huggingface_hub": "huggingface-hub", "torch_fidelity": "torch-fidelity"}
 USED_BY_PANDAS = {"openpyxl"}
 

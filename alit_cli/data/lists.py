@@ -25,6 +25,8 @@ IMAGE_NAMES = (
     "name",
 )
 """What the column of image names is called, the likeliest first."""
+LABEL_NAMES = ("label", "labels", "class", "classname", "classid", "category", "target", "wnid", "synset", "y")
+"""The same of class labels."""
 
 
 def read_frame(path: Path, what: str = "scores") -> pd.DataFrame:

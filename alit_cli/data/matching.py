@@ -29,25 +29,25 @@ class Match:
     unmatched_keys: tuple[str, ...]
 
 
-def match(names: Sequence[str], keys: Sequence[str], who: str = "scores") -> Match:
+def match(names: Sequence[str], keys: Sequence[str], who: str = "scores", where: str = "table") -> Match:
     """Pair each name with the table key that is the same path, else with the longest that agrees with it.
 
     Two paths agree when one of them, whole, is the end of the other: `art/7.jpg` is `images/art/7.jpg` or
     `7.jpg`, never `objects/7.jpg`. A name that fits several keys, or a key that several names fit, is an
-    InputError that names them; `who` is what it calls the names.
+    InputError that names them; `who` is what it calls the names, `where` what holds the keys.
     """
-    wanted, known = _tidy_all(names, f"The {who} list"), _tidy_all(keys, "The table holds")
+    wanted, known = _tidy_all(names, f"The {who} list"), _tidy_all(keys, f"The {where} holds")
     pairs = {row: known[name] for name, row in wanted.items() if name in known}
     taken = set(pairs.values())
     rest = {name: row for name, row in wanted.items() if row not in pairs}
     claims: dict[int, str] = {}
-    for name, key in _by_ending(rest, known, who):
+    for name, key in _by_ending(rest, known, who, where):
         if known[key] in taken:
             continue
         if known[key] in claims:
             raise InputError(
-                f"Both '{claims[known[key]]}' and '{name}' of the {who} could be the table's '{key}'; "
-                f"write the names in the {who} as the table has them."
+                f"Both '{claims[known[key]]}' and '{name}' of the {who} could be the {where}'s '{key}'; "
+                f"write the names in the {who} as the {where} has them."
             )
         claims[known[key]] = name
         pairs[rest[name]] = known[key]
@@ -76,7 +76,7 @@ def _tidy(path: str) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
-def _by_ending(names: dict[str, int], known: dict[str, int], who: str) -> Iterable[tuple[str, str]]:
+def _by_ending(names: dict[str, int], known: dict[str, int], who: str, where: str) -> Iterable[tuple[str, str]]:
     """(name, key) for every name that ends a key, or else ends in one (the longest); both are tidy paths."""
     depths = {name.count("/") + 1 for name in names}
     longer: dict[str, list[str]] = defaultdict(list)
@@ -88,7 +88,7 @@ def _by_ending(names: dict[str, int], known: dict[str, int], who: str) -> Iterab
     for name in names:
         if len(fits := longer.get(name, [])) > 1:
             raise InputError(
-                f"'{name}' of the {who} could be {_list(fits)} of the table; "
+                f"'{name}' of the {who} could be {_list(fits)} of the {where}; "
                 "write the folders before it that tell them apart."
             )
         if fits:

@@ -129,14 +129,12 @@ class DistillObjective(Objective):
         return self.model.codebook is not None and step >= int(self.recipe.quantize_from * steps)
 
     def _pick(self, step: int) -> int:
-        """The iteration this step trains: the first alone for a while, then more and more, all before quantization.
-
-        Later iterations learn nothing, and spoil the first, until the first has learned to read the image.
-        """
+        """The iteration this step trains: any, but where the recipe holds the later ones back for a while."""
         done, recipe = step / self.recipe.distill.steps, self.recipe
-        ramp = max(recipe.quantize_from - recipe.first_only, 1e-9)
-        share = min(max((done - recipe.first_only) / ramp, 0.0), 1.0)
-        known = max(1, math.ceil(share * self.model.config.iterations))
+        known = self.model.config.iterations
+        if done < max(recipe.first_only, recipe.all_from):
+            joined = (done - recipe.first_only) / max(recipe.all_from - recipe.first_only, 1e-9)
+            known = max(1, math.ceil(min(max(joined, 0.0), 1.0) * known))
         return draw_iteration(known, recipe, step)
 
     def _halted(self, prediction: Tensor, target: Tensor) -> Tensor:

@@ -123,6 +123,10 @@ def spread_places(count: int, side: int) -> tuple[Tensor, Tensor]:
     return rows * side - 0.5, columns * side - 0.5
 
 
+SHARPNESS = 1.5
+"""Scale of queries and keys at the start: how much more attention near places get than far ones."""
+
+
 @torch.no_grad()
 def start_near_identity(transformer: Transformer, attention: float, mlp: float) -> None:
     """Start every layer with keys equal to queries, values undone by the output, and an MLP that says little.
@@ -135,6 +139,7 @@ def start_near_identity(transformer: Transformer, attention: float, mlp: float) 
     for block in transformer:
         assert isinstance(block, Block)
         q, k, v = block.attention.qkv.weight.chunk(3)
+        q.mul_(SHARPNESS)
         k.copy_(q)
         nn.init.orthogonal_(v)
         block.attention.out.weight.copy_(attention * v.T)

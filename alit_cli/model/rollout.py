@@ -226,7 +226,7 @@ class Alit(nn.Module):
         std = config.width**-0.5  # image tokens have unit length, so everything they meet starts with it
         # The encoder is applied to its own output: what a layer adds must stay small against what it passes on, or
         # the image fades.
-        for module, attention, mlp in ((self.encoder, 0.2, 0.3), (self.decoder, 0.5, 1.0)):
+        for module, attention, mlp in ((self.encoder, 0.2, 0.0), (self.decoder, 0.5, 1.0)):
             for layer in module.modules():
                 if isinstance(layer, nn.Linear):
                     nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
@@ -241,8 +241,13 @@ class Alit(nn.Module):
             std * 2**0.5 * sincos(*spread_places(config.budgets[-1], config.grid_side), config.width, config.grid_side)
         )
         self.decoder.latent_positions.copy_(places)
-        for parameter in (self.encoder.latent_tokens, self.encoder.latent_positions):
-            parameter.mul_(0.1)  # the place alone tells new latents apart
+        for parameter in (
+            self.encoder.latent_tokens,
+            self.encoder.latent_positions,
+            self.decoder.mask_token,
+            self.decoder.class_token,
+        ):
+            parameter.mul_(0.1)  # the place alone tells them apart, and decides what attends to what
         self.encoder.iteration_embedding.copy_(rearrange(places, "(t m) w -> t m w", t=config.iterations))
         head = self.decoder.head[-1]
         assert isinstance(head, nn.Linear)

@@ -101,6 +101,15 @@ class Tokenizer:
             return self.model.decode(vectors).float()
 
     @torch.no_grad()
+    def attention(self, vectors: Tensor, layer: int = -2) -> Tensor:
+        """How much each grid position attends to each latent token when Latents.vectors (b k c) are decoded.
+
+        b n k, mean over heads of a softmax over all keys, not renormalised over the latents; float32 whatever the
+        precision. `layer` is the decoder's, negative from the end.
+        """
+        return self.model.decoder.attention(vectors.float(), layer).mean(dim=1)
+
+    @torch.no_grad()
     def encode(self, images: Images, budget: int | None = None, l1: float | None = None) -> list[Tensor]:
         """Tokens of each image.
 

@@ -12,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.lists import IMAGE_NAMES, find_column, read_frame
+from alit_cli.data.lists import IMAGE_NAMES, LABEL_NAMES, find_column, read_frame
 from alit_cli.data.matching import match
 from alit_cli.data.score_table import Kind, Measure
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
 from alit_cli.tasks.network import Network, load_network
 
-LABEL_NAMES = ("label", "labels", "class", "classname", "classid", "category", "target", "wnid", "synset", "y")
 FOLDERS = "folders"
 UNKNOWN = -1
 

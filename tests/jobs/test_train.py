@@ -35,6 +35,7 @@ SAMPLED = Recipe(
     validation=2,
     iterations="sampled",
     first_only=0.2,
+    all_from=0.4,
     quantize_from=0.4,
     halting=False,
     train_base_encoder=False,

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from alit_cli.model.checkpoint import Record
 from alit_cli.model.losses import grid_loss, l1_per_image, mse_per_image
 from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer import Tokenizer
 from tests.model import golden
 
 
@@ -75,6 +77,8 @@ def test_attention(case: Case) -> None:
     *_, latents = case.model.iterate(case.model.start(case.images, case.features), 3)
     attention = case.model.decoder.attention(latents.vectors[:1], layer=-1).mean(dim=1)[0]
     np.testing.assert_allclose(attention, case.recorded["attention_iter2_last_layer"], atol=1e-5)
+    tokenizer = Tokenizer(case.model, Record(case.model.config, ()), "", torch.device("cpu"), "bf16")
+    assert (tokenizer.attention(latents.vectors[:1], layer=-1)[0] == attention).all()  # float32 at any precision
 
 
 def test_distillation_loss_and_gradients(case: Case) -> None:

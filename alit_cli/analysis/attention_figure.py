@@ -1,0 +1,94 @@
+"""The figure of `alit analyze attention`: how narrow, how steady and how object-like the maps are, by tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from alit_cli.analysis.attention_tables import BEST, SETS, measure_name, series
+from alit_cli.analysis.figures import GREY, STYLE
+from alit_cli.data.atomic import atomic_file
+
+BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito: told apart by every kind of colour vision
+
+
+def draw_attention(summary: pd.DataFrame, first: int, source: str, path: Path) -> None:
+    """Lines over the tokens, bands for 95 % intervals over images; the panel of objects only where there are masks.
+
+    Args:
+        summary: from `by_iteration`.
+        first: tokens of the model's first budget.
+        source: under the figure: where the numbers come from.
+        path: its suffix is the format. Raises what `atomic_file` raises.
+    """
+    bound = (summary.measure == measure_name("all", BEST, shuffled=False)).any()
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12.6 if bound else 8.6, 5.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle("Attention to the tokens", x=0.008, ha="left", fontsize=13, fontweight="bold")
+        panels = figure.subplots(1, 3 if bound else 2)
+        _draw_sparsity(panels[0], summary)
+        _draw_stability(panels[1], summary)
+        if bound:
+            _draw_objects(panels[2], summary, first)
+        for axes in panels:
+            axes.set(xlabel="tokens", xticks=sorted(summary.tokens.unique())[:12])
+        figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
+        with atomic_file(path) as file:
+            figure.savefig(file, dpi=160, format=path.suffix[1:])
+
+
+def _draw_sparsity(axes: Axes, summary: pd.DataFrame) -> None:
+    _line(axes, summary, "top_decile", BLUE, "mass in the top tenth of positions (even: 0.1)")
+    _line(axes, summary, "entropy", ORANGE, "entropy over that of an even map (even: 1)")
+    _line(axes, summary, "latent_share", GREEN, "share of attention that goes to tokens")
+    axes.axhline(0.1, color=BLUE, linewidth=0.8, linestyle=":")
+    axes.set_ylim(0, 1.02)
+    _finish(axes, "Sparsity: how narrow a token's map is", "mean over tokens and images")
+
+
+def _draw_stability(axes: Axes, summary: pd.DataFrame) -> None:
+    _line(axes, summary, "stability", BLUE, "with itself at the next iteration")
+    _line(axes, summary, "stability_others", GREY, "with other tokens there", dashed=True)
+    _line(axes, summary, "sameness", ORANGE, "with itself in other images (1: a fixed place)")
+    _finish(axes, "Stability: where a token's map recurs", "correlation of two maps")
+
+
+def _draw_objects(axes: Axes, summary: pd.DataFrame, first: int) -> None:
+    """Levels differ from image to image far more than from chance, so the band is that of the difference."""
+    for tokens, colour in zip(SETS, (BLUE, ORANGE), strict=True):
+        name = "all tokens" if tokens == "all" else f"the first {first} tokens"
+        _line(axes, summary, measure_name(tokens, BEST, shuffled=False), colour, name, band=False)
+        chance = series(summary, measure_name(tokens, BEST, shuffled=True))
+        if len(chance):
+            gain = series(summary, f"gain_{tokens}_{BEST}")
+            half = (gain.high - gain.low) / 2
+            _line(axes, summary, measure_name(tokens, BEST, shuffled=True), colour, "its chance level", True, False)
+            axes.fill_between(
+                chance.tokens, chance["mean"] - half, chance["mean"] + half, color=colour, alpha=0.15, linewidth=0
+            )
+    _finish(axes, "Objects: best token per segment, best threshold", "mean IoU (band: 95 % of the difference)")
+
+
+def _line(
+    axes: Axes, summary: pd.DataFrame, measure: str, colour: str, label: str, dashed: bool = False, band: bool = True
+) -> None:
+    """One measure with its band; nothing where it is not known."""
+    line = series(summary, measure)
+    if line.empty:
+        return
+    style = "--" if dashed else "-"
+    axes.plot(line.tokens, line["mean"], style, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=label)
+    if band:
+        axes.fill_between(line.tokens, line.low, line.high, color=colour, alpha=0.12, linewidth=0)
+
+
+def _finish(axes: Axes, title: str, label: str) -> None:
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_ylabel(label)
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.14), fontsize=8.5, frameon=False, handlelength=3)

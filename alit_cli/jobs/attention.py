@@ -1,0 +1,113 @@
+"""`alit analyze attention`: images through the rollout, and what the decoder attends to at every iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alit_cli.data.images import Picture, Pixels
+from alit_cli.data.maps import TokenMaps
+from alit_cli.data.sources import Item
+from alit_cli.errors import InputError
+from alit_cli.jobs.pictures import default_workers, read_pictures
+from alit_cli.model.tokenizer import Tokenizer
+from alit_cli.progress import Progress
+
+
+@dataclass(frozen=True)
+class AttentionJob:
+    """What is looked at.
+
+    Attributes:
+        items: the images.
+        layer: of the decoder, from 0; negative counts from the end.
+        iterations: counted from 0; None is all.
+        decoded: as many of the first images carry their reconstructions.
+        batch_size: images at once.
+    """
+
+    items: Sequence[Item]
+    layer: int = -2
+    iterations: tuple[int, ...] | None = None
+    decoded: int = 0
+    batch_size: int = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """One record of the job: an image's maps, or why it has none."""
+
+    progress: Progress
+    maps: TokenMaps | None = None
+    problem: str | None = None
+
+
+def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[Looked]:
+    """The maps of every image in order; one that cannot be read is a record with a problem.
+
+    Yields: Looked, first an empty one at zero.
+
+    Raises:
+        InputError: the model has no such layer or iteration.
+    """
+    iterations = checked_iterations(tokenizer, job.iterations)
+    layers = tokenizer.config.layers
+    if not -layers <= job.layer < layers:
+        raise InputError(f"This model's decoder has {layers} layers: --layer is one of {-layers} … {layers - 1}.")
+    total, done, failed = len(job.items), 0, 0
+    yield Looked(Progress(0, total))
+    waiting: list[Picture] = []
+    side = tokenizer.config.image_size
+    for index, picture in enumerate(read_pictures(job.items, side, "crop", None, default_workers()), 1):
+        if picture.pixels is None:
+            failed += 1
+            yield Looked(Progress(done + failed, total, failed=failed), problem=f"{picture.image}: {picture.error}")
+        else:
+            waiting.append(picture)
+        if len(waiting) == job.batch_size or (index == total and waiting):
+            for maps in _maps(tokenizer, waiting, iterations, job.layer, max(0, job.decoded - done)):
+                done += 1
+                yield Looked(Progress(done + failed, total, failed=failed), maps)
+            waiting = []
+
+
+def checked_iterations(tokenizer: Tokenizer, iterations: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The iterations in rising order, all of them for None; InputError for one that the model does not have."""
+    known = range(tokenizer.config.iterations)
+    for t in iterations or ():
+        if t not in known:
+            raise InputError(f"This model has the iterations 0 … {known[-1]}, not {t}.")
+    return tuple(sorted(set(iterations))) if iterations else tuple(known)
+
+
+def _maps(
+    tokenizer: Tokenizer, pictures: Sequence[Picture], iterations: tuple[int, ...], layer: int, decoded: int
+) -> Iterator[TokenMaps]:
+    """The maps of one batch, with reconstructions of its first `decoded` images."""
+    pixels = [picture.pixels for picture in pictures if picture.pixels is not None]
+    config = tokenizer.config
+    attention: list[np.ndarray] = []
+    pictured: list[np.ndarray] = []
+    for latents in tokenizer.iterate(tokenizer.as_pixels(np.stack(pixels)), config.budgets[iterations[-1]]):
+        if latents.t not in iterations:
+            continue
+        found = tokenizer.attention(latents.vectors, layer).transpose(1, 2)
+        side = config.grid_side
+        attention.append(found.reshape(len(pixels), latents.budget, side, side).cpu().numpy())
+        if decoded:
+            images = tokenizer.reconstruct(latents.vectors[:decoded]).clamp(0, 1).mul(255).round().byte()
+            pictured.append(images.permute(0, 2, 3, 1).cpu().numpy())
+    for row, (picture, fitted) in enumerate(zip(pictures, pixels, strict=True)):
+        images_of_row: tuple[Pixels, ...] = tuple(images[row] for images in pictured) if row < decoded else ()
+        yield TokenMaps(
+            image=picture.image,
+            width=picture.width or 0,
+            height=picture.height or 0,
+            pixels=fitted,
+            iterations=iterations,
+            maps=tuple(values[row] for values in attention),
+            decoded=images_of_row,
+            first=config.budgets[0],
+        )

@@ -1,0 +1,94 @@
+"""`alit analyze probe`: images through the encoder, its output pooled at every iteration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alit_cli.data.images import Picture
+from alit_cli.data.pooled import Pooled, raw_pixels
+from alit_cli.data.sources import Item
+from alit_cli.errors import InputError
+from alit_cli.jobs.attention import checked_iterations
+from alit_cli.jobs.pictures import default_workers, read_pictures
+from alit_cli.model.tokenizer import Tokenizer
+from alit_cli.progress import Progress
+
+
+@dataclass(frozen=True)
+class ProbeJob:
+    """What is encoded.
+
+    Attributes:
+        items: the images.
+        iterations: counted from 0; None is all.
+        first: so many of the latents have a pool of their own; None is the model's first budget.
+        batch_size: images at once.
+    """
+
+    items: Sequence[Item]
+    iterations: tuple[int, ...] | None = None
+    first: int | None = None
+    batch_size: int = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One record of the job: an image's pooled vectors, or why it has none."""
+
+    progress: Progress
+    pooled: Pooled | None = None
+    problem: str | None = None
+
+
+def encode_pooled(tokenizer: Tokenizer, job: ProbeJob) -> Iterator[Encoded]:
+    """The pooled vectors of every image in order; one that cannot be read is a record with a problem.
+
+    Yields: Encoded, first an empty one at zero.
+
+    Raises:
+        InputError: the model has no such iteration, or fewer latents than `first` at the earliest one.
+    """
+    iterations = checked_iterations(tokenizer, job.iterations)
+    least = tokenizer.budgets[iterations[0]]
+    first = tokenizer.budgets[0] if job.first is None else job.first
+    if not 1 <= first <= least:
+        raise InputError(f"There are {least} latent tokens at iteration {iterations[0]}, not {first}, to pool first.")
+    total, done, failed = len(job.items), 0, 0
+    yield Encoded(Progress(0, total))
+    waiting: list[Picture] = []
+    side = tokenizer.config.image_size
+    for index, picture in enumerate(read_pictures(job.items, side, "crop", None, default_workers()), 1):
+        if picture.pixels is None:
+            failed += 1
+            yield Encoded(Progress(done + failed, total, failed=failed), problem=f"{picture.image}: {picture.error}")
+        else:
+            waiting.append(picture)
+        if len(waiting) == job.batch_size or (index == total and waiting):
+            for pooled in _pooled(tokenizer, waiting, iterations, first):
+                done += 1
+                yield Encoded(Progress(done + failed, total, failed=failed), pooled)
+            waiting = []
+
+
+def _pooled(
+    tokenizer: Tokenizer, pictures: Sequence[Picture], iterations: tuple[int, ...], first: int
+) -> Iterator[Pooled]:
+    """The vectors of one batch."""
+    fitted = [picture.pixels for picture in pictures if picture.pixels is not None]
+    state = tokenizer.start(tokenizer.as_pixels(np.stack(fitted)))
+    n = tokenizer.config.grid_tokens
+    pools: list[Tensor] = []
+    while state.t <= iterations[-1]:
+        state, latents = tokenizer.advance(state)
+        if latents.t in iterations:
+            grid, tokens = state.x[:, 1 : 1 + n].float(), state.x[:, 1 + n :].float()
+            pools.append(torch.stack([tokens.mean(1), tokens[:, :first].mean(1), grid.mean(1)]))
+    values = torch.stack(pools, dim=2).permute(1, 0, 2, 3).cpu().numpy()  # b, three pools, T, w
+    for picture, pixels, (every, few, image) in zip(pictures, fitted, values, strict=True):
+        tokens_at = tuple(tokenizer.budgets[t] for t in iterations)
+        yield Pooled(picture.image, iterations, tokens_at, every, few, image, raw_pixels(pixels))

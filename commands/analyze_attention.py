@@ -1,0 +1,234 @@
+"""`alit analyze attention`: which part of an image each token is for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from alit_cli.options import (
+    Numbers,
+    checkpoint_option,
+    config_option,
+    device_option,
+    example,
+    format_option,
+    iterations_option,
+    json_option,
+    out_option,
+    precision_option,
+    quiet_option,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from alit_cli.analysis.attention_study import AttentionStudy
+    from alit_cli.data.masks import Masks
+    from alit_cli.data.sources import Item
+    from alit_cli.jobs.attention import Looked
+
+SHARES = (40.0, 60.0, 80.0)
+
+
+def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, tuple[float, ...]]:
+    """('top' or 'mass', shares of 1) from `40,60,80`, `mass` or `mass:60`."""
+    rule, text = "top", value
+    if isinstance(value, str) and (found := re.fullmatch(r"mass(?::(.+))?", value.strip())):
+        rule, text = "mass", found[1]
+    percents = SHARES if text is None else Numbers(float).convert(text, param, ctx)
+    if not all(0 < percent < 100 for percent in percents):
+        raise click.BadParameter("each is a percentage between 0 and 100, such as 40,60,80", param=param)
+    return rule, tuple(sorted({percent / 100 for percent in percents}))
+
+
+@click.command(
+    "attention",
+    short_help="See what each token attends to, and whether it is an object.",
+    epilog=example(
+        "alit analyze attention ./images --out attention/",
+        "alit analyze attention ./images --masks ./masks --limit 100 --out attention/",
+    ),
+)
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--masks", metavar="DIR", help="A label map per image: a PNG of ids, named like the image.")
+@click.option("--layer", type=int, default=-2, show_default=True, help="Of the decoder; negative from the end.")
+@iterations_option
+@click.option(
+    "--keep",
+    type=click.UNPROCESSED,
+    metavar="40,60,80|mass[:60]",
+    callback=_read_keep,
+    help="A token's region: the positions with most attention, so many percent of all; or mass, the fewest that hold "
+    "so much of it. [default: 40,60,80]",
+)
+@click.option(
+    "--background",
+    type=Numbers(int),
+    default="0",
+    show_default=True,
+    help="Ids of masks that are no segments; -1: none.",
+)
+@click.option(
+    "--ignore", type=Numbers(int), help="Ids that do not count at all. [default: 255, unless a mask has no other]"
+)
+@click.option(
+    "--min-area",
+    type=click.FloatRange(0, 1, max_open=True),
+    default=0.0,
+    show_default=True,
+    help="Leave out segments of a smaller share of the picture.",
+)
+@click.option(
+    "--shuffles",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    help="Other images whose maps give a mask's chance level.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of their choice.")
+@click.option("--sheets", type=click.IntRange(0), default=12, show_default=True, help="Images that get a sheet.")
+@click.option("--npz", is_flag=True, help="Also write the maps of every image, k×g×g, to maps/.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
+@checkpoint_option
+@device_option
+@precision_option
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a batch.")
+@out_option("attention", "The folder for attention.csv, .parquet, the figure and sheets/.")
+@format_option
+@json_option
+@config_option
+@quiet_option
+def command(
+    paths: tuple[str, ...], masks: str | None, keep: tuple[Any, tuple[float, ...]], as_json: bool, **options: Any
+) -> None:
+    """Show how much of each image position's attention goes to each token when the decoder rebuilds the image.
+
+    PATHS as alit tokenize takes them. Writes a contact sheet an image, how narrow the maps are and how steady from
+    iteration to iteration; with --masks, how well the best token fits each segment, beside masks of other images.
+    """
+    from alit_cli.analysis.attention_study import AttentionStudy, Question
+    from alit_cli.analysis.binding import Keep
+    from alit_cli.console import print_json
+    from alit_cli.data.atomic import make_folder
+    from alit_cli.data.sources import list_items
+    from alit_cli.jobs.attention import AttentionJob, attend
+    from alit_cli.model.tokenizer import load
+
+    items = list_items(paths, options.pop("limit"))
+    found = None if masks is None else list_items([masks])
+    make_folder(options["out"])
+    tokenizer = load(options.pop("checkpoint"), options.pop("device"), options.pop("precision"))
+    config = tokenizer.config
+    layer, iterations, batch = (options.pop(name) for name in ("layer", "iterations", "batch_size"))
+    job = AttentionJob(items, layer, iterations, options["sheets"], batch)
+    source = f"model {config.name} ({tokenizer.model_id[:8]}), decoder layer {layer} of {config.layers}"
+    question = Question(source=f"{source}, {config.image_size}×{config.image_size} pixels", keep=Keep(*keep), **options)
+    study = AttentionStudy(question, None if found is None else _masks(found, items, config.image_size))
+    _take_all(study, items, attend(tokenizer, job))
+    summary = study.finish()
+    files = study.save(summary)
+    _say_what_is_missing(study)
+    if as_json:
+        rows = summary.to_dict("records")
+        print_json({"images": study.images, "without_mask": study.without_mask, "rows": rows, "files": files})
+    else:
+        _show(summary, study)
+        click.echo("\n".join(map(str, files)))
+
+
+def _masks(found: Sequence[Item], items: Sequence[Item], side: int) -> Masks:
+    """The masks that belong to the images."""
+    from alit_cli.analysis.attention_study import match_masks
+    from alit_cli.console import say
+    from alit_cli.data.masks import Masks
+
+    masks = Masks(match_masks(found, items), side)
+    say(f"{len(masks.items)} of {len(items)} images have one of the {len(found)} masks.")
+    return masks
+
+
+def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[Looked]) -> None:
+    """Every image into the study; those that cannot be read are said."""
+    from alit_cli.console import follow, say
+    from alit_cli.jobs.decode import file_names
+
+    names = file_names([item.image for item in items])
+    name_of = {item.image: name.removesuffix(".png") for item, name in zip(items, names, strict=True)}
+    for looked in follow(records, lambda record: record.progress):
+        if looked.problem:
+            say(looked.problem)
+        if looked.maps:
+            study.take(looked.maps, name_of[looked.maps.image])
+
+
+def _say_what_is_missing(study: AttentionStudy) -> None:
+    from alit_cli.console import say
+
+    if study.without_mask and study.masks is not None:
+        names = study.without_mask
+        say(f"{len(names)} images have no mask, or no segment in it, and count only for the maps: {names[0]}, …")
+    if 0 < study.question.sheets < study.images:
+        say(f"Sheets of the first {study.question.sheets} images only (--sheets).")
+
+
+MEASURES = {
+    "top_decile": "mass in the top tenth of positions",
+    "entropy": "entropy (even map: 1)",
+    "latent_share": "share of attention to tokens",
+    "stability": "r with itself at the next iteration",
+    "stability_others": "r with other tokens there",
+    "overlap": "overlap of top tenths with the next",
+    "sameness": "r with itself in other images",
+}
+
+
+def _show(summary: pd.DataFrame, study: AttentionStudy) -> None:
+    """On stdout: the maps by iteration; with masks, the mIoU of all tokens and of the first budget's."""
+    from alit_cli.analysis.attention_tables import SETS, measure_name
+    from alit_cli.console import show_table
+
+    tokens = [str(number) for number in sorted(summary.tokens.unique())]
+    rows = [[label, *_means(summary, measure)] for measure, label in MEASURES.items()]
+    show_table(f"Maps of the tokens, means over {study.images} images", ["tokens", *tokens], rows)
+    if study.bound is None:
+        return
+    images, segments = study.bound
+    shares = study.shares
+    for whose in SETS:
+        rows = []
+        for share, label in shares.items():
+            rows.append([label, *_means(summary, measure_name(whose, share, shuffled=False))])
+            rows.append(["  chance", *_means(summary, measure_name(whose, share, shuffled=True))])
+        name = "all tokens" if whose == "all" else f"the first {study.first} tokens"
+        title = f"mIoU of the best token per segment, {name} ({images} images, {segments} segments)"
+        show_table(title, ["region", *tokens], rows)
+        click.echo(_verdict(summary, whose))
+
+
+def _means(summary: pd.DataFrame, measure: str) -> list[str | None]:
+    """A cell an iteration."""
+    from alit_cli.analysis.attention_tables import series
+
+    known = dict(zip(*(series(summary, measure)[name] for name in ("tokens", "mean")), strict=True))
+    return [f"{known[n]:.3f}" if n in known else None for n in sorted(summary.tokens.unique())]
+
+
+def _verdict(summary: pd.DataFrame, whose: str) -> str:
+    """Whether the tokens bind to this image's objects, in a sentence."""
+    from alit_cli.analysis.attention_tables import BEST, measure_name, series
+
+    gain = series(summary, f"gain_{whose}_{BEST}")
+    if gain.empty:
+        return "No chance level: there are no other images to compare with.\n"
+    last = gain.iloc[-1]
+    above = "above" if last.low > 0 else "not above"
+    own, chance = (
+        series(summary, measure_name(whose, BEST, shuffled=shuffled)).iloc[-1]["mean"] for shuffled in (False, True)
+    )
+    return (
+        f"Best threshold at {last.tokens} tokens: {own:.3f}, and {chance:.3f} for the same segments under other "
+        f"images' maps; {last['mean']:+.3f} ({last.low:+.3f} … {last.high:+.3f}), {above} chance.\n"
+    )

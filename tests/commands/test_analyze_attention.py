@@ -1,0 +1,92 @@
+"""`alit analyze attention` as one types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import Alit
+from tests.jobs.photos import write_photos
+from tests.model import tiny
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three photographs, masks of two of them, and a tiny model."""
+    monkeypatch.chdir(tmp_path)
+    Path("masks").mkdir()
+    for index, photo in enumerate(write_photos(Path("images"), 3)[:2]):
+        mask = np.zeros((40, 40 + index), np.uint8)
+        mask[: 10 * (index + 1), :20], mask[-3:] = 255, 1
+        Image.fromarray(mask).save(f"masks/{photo.stem}.png")
+    tiny.checkpoint(tmp_path).rename("tiny.safetensors")
+    return tmp_path
+
+
+def test_maps_and_binding_are_printed_and_written(here: Path, alit: Alit) -> None:
+    words = "analyze attention images --masks masks -c tiny.safetensors --ignore 9 --sheets 1 --npz --format svg"
+    result = alit(*words.split())
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0] == "Maps of the tokens, means over 3 images"
+    assert lines[1].split() == ["tokens", "2", "4", "6"]
+    assert "mIoU of the best token per segment, all tokens (2 images, 4 segments)" in lines
+    assert "mIoU of the best token per segment, the first 2 tokens (2 images, 4 segments)" in lines
+    assert sum(line.strip().startswith("chance") for line in lines) == 8
+    assert sum("chance." in line for line in lines) == 2
+    names = ["attention.csv", "attention.parquet", "attention.svg", "sheets/img_0.svg", "maps"]
+    assert lines[-len(names) :] == [f"attention/{name}" for name in names]
+    assert "2 of 3 images have one of the 2 masks" in result.stderr
+    assert "img_2.png" in result.stderr
+    assert Path("attention/attention.svg").read_bytes().startswith(b"<?xml")
+
+
+def test_json_and_chosen_iterations(here: Path, alit: Alit) -> None:
+    Path("a.toml").write_text('iterations = [0, 2]\nkeep = [50]\nsheets = 0\nmasks = "masks"')
+    words = "analyze attention images -c tiny.safetensors --config a.toml --json -q --out new"
+    result = alit(*words.split())
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["images"] == 3
+    assert {row["tokens"] for row in found["rows"]} == {2, 6}
+    assert {row["measure"] for row in found["rows"]} >= {"iou_all_50", "chance_first_50", "gain_all_best"}
+    assert found["files"] == [f"new/attention.{suffix}" for suffix in ("csv", "parquet", "png")]
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("images --layer 9", "--layer is one of -2 … 1"),
+        ("images --iterations 7", "iterations 0 … 2, not 7"),
+        ("images --iterations some", "'some' is not a whole number"),
+        ("images --keep 40,120", "between 0 and 100"),
+        ("images --keep much", "'much' is not a number"),
+        ("images --masks nowhere", "'nowhere' does not exist"),
+        ("images --masks images/img_2.png", "holds colours"),
+        ("images --masks strangers", "None of the 1 masks belongs to an image"),
+        ("nothing", "'nothing' does not exist"),
+        ("images --out tiny.safetensors", "cannot be written"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(words: str, sentence: str, here: Path, alit: Alit) -> None:
+    Path("strangers").mkdir()
+    Image.new("L", (4, 4)).save("strangers/x.png")
+    result = alit("analyze", "attention", *words.split(), "-c", "tiny.safetensors", "-q", "--sheets", "0")
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_folder_of_bad_files_is_said(here: Path, alit: Alit) -> None:
+    Path("bad").mkdir()
+    Path("bad/a.png").write_bytes(b"no")
+    result = alit(*["analyze", "attention", "bad", "-c", "tiny.safetensors"])
+    assert result.exit_code == 2
+    assert "a.png: The file is not an image" in result.stderr
+    assert "None of the images could be read" in result.stderr
