@@ -2,4 +2,5 @@
 
 from alit_cli.cli import main
 
-main(prog_name="alit")
+if __name__ == "__main__":  # decoding processes import this file again
+    main(prog_name="alit")

@@ -39,6 +39,17 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # not generic before 
         return number
 
 
+class Names(click.ParamType):  # type: ignore[type-arg]
+    """Names with commas between them (`label,caption`) or a list in a config file; the command gets a tuple."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Split, and leave out what is empty."""
+        pieces = value if isinstance(value, list | tuple) else str(value).split(",")
+        return tuple(piece for each in pieces if (piece := str(each).strip()))
+
+
 def example(*lines: str) -> str:
     """The `epilog=` of a command: the real example that ends its help."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
@@ -156,6 +167,43 @@ def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
         callback=_read_stop,
         help="End each image's rollout at its first budget with a smaller L1; later columns stay empty.",
     )(function)
+
+
+def worker_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--worker I/N`: the command gets (I, N), or None."""
+    return click.option(
+        "--worker",
+        metavar="I/N",
+        callback=_read_worker,
+        help="Be worker I of N that share the work, from 0 on. [default: as torchrun or Slurm says, else the only one]",
+    )(function)
+
+
+def devices_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--devices N`: the command gets a number of processes, 0 for `all`, or None."""
+    return click.option(
+        "--devices",
+        metavar="N|all",
+        callback=_read_devices,
+        help="Processes on this machine, each with its own GPU or its share of the cores. [default: this one alone]",
+    )(function)
+
+
+def _read_worker(_ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", value.strip())
+    if not found or not int(found[1]) < int(found[2]):
+        raise click.BadParameter(f"'{value}' is no worker of several: of two they are 0/2 and 1/2", param=param)
+    return int(found[1]), int(found[2])
+
+
+def _read_devices(_ctx: click.Context, param: click.Parameter, value: str | int | None) -> int | None:
+    if value is None or value == "all":
+        return None if value is None else 0
+    if not re.fullmatch(r"[1-9]\d*", str(value)):
+        raise click.BadParameter(f"'{value}' is neither 'all' nor a number from 1 up", param=param)
+    return int(value)
 
 
 def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:

@@ -1,6 +1,7 @@
 """`alit bench`: how fast this machine tokenizes."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,36 +28,34 @@ from alit_cli.options import (
 @json_option
 @quiet_option
 @config_option
-def command(
-    paths: tuple[str, ...],
-    checkpoint: Path | None,
-    device: str,
-    precision: str,
-    batch_size: int,
-    limit: int,
-    stop: float | None,
-    as_json: bool,
-) -> None:
+def command(paths: tuple[str, ...], stop: float | None, as_json: bool, **options: Any) -> None:
     """Time each stage of tokenization on this machine, with PATHS as tokenize takes them or synthetic photographs.
 
-    Beside each of the model's stages stands the speed that its arithmetic allows at the rate of a large matrix product
-    measured in the same run, and how much of that is reached.
+    Beside the speeds stand those that a large matrix product and a plain decoder, measured in the same run, allow for
+    the same arithmetic and the same bytes, and how much of them is reached. Then, what bf16 changes in the results.
     """
     from alit_cli.console import print_json, say, show_table
-    from alit_cli.data.sources import list_items
-    from alit_cli.jobs.bench import bench, parameters
+    from alit_cli.jobs.bench import Bench, parameters
+    from alit_cli.jobs.tokenize import TokenizeJob
     from alit_cli.model.tokenizer import load
 
-    tokenizer = load(checkpoint, device, precision)
+    job = TokenizeJob(paths, Path("unused"), **options)
+    tokenizer = load(job.checkpoint, job.device, job.precision)
     millions = parameters(tokenizer.model) / 1e6
     name = f"{tokenizer.config.name}, {millions:.1f} million parameters, {tokenizer.config.image_size} px"
-    say(f"{name}; on {tokenizer.device} in {tokenizer.precision}, batches of {batch_size}")
-    timings = list(bench(tokenizer, list_items(list(paths), limit) if paths else [], batch_size, stop))
+    say(f"{name}; on {tokenizer.device} in {tokenizer.precision}, batches of {job.batch_size}")
+    bench = Bench(tokenizer, job)
+    rates = bench.rates
+    say(f"matrix product {rates.matmul / 1e9:.4g} GFLOP/s, plain decoding {rates.decode / 1e6:.3g} MB/s a thread")
+    timings, agreement = list(bench.timings(stop)), bench.agreement()
     if as_json:
-        print_json({"model": tokenizer.config.name, "device": str(tokenizer.device), "stages": timings})
+        model = {"model": tokenizer.config.name, "device": str(tokenizer.device), "precision": tokenizer.precision}
+        print_json({**model, "rates": rates, "stages": timings, "bf16": agreement})
         return
     rows = [
-        [t.stage, t.images_per_second, *([t.gflop, t.floor, f"{t.share:.0%}"] if t.gflop else [None] * 3)]
+        [t.stage, t.images_per_second, t.gflop or None, t.floor or None, f"{t.share:.0%}" if t.floor else None]
         for t in timings
     ]
-    show_table("", ["stage", "images/s", "GFLOP an image", "images/s at the matmul rate", "reached"], rows)
+    show_table("", ["stage", "images/s", "GFLOP an image", "images/s at those rates", "reached"], rows)
+    ids = f"{agreement.ids_equal:.2%} of the ids equal, " if tokenizer.config.codes else ""
+    click.echo(f"bf16 beside float32: {ids}L1 off by {agreement.l1_mean:.1e}, at most {agreement.l1_largest:.1e}")

@@ -9,24 +9,28 @@ from alit_cli.options import config_option, example, out_option, quiet_option
 
 @click.command(
     "export",
-    epilog=example("alit export selection.parquet --format webdataset --out tokens.tar"),
+    epilog=example("alit export tokens.parquet --selection selection.parquet --format webdataset --out tokens.tar"),
 )
 @click.argument("table", type=click.Path(path_type=Path), default="selection.parquet")
 @click.option(
     "--format", "form", type=click.Choice(["jsonl", "npz", "webdataset"]), required=True, help="What to write."
 )
 @click.option("--budget", type=int, help="Tokens an image, where TABLE is a token table.")
+@click.option(
+    "--selection", type=click.Path(path_type=Path), help="What alit select made of TABLE: each at its budget."
+)
 @out_option(None, "The file to write.")
 @quiet_option
 @config_option
-def command(table: Path, form: str, budget: int | None, out: Path) -> None:
+def command(table: Path, form: str, budget: int | None, selection: Path | None, out: Path) -> None:
     """Write the tokens of TABLE, a selection [default: selection.parquet] or a token table, for another program.
 
     jsonl: an object a line. npz: all tokens end to end, with offsets. webdataset: KEY.tokens.npy and KEY.json in a tar.
+    Beside them go what alit tokenize was told to --keep, the size, the L1, and what the selection says of the image.
     """
     from alit_cli.console import follow
     from alit_cli.data.export import export
 
-    for _ in follow(export(table, out, form, budget), lambda progress: progress):
+    for _ in follow(export(table, out, form, budget, selection), lambda progress: progress):
         pass
     click.echo(out)

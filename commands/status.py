@@ -14,7 +14,7 @@ from alit_cli.options import config_option, example, json_option, quiet_option
 @config_option
 def command(out: Path, as_json: bool) -> None:
     """Say how far the table OUT of alit tokenize is [default: tokens.parquet], while it runs or after it stopped."""
-    from alit_cli.console import print_json, show_table
+    from alit_cli.console import print_json, say, show_table
     from alit_cli.data.verify import status
 
     found = status(out)
@@ -22,6 +22,12 @@ def command(out: Path, as_json: bool) -> None:
         print_json({"out": out, "images_per_second": found.images_per_second, **vars(found)})
         return
     state = "finished" if found.finished else "unfinished"
-    speed = None if found.finished else found.images_per_second
+    speed = found.images_per_second or None
     rows = [[found.done, found.images, f"{found.shards_done}/{found.shards}", speed, *found.statuses.values()]]
     show_table(f"{out}: {state}", ["done", "images", "shards", "images/s", *found.statuses], rows)
+    if found.seconds:
+        times = [round(value, 1) for value in found.seconds.values()]
+        names = [name if name != "seconds" else "in all" for name in found.seconds]
+        show_table("seconds, all workers together", [*names, "peak MiB"], [[*times, found.memory]])
+    for error in found.errors:
+        say(error)

@@ -6,30 +6,45 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alit_cli.options import (
+    Names,
     Numbers,
     checkpoint_option,
     config_option,
     device_option,
+    devices_option,
     example,
     json_option,
-    out_option,
     precision_option,
     quiet_option,
     stop_option,
+    worker_option,
 )
 
 if TYPE_CHECKING:
-    from alit_cli.jobs.tokenize import Summary
+    from alit_cli.jobs.engine import Engine
+    from alit_cli.jobs.tokenize import Summary, TokenizeJob
 
 
 @click.command("tokenize", epilog=example("alit tokenize ./images --out tokens.parquet"))
 @click.argument("paths", nargs=-1, required=True)
-@out_option("tokens.parquet", "The table to write; unfinished work lies in OUT.work/ beside it.")
+@click.option(
+    "--out",
+    "-o",
+    type=click.Path(),
+    default="tokens.parquet",
+    show_default=True,
+    help="The table to write; unfinished work lies in OUT.work/ beside it. With a slash at its end, or as a folder "
+    "that exists, it stays a folder of parts.",
+)
 @checkpoint_option
 @device_option
 @precision_option
 @click.option("--batch-size", type=click.IntRange(1), help="Images a batch. [default: 16 on a CPU, 128 on a GPU]")
-@click.option("--workers", type=click.IntRange(0), help="Threads that decode images. [default: up to 4]")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
+)
 @click.option(
     "--fit",
     type=click.Choice(["crop", "squash", "pad"]),
@@ -42,8 +57,26 @@ if TYPE_CHECKING:
 @click.option("--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
 @click.option("-0", "null", is_flag=True, help="With - as an input: names on standard input end in NUL.")
 @click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
+@click.option(
+    "--views",
+    type=click.Choice(["flip", "ten-crop"]),
+    help="Rows for more views of every image, such as a.jpg#flip: mirrored, or four corners and all mirrored.",
+)
 @click.option("--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
+@click.option(
+    "--keep", type=Names(), default=(), help="Carry along columns of Parquet files or sidecars of tars: label,caption."
+)
+@click.option("--hash", "digest", is_flag=True, help="Add the sha256 of every file's bytes.")
 @click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
+@worker_option
+@devices_option
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: actors of a cluster.",
+)
 @click.option(
     "--max-error-rate",
     type=click.FloatRange(0, 1),
@@ -51,32 +84,80 @@ if TYPE_CHECKING:
     show_default=True,
     help="Exit with 3 when a larger share of the images fails.",
 )
+@click.option("--retry-errors", "retry", is_flag=True, help="Do only the failed rows of the finished table again.")
+@click.option("--dry-run", is_flag=True, help="Only say how much there is to do, and about how long it takes.")
 @click.option("--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run.")
 @json_option
 @quiet_option
 @config_option
 def command(
-    paths: tuple[str, ...], out: Path, as_json: bool, no_measures: bool, no_losses: bool, **options: Any
+    paths: tuple[str, ...],
+    out: str,
+    as_json: bool,
+    no_measures: bool,
+    no_losses: bool,
+    dry_run: bool,
+    **options: Any,
 ) -> None:
     """Tokenize images: PATHS are folders (with their subfolders), files, quoted globs, plain tars, Parquet files with a
-    column of encoded images, patterns such as 'shard-{000..127}.tar', @list.txt, or - for names on standard input.
+    column of encoded images, URLs of these (s3://…), patterns such as 'shard-{000..127}.tar', @list.txt, or - for names
+    on standard input.
 
     Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
-    from alit_cli.console import follow, print_json, say
-    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize, tokenize
+    from alit_cli.console import print_json, say
+    from alit_cli.jobs.engine import finished
+    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize
 
-    job = TokenizeJob(paths, out, measures=not no_measures, losses=not no_losses, **options)
+    engine = {name: options.pop(name) for name in ("worker", "devices", "engine")}
+    table, parts = Path(out), out.endswith("/")
+    job = TokenizeJob(paths, table, parts=parts, measures=not no_measures, losses=not no_losses, **options)
     say(headline(job))
-    for _ in follow(tokenize(job), lambda progress: progress):
-        pass
-    summary = summarize(out)
+    if dry_run:
+        _estimate(job, as_json)
+        return
+    _run(job, **engine)
+    if not finished(job):
+        say(f"This worker's shards are done; the worker that finishes the last of the others' writes {out}.")
+        return
+    summary = summarize(table)
     if as_json:
         print_json({"out": out, "failed": summary.failed, "summary": summary})
     else:
-        _show(out, summary)
+        _show(table, summary)
     check_error_rate(job, summary)
+
+
+def _run(job: "TokenizeJob", worker: tuple[int, int] | None, devices: int | None, engine: "Engine") -> None:
+    from alit_cli.console import follow, say
+    from alit_cli.jobs.engine import Worker, run, worker_here
+
+    one = worker_here() if worker is None else Worker(*worker, told="--worker")
+    if one.count > 1:
+        say(f"Worker {one.index}/{one.count} (by {one.told}): it does every {one.count}th shard, from {one.index} on.")
+    for _ in follow(run(job, one, engine, devices), lambda progress: progress):
+        pass
+
+
+def _estimate(job: "TokenizeJob", as_json: bool) -> None:
+    from alit_cli.console import print_json, show_table
+    from alit_cli.jobs.estimate import estimate
+
+    found = estimate(job)
+    if as_json:
+        print_json({"out": job.out, "seconds": found.seconds, **vars(found)})
+        return
+    size = f"{found.bytes / 2**20:,.1f} MiB"
+    row: list[str | int | float | None] = [
+        found.images,
+        size,
+        found.shards,
+        found.done,
+        found.images_per_second,
+        f"{found.seconds / 60:.1f} min",
+    ]
+    show_table(f"{job.out}: speed from {found.basis}", ["images", "files", "shards", "done", "images/s", "left"], [row])
 
 
 def _show(out: Path, summary: "Summary") -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from alit_cli.data.parts import parts as files
 from alit_cli.data.sources import readable
 from alit_cli.errors import InputError
 
@@ -21,7 +22,7 @@ Item = TypeVar("Item")
 
 def schema_of(path: Path) -> pa.Schema:
     """The columns of a Parquet file, or of the first of a folder of parts, which `read_info` has found sound."""
-    return pq.read_schema(min(path.glob("*.parquet")) if path.is_dir() else path)
+    return pq.read_schema(files(path)[0])
 
 
 def parts(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
@@ -29,7 +30,7 @@ def parts(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
 
     Raises InputError for a damaged file.
     """
-    for part in sorted(path.glob("*.parquet")) if path.is_dir() else [path]:
+    for part in map(Path, files(path)):
         words = ["status"] if "status" in columns else []
         with part.open("rb") as source, pq.ParquetFile(source, read_dictionary=words) as file:
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]

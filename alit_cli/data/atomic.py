@@ -46,6 +46,25 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
                 os.unlink(temporary)
 
 
+@contextlib.contextmanager
+def claimed(path: str | Path) -> Iterator[bool]:
+    """Whether this process has the file `path`, which is there, to itself among those that claim it, for this block.
+
+    A process that ends loses its claim, however it ends. Where the system knows no locks, everybody has it.
+    """
+    with open(path, "r+b") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except (ImportError, OSError):
+            pass
+        yield True
+
+
 def make_folder(path: str | Path) -> None:
     """Make a folder and those above it, where they are missing. Raises as `atomic_file`."""
     with named_write_errors(path):

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from alit_cli.data import fast_jpeg
 from alit_cli.errors import ImageProblem
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
@@ -56,8 +57,11 @@ def decode(data: bytes) -> Image.Image:
 
 
 def _decode(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        image.load()
+    with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        image = fast_jpeg.decoded(data, opened)
+        if image is None:
+            image = opened
+            image.load()
         with contextlib.suppress(Exception):  # EXIF that cannot be read must not cost the image
             ImageOps.exif_transpose(image, in_place=True)
         return _to_rgb(image)

@@ -2,62 +2,53 @@
 
 import io
 import json
+import math
 import os
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from alit_cli.data.atomic import atomic_file
-from alit_cli.data.sources import readable
-from alit_cli.data.table import TableInfo, column_names, read_info
+from alit_cli.data.exporting import Exported, choose, exported
+from alit_cli.data.table import count_rows
 from alit_cli.errors import InputError
 from alit_cli.progress import Progress
 
-ROWS = 1000
-"""Rows held in memory at a time (an npz is held whole)."""
 
-
-@dataclass(frozen=True)
-class Exported:
-    """One image that has tokens: its key, what goes beside them, and uint16 ids k or float16 latents k c."""
-
-    image: str
-    kept: dict[str, Any]
-    tokens: np.ndarray
-
-
-def export(table: Path, out: Path, form: str, budget: int | None = None) -> Iterator[Progress]:
-    """Write every image of a selection, or of a token table at one budget, that has tokens.
+def export(
+    table: Path, out: Path, form: str, budget: int | None = None, selection: Path | None = None
+) -> Iterator[Progress]:
+    """Write every image that has tokens: of a selection, or of a token table at one budget or as a selection chooses.
 
     Args:
-        table: a selection, or a token table with `budget`.
+        table: a selection, or a token table with `budget` or `selection`.
         out: the file to write, whole or not at all.
-        form: jsonl (a line an image: `image`, kept values, `tokens`); npz (`images`, `offsets`, and `tokens` end to
-            end: image i has tokens[offsets[i]:offsets[i + 1]]); or webdataset (`KEY.tokens.npy` and `KEY.json` in a
-            tar, suffixes and dots of keys replaced, slashes kept).
+        form: jsonl (a line an image: `image`, what stands beside it, `tokens`); npz (`images`, `offsets`, and `tokens`
+            end to end: image i has tokens[offsets[i]:offsets[i + 1]]; an array for each of the rest); or webdataset
+            (`KEY.tokens.npy` and `KEY.json` in a tar, suffixes and dots of keys replaced, slashes kept).
         budget: of a token table.
+        selection: what alit select made of the token table; with or without tokens of its own.
+
+    Beside the tokens stand the columns that tokenize kept, width, height, the L1 at the image's budget, and whatever
+    the selection says.
 
     Yields: Progress, after every chunk of rows.
 
     Raises:
-        InputError: no such table, format or budget.
+        InputError: no such table, format or budget, or a selection of another table.
     """
     if form not in WRITERS:
         raise InputError(f"There is no format '{form}'; there is: {', '.join(WRITERS)}.")
-    info = read_info(table)
-    column = _column(table, info, budget)
-    with pq.ParquetFile(table) as file:
-        total = file.metadata.num_rows
+    choice = choose(table, budget, selection)
+    total = count_rows(table)
     with atomic_file(out) as stream:
         writer = WRITERS[form](stream)
         done = 0
         yield Progress(0, total, "rows")
-        for images, rows in _images(table, info, column):
+        for images, rows in exported(table, choice):
             for image in images:
                 writer.add(image)
             done += rows
@@ -73,31 +64,36 @@ class JsonLines:
 
     def add(self, image: Exported) -> None:
         """Write one line."""
-        line = {"image": image.image, **image.kept, "tokens": image.tokens.tolist()}
-        self.stream.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self.stream.write(_json({"image": image.image, **image.beside, "tokens": image.tokens.tolist()}) + b"\n")
 
     def close(self) -> None:
         """Nothing is left to do."""
 
 
 class Npz:
-    """Three arrays, written at the end."""
+    """Tokens end to end and an array for everything else, written at the end."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream
         self.images: list[str] = []
         self.tokens: list[np.ndarray] = []
+        self.beside: dict[str, list[Any]] = {}
 
     def add(self, image: Exported) -> None:
         """Keep one image."""
         self.images.append(image.image)
         self.tokens.append(image.tokens)
+        for name, value in image.beside.items():
+            self.beside.setdefault(name, []).append(value)
 
     def close(self) -> None:
         """Write the archive."""
         offsets = np.cumsum([0, *map(len, self.tokens)], dtype=np.int64)
         tokens = np.concatenate(self.tokens) if self.tokens else np.zeros(0, np.uint16)
-        np.savez(self.stream, images=np.array(self.images, dtype=np.str_), offsets=offsets, tokens=tokens)
+        own: dict[str, Any] = {"images": np.array(self.images, dtype=np.str_), "offsets": offsets, "tokens": tokens}
+        beside = {f"{name}_" if name in own else name: _array(values) for name, values in self.beside.items()}
+        arrays: dict[str, Any] = {**own, **beside}
+        np.savez(self.stream, **arrays)
 
 
 class WebDataset:
@@ -110,14 +106,16 @@ class WebDataset:
     def add(self, image: Exported) -> None:
         """Write `KEY.tokens.npy` and `KEY.json`; WebDataset ends a key at the first dot of its last part."""
         folder, _, name = image.image.rpartition("/")
-        key = "/".join(filter(None, [folder, os.path.splitext(name)[0].replace(".", "_")]))
+        stem, suffix = os.path.splitext(name)
+        view = "".join(suffix.partition("#")[1:])
+        key = "/".join(filter(None, [folder, f"{stem}{view}".replace(".", "_")]))
         if key in self.keys:  # a.jpg and a.png
             key = "/".join(filter(None, [folder, name.replace(".", "_")]))
         self.keys.add(key)
         buffer = io.BytesIO()
         np.save(buffer, image.tokens)
         self._member(f"{key}.tokens.npy", buffer.getvalue())
-        self._member(f"{key}.json", json.dumps({"image": image.image, **image.kept}, ensure_ascii=False).encode())
+        self._member(f"{key}.json", _json({"image": image.image, **image.beside}))
 
     def close(self) -> None:
         """End the tar."""
@@ -136,31 +134,23 @@ WRITERS: dict[str, type[JsonLines] | type[Npz] | type[WebDataset]] = {
 }
 
 
-def _column(table: Path, info: TableInfo, budget: int | None) -> str:
-    name = readable(str(table))
-    if info.tokens in column_names(table):
-        if budget is not None:
-            raise InputError(f"'{name}' is a selection, each image has its budget: leave --budget out.")
-        return info.tokens
-    known = ", ".join(map(str, info.budgets))
-    if budget is None or budget not in info.budgets:
-        raise InputError(f"'{name}' holds the budgets {known}: choose one with --budget, or export a selection.")
-    return f"{info.tokens}_{budget}"
+def _json(values: dict[str, Any]) -> bytes:
+    """A JSON object; what JSON does not know (times, bytes) becomes text, NaN null."""
+    clean = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
+    return json.dumps(clean, ensure_ascii=False, default=str).encode()
 
 
-def _images(table: Path, info: TableInfo, column: str) -> Iterator[tuple[list[Exported], int]]:
-    """The images of each chunk of rows that have tokens, and how many rows it had."""
-    kept: list[str] = [
-        name for name in ("n_tokens", "satisfied", "l1", "width", "height") if name in column_names(table)
+def _array(values: list[Any]) -> np.ndarray:
+    """Values of one column as an array that needs no pickle: numbers with NaN for null, else text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {bool} and kinds and None not in values:
+        return np.array(values, np.bool_)
+    if kinds <= {int, float, bool}:
+        return np.array(values, np.int64 if kinds == {int} and None not in values else np.float64)
+    texts = [
+        "" if value is None else value if isinstance(value, str) else _json({"": value})[5:-1].decode()
+        for value in values
     ]
-    with pq.ParquetFile(table) as file:
-        for batch in file.iter_batches(ROWS, columns=["image", *kept, column]):
-            found = []
-            for row in range(batch.num_rows):
-                tokens = batch[column][row]
-                if tokens.is_valid:
-                    values = tokens.values.to_numpy(zero_copy_only=False)
-                    values = values if info.codes else values.reshape(-1, info.token_dim)
-                    beside: dict[str, Any] = {name: batch[name][row].as_py() for name in kept}
-                    found.append(Exported(batch["image"][row].as_py(), beside, values))
-            yield found, batch.num_rows
+    return np.array(texts, np.str_)

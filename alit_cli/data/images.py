@@ -1,6 +1,9 @@
 """Items to square pixels: fit an image, take a random view, or read a whole picture with its measures."""
 
+import dataclasses
+import hashlib
 import math
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +20,8 @@ Pixels = NDArray[np.uint8]
 Fit = Literal["crop", "squash", "pad"]
 Box = tuple[int, int, int, int]
 
+CORNER = 1.1
+"""The square that corners are cut from is larger than they are by this."""
 WHITE = 255
 """What `pad` puts around an image, as transparency lies on white too."""
 
@@ -25,9 +30,11 @@ WHITE = 255
 class Picture:
     """One image as it goes into the model, or why it does not.
 
-    `status` is 'ok', 'unreadable', 'truncated', 'too_large', 'empty' or 'unsupported'; `error` says why in
-    one sentence. `width` and `height` are those of the upright image before fitting, `pixels` is uint8 side ×
-    side × 3; all three are None unless the status is 'ok'. `measures` is None where they were not asked for.
+    `status` is 'ok', 'unreadable', 'truncated', 'too_large', 'empty' or 'unsupported', or 'timeout' or 'crashed' where
+    a decoding process had to be replaced; `error` says why in one sentence. `width` and `height` are those of the
+    upright image before fitting, `pixels` is uint8 side × side × 3; all three are None unless the status is 'ok'.
+    `measures` is None where they were not asked for, and so is `sha256`, the hex digest of the encoded bytes.
+    `seconds` is the time that reading the bytes took, and all that came after.
     """
 
     image: str
@@ -38,6 +45,37 @@ class Picture:
     height: int | None = None
     pixels: Pixels | None = None
     measures: Measures | None = None
+    sha256: str | None = None
+    seconds: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is done with every item.
+
+    Attributes:
+        side: pixels of the fitted square.
+        how: crop, squash or pad.
+        bits: bits of each budget, for the measures; None leaves them out.
+        digest: whether the sha256 of the bytes is wanted.
+    """
+
+    side: int
+    how: Fit = "crop"
+    bits: tuple[int, ...] | None = None
+    digest: bool = False
+
+    def __call__(self, item: Item) -> Picture:
+        """Read, decode, fit and measure one image. Never raises for a bad image or an unreadable file."""
+        begun = time.perf_counter()
+        try:
+            data = item.read()
+        except (ImageProblem, OSError, MemoryError) as problem:
+            return dataclasses.replace(_failed(item, problem), seconds=(time.perf_counter() - begun, 0.0))
+        read = time.perf_counter()
+        found = _picture(item, data, self)
+        digest = hashlib.sha256(data).hexdigest() if self.digest else None
+        return dataclasses.replace(found, sha256=digest, seconds=(read - begun, time.perf_counter() - read))
 
 
 def read_picture(item: Item, side: int, how: Fit = "crop", measures: tuple[int, ...] | None = None) -> Picture:
@@ -45,18 +83,26 @@ def read_picture(item: Item, side: int, how: Fit = "crop", measures: tuple[int, 
 
     Never raises for a bad image or an unreadable file: the picture then carries the status and no pixels.
     """
+    return Reading(side, how, measures)(item)
+
+
+def _picture(item: Item, data: bytes, reading: Reading) -> Picture:
     try:
-        image = decode(item.read())
-        pixels = fit(image, side, how)
-    except ImageProblem as problem:
-        return Picture(item.image, item.source, problem.status, str(problem))
-    except OSError as problem:
-        sentence = f"The file cannot be read: {problem.strerror or type(problem).__name__}."
-        return Picture(item.image, item.source, "unreadable", sentence)
-    except MemoryError:
-        return Picture(item.image, item.source, "too_large", "There is not enough memory to read the image.")
-    found = None if measures is None else measure(pixels, measures)
+        image = decode(data)
+        pixels = fit_view(image, reading.side, reading.how, item.view)
+        found = None if reading.bits is None else measure(pixels, reading.bits)
+    except (ImageProblem, OSError, MemoryError) as problem:
+        return _failed(item, problem)
     return Picture(item.image, item.source, "ok", None, image.width, image.height, pixels, found)
+
+
+def _failed(item: Item, problem: Exception) -> Picture:
+    if isinstance(problem, ImageProblem):
+        return Picture(item.image, item.source, problem.status, str(problem))
+    if isinstance(problem, MemoryError):
+        return Picture(item.image, item.source, "too_large", "There is not enough memory to read the image.")
+    reason = getattr(problem, "strerror", None) or type(problem).__name__
+    return Picture(item.image, item.source, "unreadable", f"The file cannot be read: {reason}.")
 
 
 def fit(image: Image.Image, side: int, how: Fit = "crop") -> Pixels:
@@ -92,6 +138,23 @@ def fit_box(width: int, height: int, side: int, how: Fit) -> tuple[Box, Box]:
     raise ValueError(f"fit must be 'crop', 'squash' or 'pad', not {how!r}")
 
 
+def fit_view(image: Image.Image, side: int, how: Fit, view: str) -> Pixels:
+    """An RGB image as one of its views (see VIEWS in data/views.py), uint8 side × side × 3.
+
+    A corner is one of the square that `fit` ('crop' or 'squash') makes 1.1 times as large; the plain view is `fit`.
+    """
+    corner, mirrored = view.removesuffix("flip").rstrip("-"), view.endswith("flip")
+    if corner:
+        width, height = image.size if how == "squash" else [min(image.size)] * 2
+        w, h = width / CORNER, height / CORNER
+        left = (image.width - width) / 2 + (width - w if "right" in corner else 0)
+        top = (image.height - height) / 2 + (height - h if "bottom" in corner else 0)
+        pixels = _resized(image, (side, side), (left, top, left + w, top + h))
+    else:
+        pixels = fit(image, side, how)
+    return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
+
+
 def random_view(image: Image.Image, side: int, rng: np.random.Generator) -> Pixels:
     """A random part of an RGB image for training, uint8 side × side × 3.
 
@@ -109,6 +172,6 @@ def random_view(image: Image.Image, side: int, rng: np.random.Generator) -> Pixe
     return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int] | None = None) -> Pixels:
+def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> Pixels:
     """Part of an image (the filter may look beyond its edge) at another size, height × width × 3."""
     return np.array(image.resize(size, Image.Resampling.BICUBIC, box=box))

@@ -6,11 +6,13 @@ import dataclasses
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from alit_cli.data.matching import match
 from alit_cli.data.sources import Item, list_items
-from alit_cli.data.table import open_columns
+from alit_cli.data.table import open_columns, read_info
+from alit_cli.data.views import split_view
 from alit_cli.errors import InputError
 
 ARCHIVES = (".tar", ".parquet")
@@ -23,14 +25,22 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
     Without `roots` an image is looked for where it came from: below the folder, or inside the tar or the Parquet file,
     that the table's `source` names, relative to where we are. With them, the roots are listed as `alit tokenize` would
     and the names are joined by the whole path, then by the longest ending that fits one image only. An image that is
-    not there is an Item all the same, of a file that does not exist: reading it says so.
+    not there is an Item all the same, of a file that does not exist: reading it says so. Views are those of the image.
 
     Raises:
         InputError: no such table, root, tar or Parquet file, or none of the images is there.
     """
     rows = open_columns(table, ["image", "source"])
     images, sources = rows["image"].to_pylist(), rows["source"].to_pylist()
-    items = _moved(images, sources, roots) if roots else _in_place(images, sources)
+    split = split_view if "views" in read_info(table).options else lambda image: (image, "")
+    places = [(*split(image), source) for image, source in zip(images, sources, strict=True)]
+    plain = list(dict.fromkeys((image, source) for image, _, source in places))
+    names, roots_of = [image for image, _ in plain], [source for _, source in plain]
+    there = dict(zip(plain, _moved(names, roots_of, roots) if roots else _in_place(names, roots_of), strict=True))
+    items = [
+        replace(there[image, source], image=key, view=view)
+        for key, (image, view, source) in zip(images, places, strict=True)
+    ]
     if not any("://" in item.path or os.path.exists(item.path) for item in items):
         raise InputError(
             f"None of the images of '{table}' is where it was (such as '{items[0].path}' of the source "

@@ -1,43 +1,54 @@
 """Encoded images inside Parquet files, as Hugging Face writes them: their keys, and the bytes of one row."""
 
-import os
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from alit_cli.data.keeping import Keeper, as_json
+from alit_cli.data.remote import open_file
 from alit_cli.errors import ImageProblem, InputError
 
 NAMES = ("image", "img", "picture", "photo", "jpg", "jpeg", "png", "webp", "bytes")
 """What a column of plain bytes is called when it holds images."""
-KEPT_GROUPS = 3
-"""Row groups held in memory at a time: readers ask for rows in order, a few of them at once."""
+KEPT_GROUPS = 2
+"""Row groups that each process holds in memory: readers ask for rows in order, a few of them at once."""
 
 
-def keys(path: str) -> Iterator[str]:
-    """The key of every row: the path beside its bytes where there is one, else the file's stem and the row's number.
+def rows(path: str, keeper: Keeper) -> Iterator[tuple[str, tuple[str | None, ...]]]:
+    """The key of every row, and the values kept of it as JSON.
+
+    The key is the path beside its bytes where there is one, else the file's stem and the row's number.
 
     Raises:
-        InputError: not a Parquet file, or one without a column of encoded images.
+        InputError: not a Parquet file, one without a column of encoded images, or a column that cannot be kept.
     """
     stem = PurePath(path).stem
-    file = _open(path)
-    column = image_column(file.schema_arrow, path)
-    field = file.schema_arrow.field(column)
-    named = pa.types.is_struct(field.type) and field.type.get_field_index("path") >= 0
-    row = 0
-    for group in range(file.num_row_groups):
-        if named:  # only the names are read, not the bytes beside them
-            names = file.read_row_group(group, columns=[f"{column}.path"])[column].combine_chunks().field("path")
-            found = names.to_pylist()
-        else:
-            found = [None] * file.metadata.row_group(group).num_rows
-        for name in found:
-            yield name or f"{stem}/{row}"
-            row += 1
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        column = image_column(schema, path)
+        named = pa.types.is_struct(schema.field(column).type) and schema.field(column).type.get_field_index("path") >= 0
+        kept = [name for name in keeper.names if name in schema.names]
+        for name in kept:
+            keeper.declare(name, schema.field(name).type, path)
+        wanted = [*([f"{column}.path"] if named else []), *kept]
+        row = 0
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            # Only names and kept columns are read, not the bytes beside them.
+            table = file.read_row_group(group, columns=wanted) if wanted else None
+            names = table[column].combine_chunks().field("path").to_pylist() if table and named else [None] * count
+            empty: list[Any] = [None] * count
+            columns = [table[name].to_pylist() if table and name in kept else empty for name in keeper.names]
+            for place, name in enumerate(names):
+                yield name or f"{stem}/{row}", tuple(as_json(values[place]) for values in columns)
+                row += 1
 
 
 def image_column(schema: pa.Schema, path: str) -> str:
@@ -81,26 +92,28 @@ class RowReader:
     def _place(self, path: str, row: int) -> tuple[int, int]:
         """The row group of a row, and its first row."""
         if path not in self._starts:
-            with open(path, "rb") as source, pq.ParquetFile(source) as file:
+            with open_file(path) as source, pq.ParquetFile(source) as file:
                 starts = [0]
                 for group in range(file.num_row_groups):
                     starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
             self._starts[path] = starts
         starts = self._starts[path]
-        group = next(g for g in range(len(starts) - 1) if row < starts[g + 1])
+        group = bisect_right(starts, row) - 1
         return group, starts[group]
 
 
 def _load(path: str, group: int) -> pa.ChunkedArray:
-    with open(path, "rb") as source, pq.ParquetFile(source) as file:
+    with open_file(path) as source, pq.ParquetFile(source) as file:
         column = image_column(file.schema_arrow, path)
         is_struct = pa.types.is_struct(file.schema_arrow.field(column).type)
         table = file.read_row_group(group, columns=[f"{column}.bytes" if is_struct else column])
         return pa.chunked_array([c.field("bytes") for c in table[column].chunks]) if is_struct else table[column]
 
 
-def _open(path: str) -> pq.ParquetFile:
+@contextmanager
+def _opened(path: str) -> Iterator[pq.ParquetFile]:
     try:
-        return pq.ParquetFile(pa.OSFile(os.fsencode(path)))
+        with open_file(path) as source, pq.ParquetFile(source) as file:
+            yield file
     except (pa.ArrowInvalid, OSError) as problem:
         raise InputError(f"'{path}' cannot be read as Parquet: {problem}.") from problem

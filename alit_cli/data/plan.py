@@ -5,86 +5,32 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from alit_cli.data.atomic import atomic_file, make_folder, named_write_errors
-from alit_cli.data.sources import Item, readable
+from alit_cli.data.frozen import Items as Items
+from alit_cli.data.frozen import freeze, open_items
+from alit_cli.data.items import Found, Item, readable
+from alit_cli.data.keeping import Keeper
+from alit_cli.data.sources import NOTHING
 from alit_cli.errors import InputError
 
-FORMAT = 2
+FORMAT = 3
 PLAN = "_plan.json"
 ITEMS = "_plan.arrow"
-OURS = re.compile(r"_plan\.(json|arrow)|_part-\d+\.json|part-\d+\.parquet|.+\.tmp")
+RUN = "_run.json"
+"""What else is needed to do a shard: written by the job whose plan this is."""
+OURS = re.compile(r"_plan\.(json|arrow)|_run\.json|_part-\d+\.json|part-\d+\.parquet|.+\.tmp")
 """The names of everything that lies in a work folder; nothing else there is ever removed."""
-
-COLUMNS = pa.schema(
-    [
-        ("image", pa.string()),
-        ("source", pa.string()),
-        ("path", pa.binary()),  # the file system's bytes: a path need not be UTF-8
-        ("offset", pa.int64()),
-        ("size", pa.int64()),
-        ("row", pa.int64()),
-        ("file_size", pa.int64()),
-        ("mtime_ns", pa.int64()),
-    ]
-)
-
-
-class Items(Sequence[Item]):
-    """The items of a plan, made one by one from an Arrow table that also says how their files looked."""
-
-    def __init__(self, table: pa.Table) -> None:
-        self.table = table
-
-    @classmethod
-    def of(cls, items: Sequence[Item]) -> "Items":
-        """The same items, with the size and time of change of every file; -1 for a file that is gone."""
-        looks: dict[str, tuple[int, int]] = {}
-        for item in items:
-            if item.path not in looks:
-                looks[item.path] = _look(item.path)
-        columns = [
-            [item.image for item in items],
-            [item.source for item in items],
-            [os.fsencode(item.path) for item in items],
-            [item.offset for item in items],
-            [item.size for item in items],
-            [item.row for item in items],
-            [looks[item.path][0] for item in items],
-            [looks[item.path][1] for item in items],
-        ]
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, COLUMNS, strict=True)]
-        return cls(pa.table(arrays, schema=COLUMNS))
-
-    def __len__(self) -> int:
-        return int(self.table.num_rows)
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            return list(self._between(start, stop))[::step] if step > 0 else [*self][index]
-        index = range(len(self))[index]
-        return next(self._between(index, index + 1))
-
-    def __iter__(self) -> Iterator[Item]:
-        return self._between(0, len(self))
-
-    def _between(self, start: int, stop: int) -> Iterator[Item]:
-        for batch in self.table.slice(start, max(0, stop - start)).to_batches(max_chunksize=4096):
-            for row in batch.to_pylist():
-                path = os.fsdecode(row["path"])
-                yield Item(row["image"], row["source"], path, row["offset"], row["size"], row["row"])
+PARTS = re.compile(r"_part-\d+\.json|part-\d+\.parquet")
+COMPARED = 200_000
+"""Items of two plans that are compared one by one to name a difference."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +47,8 @@ class Plan:
     """Frozen work: the items in order, cut into shards of `shard_size`, and what is to be done with them.
 
     `options` is what else decides the result (input, model, fit, budgets, precision …), as JSON knows it.
-    `fingerprint` is the sha256 of the options, the shard size and every item's name, source, file size and
-    time.
+    `fingerprint` is the sha256 of the options, the shard size and every item's name, source, file size, time
+    and kept values.
     """
 
     items: Items
@@ -111,28 +57,30 @@ class Plan:
     fingerprint: str
 
     @classmethod
-    def make(cls, items: Sequence[Item], shard_size: int, options: Mapping[str, Any]) -> "Plan":
-        """Freeze these items and options; reads the size and time of every file."""
-        frozen = Items.of(items)
-        options = json.loads(json.dumps(options, sort_keys=True))
-        digest = hashlib.sha256(json.dumps([shard_size, options], sort_keys=True).encode())
-        for name in ("image", "source"):
-            digest.update("\0".join(frozen.table[name].to_pylist()).encode())
-        for name in ("file_size", "mtime_ns"):
-            digest.update(np.asarray(frozen.table[name]).astype("<i8").tobytes())
-        return cls(frozen, shard_size, options, digest.hexdigest())
+    def make(cls, items: Iterable[Item], shard_size: int, options: Mapping[str, Any]) -> "Plan":
+        """Freeze these items and options in memory; reads the size and time of every file."""
+        sink = pa.BufferOutputStream()
+        digest = freeze((Found(item) for item in items), (), sink)
+        frozen = Items(pa.ipc.open_file(sink.getvalue()).read_all())
+        return cls(frozen, shard_size, _plain(options), fingerprint_of(digest, shard_size, options))
 
     def shards(self) -> list[Shard]:
         """Every shard, in order; the last may be shorter."""
-        starts = range(0, len(self.items), self.shard_size)
-        return [
-            Shard(index, start, min(start + self.shard_size, len(self.items))) for index, start in enumerate(starts)
-        ]
+        return [self.shard(index) for index in range(-(-len(self.items) // self.shard_size))]
+
+    def shard(self, index: int) -> Shard:
+        """One shard."""
+        start = index * self.shard_size
+        return Shard(index, start, min(start + self.shard_size, len(self.items)))
 
     def save(self, folder: str | Path) -> None:
         """Write the plan into its work folder; it counts once its last file, `_plan.json`, is there."""
-        with atomic_file(os.path.join(folder, ITEMS)) as file, pa.ipc.new_file(file, COLUMNS) as writer:
+        with atomic_file(os.path.join(folder, ITEMS)) as file, pa.ipc.new_file(file, self.items.table.schema) as writer:
             writer.write_table(self.items.table)
+        self.save_about(folder)
+
+    def save_about(self, folder: str | Path) -> None:
+        """Write only `_plan.json`: the items lie there already."""
         about = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
@@ -152,11 +100,10 @@ class Plan:
                 about = json.load(file)
             if about["format"] != FORMAT:
                 raise InputError(f"'{name}' is the work of another version of alit; add --overwrite to start anew.")
-            with pa.memory_map(os.fsencode(os.path.join(folder, ITEMS))) as source:
-                table = pa.ipc.open_file(source).read_all()
-            if not table.schema.equals(COLUMNS) or table.num_rows != about["items"]:
+            items = open_items(os.path.join(folder, ITEMS))
+            if len(items) != about["items"]:
                 raise ValueError("the items do not belong to the plan")
-            return cls(Items(table), about["shard_size"], about["options"], about["fingerprint"])
+            return cls(items, about["shard_size"], about["options"], about["fingerprint"])
         except FileNotFoundError as problem:
             raise InputError(f"'{name}' holds no plan of unfinished work.") from problem
         except (OSError, ValueError, KeyError, TypeError) as problem:
@@ -165,54 +112,114 @@ class Plan:
 
 def open_plan(
     folder: str | Path,
-    items: Sequence[Item],
+    found: Iterable[Found],
     shard_size: int,
     options: Mapping[str, Any],
     overwrite: bool = False,
+    keeper: Keeper = NOTHING,
 ) -> Plan:
     """The plan for this work in its folder: a new one, or the one that lies there if it is the same.
+
+    The items go to disk as they are found. Types of what `keeper` keeps join the options, under `keep`.
 
     Work that lies there with another fingerprint raises InputError, which names what differs; `overwrite`
     removes it. A folder that holds anything else is refused, and left alone, in either case.
     """
-    name = readable(os.fspath(folder))
-    plan = Plan.make(items, shard_size, options)
     make_folder(folder)
+    check_folder(folder)
+    try:
+        with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
+            if os.path.exists(os.path.join(folder, PLAN)) and not overwrite:
+                return _same_plan(folder, plan)
+            # Temporary files may be those of another worker that starts now and writes the same plan.
+            _remove(folder, OURS if overwrite else PARTS, spared=os.path.basename(temporary))
+            os.replace(temporary, os.path.join(folder, ITEMS))
+            plan.save_about(folder)
+            return plan
+    finally:
+        with contextlib.suppress(OSError):  # of a run that never began, nothing stays
+            os.rmdir(folder)
+
+
+def renew_plan(
+    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: Keeper
+) -> None:
+    """Put another plan into a folder whose shards stay: the items have changed, their rows have been done again."""
+    with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
+        os.replace(temporary, os.path.join(folder, ITEMS))
+        plan.save_about(folder)
+
+
+@contextlib.contextmanager
+def _frozen(
+    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: Keeper
+) -> Iterator[tuple[str, Plan]]:
+    """A new plan whose items lie in a temporary file, which is removed at the end if it is still there."""
+    temporary = os.path.join(folder, f"{ITEMS}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with named_write_errors(folder), open(temporary, "xb") as file:
+            digest = freeze(found, keeper.names, file)
+            file.flush()
+            os.fsync(file.fileno())
+        options = _plain({**options, "keep": keeper.types()} if keeper.names else options)
+        yield temporary, Plan(open_items(temporary), shard_size, options, fingerprint_of(digest, shard_size, options))
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def fingerprint(found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: Keeper = NOTHING) -> str:
+    """The fingerprint that open_plan would give these items; nothing is written or held."""
+    digest = freeze(found, keeper.names, pa.MockOutputStream())
+    options = {**options, "keep": keeper.types()} if keeper.names else options
+    return fingerprint_of(digest, shard_size, options)
+
+
+def fingerprint_of(digest: str, shard_size: int, options: Mapping[str, Any]) -> str:
+    """The fingerprint of a plan whose items have this digest."""
+    return hashlib.sha256(json.dumps([digest, shard_size, options], sort_keys=True).encode()).hexdigest()
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raises InputError: the folder holds files that are not alit's."""
     with named_write_errors(folder):
         strangers = [entry for entry in os.listdir(folder) if not OURS.fullmatch(entry)]
     if strangers:
-        raise InputError(f"'{name}' holds other files (such as '{readable(strangers[0])}'); choose another --out.")
-    if os.path.exists(os.path.join(folder, PLAN)) and not overwrite:
-        old = Plan.load(folder)
-        if old.fingerprint != plan.fingerprint:
-            raise InputError(
-                f"'{name}' holds unfinished work of another run ({_difference(old, plan)}); repeat that run to finish "
-                "it, add --overwrite to start anew, or choose another --out."
-            )
-        return plan
-    remove_work(folder)
-    plan.save(folder)
-    return plan
+        name, example = readable(os.fspath(folder)), readable(strangers[0])
+        raise InputError(f"'{name}' holds other files (such as '{example}'); choose another --out.")
+
+
+def _same_plan(folder: str | Path, plan: Plan) -> Plan:
+    """The plan that lies in a folder. Raises InputError: it is another one."""
+    old = Plan.load(folder)
+    if old.fingerprint != plan.fingerprint:
+        raise InputError(
+            f"'{readable(os.fspath(folder))}' holds unfinished work of another run ({_difference(old, plan)}); repeat "
+            "that run to finish it, add --overwrite to start anew, or choose another --out."
+        )
+    return old
 
 
 def remove_work(folder: str | Path) -> None:
-    """Remove what alit wrote into a work folder, the plan first, and the folder if nothing else is in it."""
-    with named_write_errors(folder):
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        for name in sorted(names, key=lambda name: name != PLAN):
-            if OURS.fullmatch(name):
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(os.path.join(folder, name))
+    """Remove what alit wrote into a work folder, the plan last, and the folder if nothing else is in it."""
+    _remove(folder, OURS)
     with contextlib.suppress(OSError):
         os.rmdir(folder)
 
 
-def _look(path: str) -> tuple[int, int]:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return -1, -1
-    return found.st_size, found.st_mtime_ns
+def _remove(folder: str | Path, pattern: re.Pattern[str], spared: str = "") -> None:
+    with named_write_errors(folder):
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        for name in sorted(names, key=lambda name: (name == ITEMS, name == PLAN)):
+            if pattern.fullmatch(name) and name != spared:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON gives them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(options, sort_keys=True))
+    return plain
 
 
 def _difference(old: Plan, new: Plan) -> str:
@@ -224,6 +231,8 @@ def _difference(old: Plan, new: Plan) -> str:
         for key in {**was, **now}
         if was.get(key) != now.get(key)
     ]
+    if max(len(old.items), len(new.items)) > COMPARED:
+        return "; ".join(words) or "the images are others, have changed, or come in another order"
     before, after = (
         {row["image"]: (row["source"], row["file_size"], row["mtime_ns"]) for row in plan.items.table.to_pylist()}
         for plan in (old, new)

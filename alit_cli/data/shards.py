@@ -1,9 +1,10 @@
 """Finished shards of a plan: committing each one, knowing which are there, and joining them into one
 table."""
 
+import hashlib
 import json
 import os
-import re
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,34 +13,43 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alit_cli.data.atomic import atomic_file
+from alit_cli.data.parts import finished_shards as finished_shards
+from alit_cli.data.parts import mark_path
+from alit_cli.data.parts import part_path as part_path
 from alit_cli.data.plan import Plan, Shard, remove_work
 from alit_cli.data.sources import readable
 from alit_cli.data.table import ROW_GROUP, encodings, write_table
 from alit_cli.errors import AlitError, NotFinished
 
-MARK = re.compile(r"_part-(\d+)\.json")
 
-
-def commit_shard(table: pa.Table, folder: str | Path, index: int, stats: Mapping[str, Any]) -> None:
+def commit_shard(
+    table: pa.Table, folder: str | Path, index: int, stats: Mapping[str, Any], begun: float | None = None
+) -> None:
     """Write the rows of a shard into the work folder, and then its stats, which mark it as finished.
+
+    The stats gain the number of `rows`, the `sha256` of the written file and, where the writing began at the
+    monotonic time `begun`, the seconds it took as `write`.
 
     Raises AlitError for a full disk; the folder then holds no trace of the shard.
     """
-    write_table(table, part_path(folder, index))
-    with atomic_file(_mark_path(folder, index)) as file:
-        file.write(json.dumps({"rows": table.num_rows, **stats}, indent=2).encode())
+    path = part_path(folder, index)
+    write_table(table, path)
+    mark = {**stats, "rows": table.num_rows, "sha256": part_sha256(path)}
+    if begun is not None:
+        mark["write"] = round(time.monotonic() - begun, 3)
+    with atomic_file(mark_path(folder, index)) as file:
+        file.write(json.dumps(mark, indent=2).encode())
 
 
-def finished_shards(folder: str | Path) -> set[int]:
-    """The indices of the shards that are there with their mark."""
-    names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-    marked = {int(found[1]) for name in names if (found := MARK.fullmatch(name))}
-    return {index for index in marked if os.path.basename(part_path(folder, index)) in names}
+def part_sha256(path: str) -> str:
+    """The checksum of a part, as its mark holds it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def shard_stats(folder: str | Path, index: int) -> dict[str, Any]:
     """What `commit_shard` was told about a finished shard, and its `rows`."""
-    with open(_mark_path(folder, index), "rb") as file:
+    with open(mark_path(folder, index), "rb") as file:
         stats: dict[str, Any] = json.load(file)
     return stats
 
@@ -50,25 +60,27 @@ def join_shards(folder: str | Path, plan: Plan, out: str | Path) -> None:
     Holds about two row groups in memory. Killed at any moment, either the work folder is whole or `out` is.
     Raises NotFinished where a shard is missing, AlitError where one is damaged or the disk is full.
     """
+    rows = joined_rows(folder, plan)
+    schema = pq.read_schema(part_path(folder, 0))
+    with atomic_file(out) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
+        for group in rows:
+            writer.write_table(group, row_group_size=ROW_GROUP)
+    remove_work(folder)
+
+
+def joined_rows(folder: str | Path, plan: Plan) -> Iterator[pa.Table]:
+    """The rows of all shards, in tables of 10,000 rows, the last one shorter. Raises as join_shards."""
+    check_finished(folder, plan)
+    return _row_groups(folder, plan.shards())
+
+
+def check_finished(folder: str | Path, plan: Plan) -> None:
+    """Raises NotFinished: a shard is missing."""
     shards = plan.shards()
     missing = len(shards) - len(finished_shards(folder) & {shard.index for shard in shards})
     if missing:
         name = readable(os.fspath(folder))
         raise NotFinished(f"{missing} of {len(shards)} shards in '{name}' are not done; run the same command again.")
-    schema = pq.read_schema(part_path(folder, 0))
-    with atomic_file(out) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
-        for rows in _row_groups(folder, shards):
-            writer.write_table(rows, row_group_size=ROW_GROUP)
-    remove_work(folder)
-
-
-def part_path(folder: str | Path, index: int) -> str:
-    """Where the rows of a shard lie."""
-    return os.path.join(folder, f"part-{index:05d}.parquet")
-
-
-def _mark_path(folder: str | Path, index: int) -> str:
-    return os.path.join(folder, f"_part-{index:05d}.json")
 
 
 def _row_groups(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Table]:
@@ -91,10 +103,13 @@ def _rows(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Table]:
     for shard in shards:
         path = part_path(folder, shard.index)
         try:
-            with pa.OSFile(os.fsencode(path)) as source, pq.ParquetFile(source) as part:
+            with (
+                pa.OSFile(os.fsencode(path)) as source,
+                pq.ParquetFile(source, page_checksum_verification=True) as part,
+            ):
                 if part.metadata.num_rows != shard.stop - shard.start:
                     raise AlitError(f"'{readable(path)}' lacks rows; remove it and run the same command again.")
                 for batch in part.iter_batches(ROW_GROUP):
                     yield pa.Table.from_batches([batch])
-        except pa.ArrowInvalid as problem:
+        except (pa.ArrowInvalid, OSError) as problem:
             raise AlitError(f"'{readable(path)}' is damaged; remove it and run the same command again.") from problem

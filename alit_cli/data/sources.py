@@ -1,72 +1,52 @@
-"""Where images come from: folders, files, globs, tars, Parquet files and lists, as items in one fixed order."""
+"""Where images come from: folders, files, globs, tars, Parquet files, lists and URLs, as items in one fixed order."""
 
 import glob
 import os
 import posixpath
-import re
 import sys
-import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePath
 
 from braceexpand import braceexpand
 
-from alit_cli.data.parquet_rows import RowReader, keys
-from alit_cli.errors import ImageProblem, InputError
+from alit_cli.data import folders, remote, tars
+from alit_cli.data.items import PHOTOGRAPHS, Found
+from alit_cli.data.items import Item as Item
+from alit_cli.data.items import readable as readable
+from alit_cli.data.keeping import Keeper
+from alit_cli.data.parquet_rows import rows
+from alit_cli.errors import InputError
 
-PHOTOGRAPHS = ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .avif .jp2"
-FOREIGN = ".heic .heif .jxl"
-"""Not read, yet listed: a photograph that cannot be read is a row of the table, never a silent gap."""
-SUFFIXES = frozenset(f"{PHOTOGRAPHS} {FOREIGN}".split())
-"""What counts as an image inside a folder, a glob or a tar."""
-COMPRESSED_TARS = (".tgz", ".tbz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
-MAX_BYTES = 2**31
-"""A file longer than this is not read into memory."""
 STDIN = "-"
-_ROWS = RowReader()
-
-
-@dataclass(frozen=True)
-class Item:
-    """One image that waits to be read.
-
-    `image` is the join key: the '/'-separated path below the input root, the name of a tar member, or the
-    name of a single file. Bytes of a name that are not UTF-8 stand there as `\\xNN`. `source` is the root or
-    the tar as given, `path` the file, absolute, that holds the bytes: `size` of them from `offset` on; -1
-    means to its end. With a `row`, the file is Parquet and the bytes are that row's.
-    """
-
-    image: str
-    source: str
-    path: str
-    offset: int = 0
-    size: int = -1
-    row: int = -1
-
-    def read(self) -> bytes:
-        """The encoded bytes. Raises OSError, and ImageProblem (`too_large`) beyond MAX_BYTES."""
-        if self.row >= 0:
-            return _ROWS.read(self.path, self.row)
-        with open(self.path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size - self.offset if self.size < 0 else self.size
-            if size > MAX_BYTES:
-                raise ImageProblem("too_large", f"The file has {size:,} bytes; at most {MAX_BYTES:,} are read.")
-            file.seek(self.offset)
-            return file.read(self.size)
+NOTHING = Keeper()
 
 
 def list_items(paths: Sequence[str | Path], limit: int | None = None, null: bool = False) -> list[Item]:
-    """Every image of the given inputs, input by input, at most `limit`.
+    """Every image of the given inputs as a list; see stream_items. Raises InputError also for two images of one key."""
+    items: dict[str, Item] = {}
+    for found in stream_items(paths, limit, null):
+        twin = items.setdefault(found.item.image, found.item)
+        if twin is not found.item:
+            raise InputError(collision(twin, found.item))
+    return list(items.values())
 
-    An input is a folder, a file, a glob, a plain tar, a Parquet file with a column of encoded images, a pattern with
-    braces (`shard-{000..127}.tar`), `@list.txt` with a file name a line, or `-`: the same from standard input,
-    where names end in NUL instead if `null` is given.
+
+def stream_items(
+    paths: Sequence[str | Path], limit: int | None = None, null: bool = False, keeper: Keeper = NOTHING
+) -> Iterator[Found]:
+    """Every image of the given inputs, input by input, at most `limit`; none is held in memory.
+
+    An input is a folder, a file, a glob, a plain tar, a Parquet file with a column of encoded images, a URL of any of
+    these (`s3://…`), a pattern with braces (`shard-{000..127}.tar`), `@list.txt` with a file name or URL a line, or
+    `-`: the same from standard input, where names end in NUL instead if `null` is given.
 
     A folder is walked with its subfolders and links, in natural order (img2 before img10), without hidden
     entries and `*.work` folders; there, in tars and in globs only image suffixes count, unless a glob names
-    another suffix. A single file is taken whatever its suffix. The members of a tar come in its own order.
-    Raises InputError for a missing path, an input without images, a damaged tar, or two images of one key.
+    another suffix. A single file is taken whatever its suffix. The members of a tar come in its own order; one that
+    breaks off ends in an item that says so.
+
+    Raises InputError for a missing path, an input without images, or what `keeper` cannot keep.
     """
     if not paths:
         raise InputError("No input was given: name at least one folder, file, glob or .tar.")
@@ -76,24 +56,26 @@ def list_items(paths: Sequence[str | Path], limit: int | None = None, null: bool
     if null and STDIN not in names:
         raise InputError("-0 says how names end on standard input: name - as an input.")
     names = [expanded for name in names for expanded in _expanded(name)]
-    listings = [_listing(name, null) for name in names]
-    items: dict[str, Item] = {}
-    for name, listing in zip(names, listings, strict=True):
-        before = len(items)
-        for item in listing:
-            twin = items.setdefault(item.image, item)
-            if twin is not item:
-                raise InputError(_collision(twin, item))
-            if len(items) == limit:
-                return list(items.values())
-        if len(items) == before:
+    listings = [(name, _listing(name, null, keeper)) for name in names]
+    return islice(_chained(listings), limit)
+
+
+def _chained(listings: Sequence[tuple[str, Iterator[Found]]]) -> Iterator[Found]:
+    for name, listing in listings:
+        nothing = True
+        for found in listing:
+            nothing = False
+            yield found
+        if nothing:
             raise InputError(f"No image was found in '{readable(name)}'; looked for {PHOTOGRAPHS}.")
-    return list(items.values())
 
 
-def readable(path: str) -> str:
-    """A path as text that every file and terminal can hold: bytes that are not UTF-8 become `\\xNN`."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def collision(one: Item, other: Item) -> str:
+    """One sentence about two items of one key."""
+    if one.path == other.path and one.offset == other.offset:
+        return f"The image '{one.image}' ('{readable(one.path)}') is named twice by the inputs; name it once."
+    first, second = (f"'{readable(item.path)}'" for item in (one, other))
+    return f"Two images have the same name '{one.image}': {first} and {second}; give the folder that holds both."
 
 
 def _expanded(name: str) -> list[str]:
@@ -106,7 +88,7 @@ def _expanded(name: str) -> list[str]:
         raise InputError(f"'{readable(name)}' does not exist, and its braces do not close; check it.") from problem
 
 
-def _listing(path: str, null: bool) -> Iterator[Item]:
+def _listing(path: str, null: bool, keeper: Keeper) -> Iterator[Found]:
     if path == STDIN:
         return _named(sys.stdin.buffer.read(), path, b"\0" if null else b"\n")
     if path.startswith("@") and not os.path.lexists(path):
@@ -114,122 +96,80 @@ def _listing(path: str, null: bool) -> Iterator[Item]:
             return _named(Path(path[1:]).read_bytes(), path, b"\n")
         except OSError as problem:
             raise InputError(f"The list '{readable(path[1:])}' cannot be read: {problem.strerror}.") from problem
+    if remote.is_url(path):
+        return _url(path, keeper)
     if os.path.isdir(path):
-        source = _source(path)
-        root = os.path.abspath(path)
-        return (_file_item(source, root, below) for below in _walk(root, "", ()))
+        source, root = _source(path), os.path.abspath(path)
+        return (_file_item(source, root, below) for below in folders.walk(root, "", ()))
     if os.path.isfile(path):
-        return _file(os.path.dirname(path), os.path.basename(path))
+        return _file(os.path.dirname(path), os.path.basename(path), keeper)
     if glob.has_magic(path):
-        return _matches(path)
+        root, found = folders.matches(path)
+        return (item for below in found for item in _file(root, below, keeper))
     if os.path.lexists(path):
         raise InputError(f"'{readable(path)}' is neither a folder nor a file that can be read.")
     raise InputError(f"'{readable(path)}' does not exist; check the path.")
 
 
-def _named(content: bytes, source: str, end: bytes) -> Iterator[Item]:
+def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
     """The files that a list names, relative to where we are; the key of each is its name as written."""
     for line in content.split(end):
         name = os.fsdecode(line if end == b"\0" else line.rstrip(b"\r"))
-        if name:
+        if remote.is_url(name):
+            yield Found(Item(readable(name.partition("://")[2]), readable(source), name))
+        elif name:
             key = posixpath.normpath("/" + PurePath(name).as_posix()).lstrip("/")
-            yield Item(readable(key), readable(source), os.path.abspath(name))
+            yield Found(Item(readable(key), readable(source), os.path.abspath(name)))
 
 
-def _walk(root: str, below: str, above: tuple[str, ...]) -> Iterator[str]:
-    """Paths of the images below root, relative to it; `above` holds the real folders above, to stop loops."""
-    folder = os.path.join(root, below)
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: _natural(entry.name))
-    except OSError as problem:
-        raise InputError(f"The folder '{readable(folder)}' cannot be listed: {problem.strerror}.") from problem
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            if not entry.name.endswith(".work"):
-                yield from _walk(root, os.path.join(below, entry.name), (*above, real))
-        elif _is_image(entry.name) and (entry.is_file() or entry.is_symlink()):
-            yield os.path.join(below, entry.name)
+def _url(url: str, keeper: Keeper) -> Iterator[Found]:
+    """The images behind a URL: a file, a folder or a glob."""
+    if glob.has_magic(url.partition("://")[2]):
+        root, found = folders.matches_url(url)
+        return (item for below, entry in found for item in _entry(root, below, entry, keeper))
+    entry = remote.look(url)
+    if entry is None:
+        raise InputError(f"'{url}' does not exist; check the address.")
+    if not entry.folder:
+        return _entry(url.rpartition("/")[0], entry.name, entry, keeper)
+    root = url.rstrip("/")
+    return (item for below, inner in folders.walk_url(root) for item in _entry(root, below, inner, keeper))
 
 
-def _matches(pattern: str) -> Iterator[Item]:
-    """The files of a glob below its fixed part; tars and Parquet files among them are opened."""
-    parts = PurePath(pattern).parts
-    fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    root = os.path.join("", *parts[:fixed])
-    suffix = os.path.splitext(pattern)[1]
-    named = bool(suffix) and not glob.has_magic(suffix)
-    found = []
-    for match in glob.iglob(pattern, recursive=True):
-        below = PurePath(match).parts[fixed:]
-        wanted = named or _is_image(match) or match.lower().endswith((".tar", ".parquet"))
-        if wanted and os.path.isfile(match) and not any(part.endswith(".work") for part in below[:-1]):
-            found.append(below)
-    for below in sorted(set(found), key=lambda below: [_natural(part) for part in below]):
-        yield from _file(root, os.path.join(*below))
+def _entry(root: str, below: str, entry: remote.Entry, keeper: Keeper) -> Iterator[Found]:
+    """The images in a file behind a URL."""
+    look = entry.size, entry.mtime_ns
+    if entry.url.lower().endswith((*tars.COMPRESSED, *folders.CONTAINERS)):
+        for found in _inside(entry.url, entry.url, keeper):
+            yield Found(found.item, look, found.kept)
+    else:
+        yield Found(Item(readable(below), readable(root), entry.url, 0, entry.size), look)
 
 
-def _file(root: str, below: str) -> Iterator[Item]:
+def _file(root: str, below: str, keeper: Keeper) -> Iterator[Found]:
+    """The images in a file."""
     path = os.path.join(root, below)
-    if path.lower().endswith(COMPRESSED_TARS):
-        raise InputError(f"'{readable(path)}' is a compressed tar; unpack it, or make it a plain .tar.")
-    if path.lower().endswith(".tar"):
-        return _members(path)
-    if path.lower().endswith(".parquet"):
-        real = os.path.abspath(path)
-        return (Item(readable(key), _source(path), real, row=row) for row, key in enumerate(keys(path)))
+    if path.lower().endswith((*tars.COMPRESSED, *folders.CONTAINERS)):
+        return _inside(path, os.path.abspath(path), keeper)
     return iter([_file_item(_source(root), os.path.abspath(root), below)])
 
 
-def _members(path: str) -> Iterator[Item]:
-    """The images of a plain tar in its order; they are read later by seeking."""
-    source, real, whole = _source(path), os.path.abspath(path), False
-    try:
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                name = posixpath.normpath("/" + member.name).lstrip("/")  # no way out of the root by `..`
-                hidden = any(part.startswith(".") for part in name.split("/"))
-                if member.isreg() and _is_image(name) and not hidden:
-                    yield Item(readable(name), source, real, member.offset_data, member.size)
-            whole = _ends_well(real, archive.offset)
-    except (tarfile.TarError, OSError) as problem:
-        raise InputError(f"'{readable(path)}' is not a whole, uncompressed tar: {problem}.") from problem
-    if not whole:
-        raise InputError(f"'{readable(path)}' is a damaged tar: it breaks off in the middle; make or copy it again.")
+def _inside(path: str, real: str, keeper: Keeper) -> Iterator[Found]:
+    """The images in a tar or a Parquet file; `real` is where it will be read."""
+    if path.lower().endswith(tars.COMPRESSED):
+        raise InputError(f"'{readable(path)}' is a compressed tar; unpack it, or make it a plain .tar.")
+    source = readable(path) if remote.is_url(path) else _source(path)
+    if path.lower().endswith(".tar"):
+        for member in tars.members(path, keeper):
+            yield Found(Item(member.name, source, real, member.offset, member.size), None, member.kept)
+    else:
+        for row, (key, kept) in enumerate(rows(path, keeper)):
+            yield Found(Item(readable(key), source, real, row=row), None, kept)
 
 
-def _ends_well(path: str, offset: int) -> bool:
-    """Whether only padding follows the last member: tarfile stops silently at a header it cannot read."""
-    with open(path, "rb") as file:
-        file.seek(offset)
-        return not file.read(tarfile.BLOCKSIZE).strip(b"\0")
-
-
-def _file_item(source: str, root: str, below: str) -> Item:
-    return Item(readable(PurePath(below).as_posix()), source, os.path.join(root, below))
+def _file_item(source: str, root: str, below: str) -> Found:
+    return Found(Item(readable(PurePath(below).as_posix()), source, os.path.join(root, below)))
 
 
 def _source(path: str) -> str:
     return readable(PurePath(os.path.normpath(path)).as_posix())
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES
-
-
-def _natural(name: str) -> tuple[list[str | int], str]:
-    """A sorting key: runs of digits count as numbers; the name itself decides between 1 and 01."""
-    parts = re.split("([0-9]+)", name)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], name
-
-
-def _collision(one: Item, other: Item) -> str:
-    if one.path == other.path and one.offset == other.offset:
-        return f"The image '{one.image}' ('{readable(one.path)}') is named twice by the inputs; name it once."
-    first, second = (f"'{readable(item.path)}'" for item in (one, other))
-    return f"Two images have the same name '{one.image}': {first} and {second}; give the folder that holds both."

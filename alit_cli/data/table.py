@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.data.atomic import atomic_file
+from alit_cli.data.encoding import encodings as encodings
 from alit_cli.data.images import Picture
+from alit_cli.data.keeping import kept_column, kept_schema
+from alit_cli.data.parts import parts
 from alit_cli.data.sources import readable
 from alit_cli.errors import InputError
 
@@ -64,6 +67,16 @@ class TableInfo:
         return None if found is None else float(found)
 
     @property
+    def digest(self) -> bool:
+        """Whether the table has the sha256 of every file's bytes."""
+        return bool(self.options.get("hash", False))
+
+    @property
+    def keep(self) -> dict[str, str]:
+        """Names of kept columns and their types, as keeping.kept_type reads them."""
+        return dict(self.options.get("keep", {}))
+
+    @property
     def tokens(self) -> str:
         """The stem of the token columns: `tokens` for ids, `latents` for a continuous model."""
         return "tokens" if self.codes else "latents"
@@ -108,6 +121,9 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
     if info.stop is not None:
         columns.append(("n_tokens", pa.int32()))
     columns.append(("model_id", pa.string()))
+    if info.digest:
+        columns.append(("sha256", pa.string()))
+    columns += kept_schema(info.keep)
     return pa.schema(columns, metadata={KEY: info.to_json().encode()})
 
 
@@ -118,6 +134,7 @@ def token_rows(
     l1: Mapping[int, NDArray[np.float32]],
     tokens: Mapping[int, NDArray[Any]],
     measures: bool,
+    kept: Mapping[str, Sequence[str | None]] | None = None,
 ) -> pa.Table:
     """Rows of a token table, one per picture in their order; a picture that failed has nulls.
 
@@ -127,6 +144,7 @@ def token_rows(
         reached: n × T, which budgets each of the n pictures whose status is 'ok' got to, in order.
         l1: by budget, the float32 errors of the pictures that reached it; empty where the table has no losses.
         tokens: by budget, their tokens: uint16 m × budget, or float16 m × budget × token_dim of a continuous model.
+        kept: by name, the JSON of every picture's kept value; None where nothing is kept.
     """
     ok = np.array([picture.status == "ok" for picture in pictures], dtype=bool)
     if reached.shape != (ok.sum(), len(info.budgets)):
@@ -145,6 +163,8 @@ def token_rows(
         steps = reached.sum(axis=1)
         columns["n_tokens"] = _spread(np.asarray(info.budgets, np.int32)[steps - 1], ok)
     columns["model_id"] = [info.model_id] * len(pictures)
+    columns["sha256"] = [picture.sha256 for picture in pictures]
+    columns |= {name: kept_column((kept or {})[name], kind) for name, kind in info.keep.items()}
     schema = token_schema(info, measures)
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
@@ -155,29 +175,9 @@ def write_table(table: pa.Table, path: str | Path) -> None:
         pq.write_table(table, file, row_group_size=ROW_GROUP, **encodings(table.schema))
 
 
-def encodings(schema: pa.Schema) -> dict[str, Any]:
-    """How our Parquet files are stored, as keywords for pyarrow.
-
-    zstd, page index, floats as split byte streams without a dictionary, all else (ids, words, sizes) with one.
-    """
-    paths: dict[str, bool] = {}
-    for field in schema:
-        is_list = pa.types.is_list(field.type)
-        path = f"{field.name}.list.element" if is_list else field.name
-        paths[path] = pa.types.is_floating(field.type.value_type if is_list else field.type)
-    return {
-        "compression": "zstd",
-        "compression_level": 3,
-        "use_dictionary": [path for path, floating in paths.items() if not floating],
-        "use_byte_stream_split": [path for path, floating in paths.items() if floating],
-        "write_page_index": True,
-        "write_page_checksum": True,
-    }
-
-
 def read_info(path: str | Path) -> TableInfo:
     """What a table (a file or a folder of parts) says about itself; InputError where it is not one of ours."""
-    part = _parts(path)[0]
+    part = parts(path)[0]
     metadata = _schema(part).metadata or {}
     name = readable(os.fspath(path))
     if KEY not in metadata:
@@ -190,25 +190,25 @@ def read_info(path: str | Path) -> TableInfo:
 
 def column_names(path: str | Path) -> list[str]:
     """The columns of a table, in order. Raises InputError as `read_info`."""
-    return list(_schema(_parts(path)[0]).names)
+    return list(_schema(parts(path)[0]).names)
 
 
 def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Some columns (None: all) of a file or a folder of parts. InputError as `read_info`, or names what lacks."""
-    parts = _parts(path)
-    present = _schema(parts[0]).names
+    files = parts(path)
+    present = _schema(files[0]).names
     missing = [name for name in columns or () if name not in present]
     if missing:
         raise InputError(f"'{readable(os.fspath(path))}' has no column '{missing[0]}'; it has {', '.join(present)}.")
     try:
-        return pa.concat_tables(_open(part).read(columns=columns) for part in parts)
+        return pa.concat_tables(_open(part).read(columns=columns) for part in files)
     except (pa.ArrowInvalid, OSError) as problem:
         raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
 
 
 def stream_columns(path: str | Path, columns: Sequence[str], rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
     """Some columns of a file or a folder of parts, some rows at a time. Raises InputError as `open_columns`."""
-    for part in _parts(path):
+    for part in parts(path):
         present = _schema(part).names
         missing = [name for name in columns if name not in present]
         if missing:
@@ -222,7 +222,7 @@ def stream_columns(path: str | Path, columns: Sequence[str], rows: int = ROW_GRO
 def read_rows(path: str | Path, columns: Sequence[str], start: int, stop: int) -> pa.Table:
     """Rows start … stop - 1 of some columns; only the row groups that hold them are read. Raises as `read_info`."""
     pieces, first = [], 0
-    for part in _parts(path):
+    for part in parts(path):
         file = _open(part)
         for group in range(file.num_row_groups):
             after = first + file.metadata.row_group(group).num_rows
@@ -236,18 +236,7 @@ def read_rows(path: str | Path, columns: Sequence[str], start: int, stop: int) -
 def count_rows(path: str | Path) -> int:
     """Rows of a file or a folder of parts, from their footers. Raises InputError as `read_info`."""
     read_info(path)
-    return sum(_open(part).metadata.num_rows for part in _parts(path))
-
-
-def _parts(path: str | Path) -> list[str]:
-    """The Parquet files a table consists of."""
-    name = os.fspath(path)
-    if not os.path.isdir(name):
-        return [name]
-    parts = [os.path.join(name, entry) for entry in sorted(os.listdir(name)) if entry.endswith(".parquet")]
-    if not parts:
-        raise InputError(f"The folder '{readable(name)}' holds no .parquet file; name a table.")
-    return parts
+    return sum(_open(part).metadata.num_rows for part in parts(path))
 
 
 def _schema(part: str) -> pa.Schema:

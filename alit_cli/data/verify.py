@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from alit_cli.data.plan import Plan
-from alit_cli.data.shards import finished_shards, shard_stats
+from alit_cli.data.parts import part_path, parts
+from alit_cli.data.plan import PLAN, Plan
+from alit_cli.data.shards import finished_shards, part_sha256, shard_stats
 from alit_cli.data.sources import readable
-from alit_cli.data.table import TableInfo, read_info
+from alit_cli.data.table import TableInfo, read_info, token_schema
 from alit_cli.errors import InputError
+
+TIMES = ("seconds", "read", "decode", "waited", "model", "write")
+MAX_ERRORS = 5
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,10 @@ class Status:
         images, done: planned, and in finished shards.
         shards, shards_done: the same in shards.
         statuses: rows of finished shards by status.
-        seconds: time that the finished shards took, all workers added up.
+        seconds: what the finished shards took, added up: `seconds` in all, of which `waited` for pictures and `model`;
+            `read` and `decode` of all decoding workers together; `write`. Empty for a joined table.
+        memory: the most that a process had resident, MiB; 0 where it is not known.
+        errors: the first few failures.
     """
 
     finished: bool
@@ -36,12 +43,14 @@ class Status:
     shards: int
     shards_done: int
     statuses: dict[str, int]
-    seconds: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: int = 0
+    errors: list[str] = field(default_factory=list)
 
     @property
     def images_per_second(self) -> float:
         """Speed of one worker over the finished shards; 0 where there is none."""
-        return self.done / self.seconds if self.seconds else 0.0
+        return self.done / seconds if (seconds := self.seconds.get("seconds")) else 0.0
 
 
 def status(out: Path) -> Status:
@@ -50,13 +59,13 @@ def status(out: Path) -> Status:
     Raises:
         InputError: there is neither.
     """
-    work = out.with_name(out.name + ".work")
-    if out.exists():
+    work = out if out.is_dir() else out.with_name(out.name + ".work")
+    if out.is_file() or (out.is_dir() and not (out / PLAN).exists()):
         info = read_info(out)
         rows = _rows(out, ["status"])
         counts = Counter(value for group in rows for value in group["status"].to_pylist())
         images = info.options.get("images", sum(counts.values()))
-        return Status(True, images, sum(counts.values()), 1, 1, dict(counts), 0.0)
+        return Status(True, images, sum(counts.values()), 1, 1, dict(counts))
     if not work.exists():
         raise InputError(f"There is neither '{readable(str(out))}' nor unfinished work of it; check the path.")
     shards = Plan.load(work).shards()
@@ -66,8 +75,12 @@ def status(out: Path) -> Status:
     for one in stats:
         statuses.update(one["statuses"])
     done = sum(one["rows"] for one in stats)
-    seconds = sum(one["seconds"] for one in stats)
-    return Status(False, shards[-1].stop, done, len(shards), len(stats), dict(statuses), seconds)
+    times = {name: sum(one.get(name, 0.0) for one in stats) for name in TIMES}
+    memory = max((one.get("memory", 0) for one in stats), default=0)
+    errors = [error for one in stats for error in one.get("errors", ())][:MAX_ERRORS]
+    whole = out.is_dir() and len(stats) == len(shards)
+    images = shards[-1].stop
+    return Status(whole, images, done, len(shards), len(stats), dict(statuses), times, memory, errors)
 
 
 def problems(table: Path) -> Iterator[str]:
@@ -83,12 +96,16 @@ def problems(table: Path) -> Iterator[str]:
     info = read_info(table)
     keys: Counter[str] = Counter()
     rows = 0
+    if table.is_dir() and (table / PLAN).exists():
+        yield from _wrong_parts(table)
     try:
         for group in _rows(table, None):
+            if rows == 0:
+                yield from _wrong_columns(group.schema, info)
             rows += group.num_rows
             keys.update(group["image"].to_pylist())
             yield from _wrong_rows(group, info)
-    except (pa.ArrowInvalid, OSError) as problem:
+    except (pa.ArrowInvalid, OSError, KeyError) as problem:
         yield f"it is damaged after row {rows}: {str(problem).splitlines()[0]}"
         return
     planned = info.options.get("images", rows)
@@ -126,9 +143,31 @@ def _wrong_tokens(column: pa.ChunkedArray, there: np.ndarray, budget: int, info:
         yield f"{name} has ids outside the codebook of {info.codes}"
 
 
+def _wrong_columns(schema: pa.Schema, info: TableInfo) -> Iterator[str]:
+    """Columns that lack or have another type than the table says of itself."""
+    wanted = token_schema(info, bool(info.options.get("measures")))
+    for field_ in wanted:
+        if schema.get_field_index(field_.name) < 0:
+            yield f"it has no column {field_.name}"
+        elif not schema.field(field_.name).type.equals(field_.type):
+            yield f"the column {field_.name} has the type {schema.field(field_.name).type}, not {field_.type}"
+
+
+def _wrong_parts(folder: Path) -> Iterator[str]:
+    """Parts of a folder whose bytes are not those that were written, or that hold another number of rows."""
+    for shard in Plan.load(folder).shards():
+        stats = shard_stats(folder, shard.index)
+        path = part_path(folder, shard.index)
+        if stats.get("sha256") not in (None, part_sha256(path)):
+            yield f"'{os.path.basename(path)}' has changed since it was written: its checksum is another"
+        if stats["rows"] != shard.stop - shard.start:
+            yield f"'{os.path.basename(path)}' has {stats['rows']} rows, not the {shard.stop - shard.start} of its plan"
+
+
 def _rows(table: Path, columns: list[str] | None) -> Iterator[pa.Table]:
-    """The row groups of a file, their checksums compared."""
-    with pa.OSFile(os.fsencode(table)) as source:
-        file = pq.ParquetFile(source, page_checksum_verification=True)
-        for number in range(file.num_row_groups):
-            yield file.read_row_group(number, columns)
+    """The row groups of a table, their checksums compared."""
+    for part in parts(table):
+        with pa.OSFile(os.fsencode(part)) as source:
+            file = pq.ParquetFile(source, page_checksum_verification=True)
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number, columns)

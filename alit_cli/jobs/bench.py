@@ -1,23 +1,32 @@
-"""`alit bench`: how fast this machine tokenizes, stage by stage, beside the floor that its arithmetic sets."""
+"""`alit bench`: how fast this machine tokenizes, stage by stage, beside what its arithmetic and its decoder allow."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from alit_cli.data.decoding import decode
 from alit_cli.data.images import fit
 from alit_cli.data.measures import measure
-from alit_cli.data.sources import Item
+from alit_cli.data.sources import list_items
+from alit_cli.errors import ImageProblem, InputError
+from alit_cli.jobs.tokenize import TokenizeJob, join, prepare
+from alit_cli.jobs.work import ShardWorker
+from alit_cli.model.device import Precision, autocast
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.rollout import Alit
+from alit_cli.model.rollout import Alit, Latents, State
 from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer import Tokenizer
 
@@ -30,9 +39,9 @@ class Timing:
 
     Attributes:
         stage: what was done.
-        images_per_second: the best of a few rounds, of one thread where it says so.
-        gflop: arithmetic an image, 10⁹ floating-point operations (0 where it is none of the model's).
-        floor: images/s that the measured matrix product would allow for it; 0 where gflop is.
+        images_per_second: the best of a few rounds; of one thread where it says so.
+        gflop: the model's arithmetic an image, 10⁹ floating-point operations.
+        floor: images/s at the measured rates of a large matrix product and of a plain decoder; 0 where neither counts.
     """
 
     stage: str
@@ -42,45 +51,167 @@ class Timing:
 
     @property
     def share(self) -> float:
-        """Speed as a share of the floor, 0–1; 0 where there is none."""
+        """Speed as a share of the floor; 0 where there is none."""
         return self.images_per_second / self.floor if self.floor else 0.0
 
 
-def bench(tokenizer: Tokenizer, items: Sequence[Item], batch_size: int, stop: float | None) -> Iterator[Timing]:
-    """Time every stage on some images (synthetic photographs where `items` is empty).
+@dataclass(frozen=True)
+class Rates:
+    """What this machine does at best: `matmul` in FLOP/s of all its threads, `decode` in bytes/s of one thread."""
+
+    matmul: float
+    decode: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far bf16 is from float32 on the same images: share of equal ids (nan without a codebook), |ΔL1|."""
+
+    ids_equal: float
+    l1_mean: float
+    l1_largest: float
+
+
+class Bench:
+    """Times a model on some images.
 
     Args:
         tokenizer: the model, on its device.
-        items: images to read; bad ones are left out.
-        batch_size: images a batch of the model.
-        stop: also time early stop at this L1.
+        job: what is read (synthetic photographs where it names nothing), and how; its `out` is not used.
+
+    Raises:
+        InputError: as list_items, or none of the images can be read.
     """
-    encoded = [item.read() for item in items] or [_photograph(seed) for seed in range(batch_size)]
-    side = tokenizer.config.image_size
-    bits = tuple(int(b * tokenizer.config.bits_per_token) for b in tokenizer.budgets)
-    images = [decode(data) for data in encoded]
-    fitted = [fit(image, side) for image in images]
-    yield Timing("decode (1 thread)", _rate(lambda: [decode(data) for data in encoded], len(encoded), tokenizer))
-    yield Timing("fit (1 thread)", _rate(lambda: [fit(image, side) for image in images], len(images), tokenizer))
-    yield Timing("measures (1 thread)", _rate(lambda: [measure(p, bits) for p in fitted], len(fitted), tokenizer))
-    batch = np.stack([fitted[i % len(fitted)] for i in range(batch_size)])
-    pixels = tokenizer.as_pixels(batch)
-    speed = matmul_rate(tokenizer)
-    rollout = list(tokenizer.iterate(pixels))
-    works: list[tuple[str, Callable[[], object]]] = [
-        ("tokens of every budget", lambda: list(tokenizer.iterate(pixels))),
-        ("pixels of every budget", lambda: [tokenizer.reconstruct(latents.vectors) for latents in rollout]),
-        ("the whole table", lambda: [l1_per_image(r.reconstruction, pixels) for r in tokenizer.rollout(pixels)]),
-    ]
-    for stage, work in works:
-        with FlopCounterMode(display=False) as counter:
-            work()
-        flop = counter.get_total_flops() / batch_size
-        yield Timing(stage, _rate(work, batch_size, tokenizer), flop / 1e9, speed / flop)
-    if stop is not None:
-        many = [fitted[i % len(fitted)] for i in range(4 * batch_size)]
-        run = lambda: list(RolloutScheduler(tokenizer, tokenizer.budgets, stop, batch_size).run(many))  # noqa: E731
-        yield Timing(f"the table with --stop 'l1<{stop:g}'", _rate(run, len(many), tokenizer))
+
+    def __init__(self, tokenizer: Tokenizer, job: TokenizeJob) -> None:
+        self.tokenizer, self.job = tokenizer, job
+        self.batch_size = job.batch_size or 16
+        items = list_items(list(job.paths), job.limit) if job.paths else []
+        everything = [item.read() for item in items] or [_photograph(seed) for seed in range(job.limit or 64)]
+        self.encoded = [data for data in everything if _fine(data)]
+        if not self.encoded:
+            raise InputError("None of these images can be read; choose others.")
+        self.images = [decode(data) for data in self.encoded]
+        self.fitted = [fit(image, tokenizer.config.image_size, job.fit) for image in self.images]
+        whole = [self.fitted[i % len(self.fitted)] for i in range(self.batch_size)]
+        self.pixels = tokenizer.as_pixels(np.stack(whole))
+        plain = _rate(lambda: [Image.open(io.BytesIO(data)).convert("RGB") for data in self.encoded], 1, tokenizer)
+        self.rates = Rates(matmul_rate(tokenizer), plain * sum(map(len, self.encoded)))
+
+    def timings(self, stop: float | None = None) -> Iterator[Timing]:
+        """Every stage, then all of `alit tokenize`, then with early stop (None: where it halves the mean budget)."""
+        yield from self._reading()
+        flop = 0.0
+        for stage, work in self._stages():
+            flop = _flop(work) / self.batch_size
+            yield Timing(stage, _rate(work, self.batch_size, self.tokenizer), flop / 1e9, self.rates.matmul / flop)
+        yield Timing("alit tokenize", self._total(None), flop / 1e9, self._floor(flop))
+        stop = halving(self._losses(), self.tokenizer.budgets) if stop is None else stop
+        scheduler = RolloutScheduler(self.tokenizer, self.tokenizer.budgets, stop, self.batch_size)
+        flop = _flop(lambda: list(scheduler.run(self.fitted))) / len(self.fitted)
+        yield Timing(f"alit tokenize --stop 'l1<{stop:.3g}'", self._total(stop), flop / 1e9, self._floor(flop))
+
+    def agreement(self) -> Agreement:
+        """bf16 beside float32 on the fitted images."""
+        precisions: tuple[Precision, ...] = ("float32", "bf16")
+        (ids, l1), (half_ids, half_l1) = (
+            self._results(dataclasses.replace(self.tokenizer, precision=one)) for one in precisions
+        )
+        gap = (l1 - half_l1).abs()
+        equal = float((ids == half_ids).float().mean()) if len(ids) else float("nan")
+        return Agreement(equal, float(gap.mean()), float(gap.max()))
+
+    def _reading(self) -> Iterator[Timing]:
+        tokenizer, count = self.tokenizer, len(self.images)
+        side, bits = tokenizer.config.image_size, [int(b * tokenizer.config.bits_per_token) for b in tokenizer.budgets]
+        floor = self.rates.decode / np.mean([len(data) for data in self.encoded])
+        speed = _rate(lambda: [decode(data) for data in self.encoded], count, tokenizer)
+        yield Timing("decode (1 thread)", speed, 0.0, float(floor))
+        yield Timing("fit (1 thread)", _rate(lambda: [fit(image, side) for image in self.images], count, tokenizer))
+        yield Timing(
+            "measures (1 thread)", _rate(lambda: [measure(p, tuple(bits)) for p in self.fitted], count, tokenizer)
+        )
+
+    def _stages(self) -> list[tuple[str, Callable[[], object]]]:
+        """The model's work on a batch; convolutions apart from the two transformers; the last is all of it."""
+        tokenizer, pixels = self.tokenizer, self.pixels
+        state = tokenizer.start(pixels)
+        rollout = list(self._iterate(state))
+        predicted = [self._predict(latents) for latents in rollout]
+        return [
+            ("base tokenizer in (convolutions)", lambda: tokenizer.start(pixels)),
+            ("rollout to every budget", lambda: list(self._iterate(state))),
+            ("grid of every budget", lambda: [self._predict(latents) for latents in rollout]),
+            ("pixels of every budget (convolutions)", lambda: [self._decode(grid) for grid in predicted]),
+            ("the whole model", lambda: [l1_per_image(r.reconstruction, pixels) for r in tokenizer.rollout(pixels)]),
+        ]
+
+    def _iterate(self, state: State) -> Iterator[Latents]:
+        for _ in self.tokenizer.budgets:
+            state, latents = self.tokenizer.advance(state)
+            yield latents
+
+    def _predict(self, latents: Latents) -> Tensor:
+        with torch.no_grad(), autocast(self.tokenizer.device, self.tokenizer.precision):
+            found: Tensor = self.tokenizer.model.decoder(latents.vectors)
+            return found
+
+    def _decode(self, grid: Tensor) -> Tensor:
+        with torch.no_grad(), autocast(self.tokenizer.device, self.tokenizer.precision):
+            return self.tokenizer.model.base.decode(grid)
+
+    def _results(self, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
+        """Ids (all of them in one row; none of a continuous model) and L1 (T b) of a batch."""
+        ids, errors = [], []
+        for record in tokenizer.rollout(self.pixels):
+            errors.append(l1_per_image(record.reconstruction, self.pixels))
+            if record.latents.ids is not None:
+                ids.append(record.latents.ids.flatten())
+        return torch.cat(ids) if ids else torch.empty(0), torch.stack(errors)
+
+    def _losses(self) -> np.ndarray:
+        """L1 of every fitted image at every budget, n T."""
+        rows = []
+        for start in range(0, len(self.fitted), self.batch_size):
+            pixels = self.tokenizer.as_pixels(np.stack(self.fitted[start : start + self.batch_size]))
+            found = [l1_per_image(record.reconstruction, pixels) for record in self.tokenizer.rollout(pixels)]
+            rows.append(torch.stack(found, dim=1).cpu().numpy())
+        return np.concatenate(rows)
+
+    def _total(self, stop: float | None) -> float:
+        """Images/s from files to a table, the model being loaded: the better of two runs."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            for number, data in enumerate(self.encoded):
+                (folder / f"{number}.jpg").write_bytes(data)
+            seconds = []
+            for out in ("one.parquet", "two.parquet"):
+                work = prepare(dataclasses.replace(self.job, paths=[name], out=folder / out, stop=stop, null=False))
+                assert work is not None
+                with ShardWorker(work, str(self.tokenizer.device), self.job.workers) as worker:
+                    begun = time.perf_counter()
+                    for index in work.todo():
+                        list(worker.run(index))
+                    worker.flush()
+                    join(work)
+                    seconds.append(time.perf_counter() - begun)
+            return len(self.encoded) / min(seconds)
+
+    def _floor(self, flop: float) -> float:
+        """Images/s that arithmetic and decoding allow: one after the other on a CPU, the slower one beside a GPU."""
+        decoding = float(np.mean([len(data) for data in self.encoded])) / self.rates.decode / (os.cpu_count() or 1)
+        arithmetic = flop / self.rates.matmul
+        on_cpu = self.tokenizer.device.type == "cpu"
+        return 1 / (arithmetic + decoding if on_cpu else max(arithmetic, decoding))
+
+
+def halving(losses: np.ndarray, budgets: Sequence[int]) -> float:
+    """The L1 threshold whose mean visited budget comes nearest to half of the largest; losses n T."""
+    steps = np.asarray(budgets)
+    thresholds = np.linspace(np.nanmin(losses), np.nanmax(losses), 200)[1:]
+    below = [losses < threshold for threshold in thresholds]
+    visited = [np.where(b.any(axis=1), steps[b.argmax(axis=1)], steps[-1]).mean() for b in below]
+    return float(thresholds[np.abs(np.array(visited) - steps[-1] / 2).argmin()])
 
 
 def matmul_rate(tokenizer: Tokenizer) -> float:
@@ -94,6 +225,13 @@ def matmul_rate(tokenizer: Tokenizer) -> float:
 def parameters(model: Alit) -> int:
     """Numbers in the model."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _flop(work: Callable[[], object]) -> int:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    found: int = counter.get_total_flops()
+    return found
 
 
 def _rate(work: Callable[[], object], count: int, tokenizer: Tokenizer) -> float:
@@ -111,6 +249,14 @@ def _rate(work: Callable[[], object], count: int, tokenizer: Tokenizer) -> float
 def _wait(tokenizer: Tokenizer) -> None:
     if tokenizer.device.type == "cuda":
         torch.cuda.synchronize(tokenizer.device)
+
+
+def _fine(data: bytes) -> bool:
+    try:
+        decode(data)
+    except ImageProblem:
+        return False
+    return True
 
 
 def _photograph(seed: int) -> bytes:

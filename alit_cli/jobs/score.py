@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
+from alit_cli.data.items import Found, Item
 from alit_cli.data.originals import find_originals
 from alit_cli.data.plan import Plan, Shard, open_plan, remove_work
 from alit_cli.data.score_table import FOLDER, ORIGINAL, ScoreInfo, read_score_info, score_path, score_schema
 from alit_cli.data.shards import commit_shard, finished_shards, join_shards
-from alit_cli.data.sources import Item
 from alit_cli.data.table import TableInfo, column_names, open_columns, read_info
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.pictures import default_workers
@@ -182,7 +182,7 @@ class _Run:
             if _work(path).exists():  # left by a run that was killed just after its last step
                 remove_work(_work(path))
             return
-        plan = open_plan(_work(path), items, size, identity, self.job.overwrite)
+        plan = open_plan(_work(path), map(Found, items), size, identity, self.job.overwrite)
         options = {**known.options, PLAN_KEY: plan.fingerprint, "images": len(items)}
         known = ScoreInfo(**{**vars(known), "options": options})
         self.tasks[path], self.plans[path] = task, plan

@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import platform
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
+from alit_cli.config import ModelConfig
 from alit_cli.data.images import Fit
-from alit_cli.data.plan import Plan, open_plan, remove_work
-from alit_cli.data.shards import commit_shard, finished_shards, join_shards
-from alit_cli.data.sources import list_items
-from alit_cli.data.table import TableInfo, open_columns, read_info
+from alit_cli.data.items import Found
+from alit_cli.data.keeping import Keeper
+from alit_cli.data.parts import unfinished
+from alit_cli.data.plan import PLAN, fingerprint, open_plan, remove_work
+from alit_cli.data.remote import is_url
+from alit_cli.data.shards import check_finished, join_shards
+from alit_cli.data.sources import stream_items
+from alit_cli.data.table import TableInfo, count_rows, read_info, token_schema
+from alit_cli.data.views import with_views
 from alit_cli.errors import InputError, TooManyFailures
-from alit_cli.jobs.pictures import default_workers
-from alit_cli.jobs.shard import ShardRun
-from alit_cli.model.checkpoint import embedded, read_record
+from alit_cli.jobs.retry import join_retry, prepare_retry
+from alit_cli.jobs.summary import Summary as Summary
+from alit_cli.jobs.summary import summarize as summarize
+from alit_cli.jobs.work import ShardWorker, Step, Work
+from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision
-from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
 
 SHARD_IMAGES = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
 """About a minute of work (design: the unit that is committed and resumed)."""
 BATCH_IMAGES = {"cpu": 16, "cuda": 128, "mps": 32}
 PLAN_KEY = "plan"
-MAX_ERRORS = 5
-"""Failures that a summary names."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,11 @@ class TokenizeJob:
         stop: end each image's rollout at its first budget whose L1 is below this; None runs all to the end.
         losses: whether to decode pixels for the L1 columns at all.
         measures: whether to add the complexity columns.
+        keep: names of Parquet columns or tar sidecars that become columns of the table.
+        digest: whether to add the sha256 of every file's bytes.
+        views: rows for more views of every image: flip or ten-crop.
+        parts: whether `out` is to be a folder of parts, as it also is where it exists as a folder.
+        retry: of a finished table, do the failed rows again.
         max_error_rate: share of images that may fail.
         The others are as the options of `alit tokenize`; None leaves the choice to the device.
     """
@@ -66,38 +75,24 @@ class TokenizeJob:
     limit: int | None = None
     null: bool = False
     measures: bool = True
+    keep: Sequence[str] = ()
+    digest: bool = False
+    views: str | None = None
+    parts: bool = False
+    retry: bool = False
     shard_size: int | None = None
     max_error_rate: float = 0.05
     overwrite: bool = False
 
     @property
-    def work(self) -> Path:
-        """Where unfinished shards lie."""
-        return self.out.with_name(self.out.name + ".work")
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a finished table holds.
-
-    Attributes:
-        images: rows, failures included.
-        statuses: rows by status.
-        l1: mean L1 by budget over the rows that reached it (none where the table has no losses).
-        stopped: rows by the budget their rollout stopped at (empty where none stops early).
-        errors: the first few failures, as (image, sentence).
-    """
-
-    images: int
-    statuses: dict[str, int]
-    l1: dict[int, float]
-    stopped: dict[int, int]
-    errors: list[tuple[str, str]]
+    def folder(self) -> bool:
+        """Whether the table stays a folder of parts."""
+        return self.parts or self.out.is_dir()
 
     @property
-    def failed(self) -> int:
-        """Rows that are not ok."""
-        return self.images - self.statuses.get("ok", 0)
+    def work(self) -> Path:
+        """Where shards are written."""
+        return self.out if self.folder else self.out.with_name(self.out.name + ".work")
 
 
 def headline(job: TokenizeJob) -> str:
@@ -109,37 +104,110 @@ def headline(job: TokenizeJob) -> str:
 
 
 def tokenize(job: TokenizeJob) -> Iterator[Progress]:
-    """Write the table; shards that an earlier run finished are not done again.
+    """Write the table in this process; shards that an earlier run finished are not done again.
 
     Yields: Progress, first where the run starts, then after every batch.
 
     Raises:
         InputError: nothing to read, or `out` belongs to another run.
     """
-    tokenizer = load(job.checkpoint, job.device, job.precision)
-    items = list_items(list(job.paths), job.limit, job.null)
-    info = table_info(job, tokenizer)
-    shard_size = job.shard_size or SHARD_IMAGES[tokenizer.device.type]
-    if job.out.exists() and not job.overwrite:
-        _check_same(job.out, Plan.make(items, shard_size, _identity(info)))
-        if job.work.exists():  # left by a run that was killed just after its last step
-            remove_work(job.work)
-        yield Progress(len(items), len(items))
+    work = prepare(job)
+    if work is None:
+        images = count_rows(job.out)
+        yield Progress(images, images)
         return
-    plan = open_plan(job.work, items, shard_size, _identity(info), job.overwrite)
-    info = dataclasses.replace(info, options={**info.options, PLAN_KEY: plan.fingerprint, "images": len(items)})
-    finished = finished_shards(job.work)
-    done = sum(shard.stop - shard.start for shard in plan.shards() if shard.index in finished)
-    yield Progress(done, len(items))
-    for shard in plan.shards():
-        if shard.index in finished:
-            continue
-        run = ShardRun(tokenizer, info, default_workers() if job.workers is None else job.workers)
-        for read in run.run(plan.items[shard.start : shard.stop]):
-            yield Progress(done + read, len(items), failed=run.failed)
-        done += shard.stop - shard.start
-        commit_shard(run.table(), job.work, shard.index, run.stats())
-    join_shards(job.work, plan, job.out)
+    todo = work.todo()
+    shards = work.plan.shards()
+    total = len(work.plan.items)
+    done, failed = total - sum(shards[index].stop - shards[index].start for index in todo), 0
+    yield Progress(done, total)
+    with ShardWorker(work, job.device, job.workers) as worker:
+        for index in todo:
+            step = Step(0, 0)
+            for step in worker.run(index):
+                yield Progress(done + step.done, total, failed=failed + step.failed, note=step.remark)
+            done, failed = done + step.done, failed + step.failed
+    join(work)
+
+
+def prepare(job: TokenizeJob) -> Work | None:
+    """List the inputs and freeze the plan in the work folder, or find it there; None: the table is finished.
+
+    From then on, `ShardWorker(folder).run(index)` does a shard in any process that sees the folder, and
+    `join(Work.load(folder))` makes the table of them. No model is loaded.
+
+    Raises:
+        InputError: nothing to read, or `out` or the work folder belong to another run.
+    """
+    info, found, keeper = listing(job)
+    shard_size = shard_images(job, info)
+    identity = _identity(info)
+    if _finished(job) and not job.overwrite:
+        if job.retry:
+            return _prepare_retry(job, info, found, keeper, shard_size)
+        if not job.folder:
+            _check_same(job.out, fingerprint(found, shard_size, identity, keeper))
+            if job.work.exists():  # left by a run that was killed just after its last step
+                remove_work(job.work)
+            return None
+    plan = open_plan(job.work, found, shard_size, identity, job.overwrite, keeper)
+    work = Work(job.work, job.out, job.checkpoint, plan, _planned(info, plan.fingerprint, len(plan.items), keeper))
+    work.save()
+    return work if work.todo() or not job.folder else None
+
+
+def join(work: Work) -> None:
+    """Make the table of the finished shards and remove the work folder. Raises NotFinished: shards are missing."""
+    if work.retry:
+        join_retry(work)
+    elif work.folder == work.out:
+        check_finished(work.folder, work.plan)
+    else:
+        join_shards(work.folder, work.plan, work.out)
+
+
+def listing(job: TokenizeJob) -> tuple[TableInfo, Iterator[Found], Keeper]:
+    """What the table will say of itself, its inputs as a stream, and what that keeps. Raises InputError as prepare."""
+    if is_url(os.fspath(job.out)) or ":" in job.out.parts[0]:  # a Path has made one slash of two
+        raise InputError(f"--out is '{job.out}', but tables are written to files here; copy it there afterwards.")
+    keeper, info = Keeper(job.keep), table_info(job)
+    for name in set(keeper.names) & set(token_schema(info, job.measures).names):
+        raise InputError(f"'{name}' cannot be kept: the table has a column of that name of its own.")
+    return info, with_views(stream_items(list(job.paths), job.limit, job.null, keeper), job.views), keeper
+
+
+def shard_images(job: TokenizeJob, info: TableInfo) -> int:
+    """Images a shard."""
+    return job.shard_size or SHARD_IMAGES[str(info.options["device"])]
+
+
+def _finished(job: TokenizeJob) -> bool:
+    """Whether the table is there, whole."""
+    if not job.folder:
+        return job.out.exists()
+    return (job.out / PLAN).exists() and not unfinished(job.out)
+
+
+def _prepare_retry(
+    job: TokenizeJob, info: TableInfo, found: Iterator[Found], keeper: Keeper, shard_size: int
+) -> Work | None:
+    """As prepare, for the failed rows of a finished table."""
+    made, identity = read_info(job.out), _identity(info)
+    own = {PLAN_KEY, "images", "keep"}
+    if _without(own, _identity(made)) != _without(own, identity):
+        raise InputError(f"{job.out} was made with other options or another model: retry with its own.")
+    return prepare_retry(job.out, job.checkpoint, made, found, keeper, shard_size, identity)
+
+
+def _without(names: set[str], identity: dict[str, Any]) -> dict[str, Any]:
+    """The identity of a run, without these options of it."""
+    return {**identity, "options": {k: v for k, v in identity["options"].items() if k not in names}}
+
+
+def _planned(info: TableInfo, plan: str, images: int, keeper: Keeper) -> TableInfo:
+    """The info of a table whose images are known."""
+    kept = {"keep": keeper.types()} if keeper.names else {}
+    return dataclasses.replace(info, options={**info.options, **kept, PLAN_KEY: plan, "images": images})
 
 
 def _identity(info: TableInfo) -> dict[str, Any]:
@@ -147,60 +215,59 @@ def _identity(info: TableInfo) -> dict[str, Any]:
     return {k: v for k, v in dataclasses.asdict(info).items() if k not in ("format", "versions")}
 
 
-def _check_same(out: Path, plan: Plan) -> None:
+def _check_same(out: Path, plan: str) -> None:
     """Raises InputError: the finished table `out` is another run's."""
-    if read_info(out).options.get(PLAN_KEY) != plan.fingerprint:
+    if read_info(out).options.get(PLAN_KEY) != plan:
         raise InputError(
             f"{out} is the finished table of other images, options or another model: "
             "give --overwrite to replace it, or choose another --out."
         )
 
 
-def table_info(job: TokenizeJob, tokenizer: Tokenizer) -> TableInfo:
+def table_info(job: TokenizeJob) -> TableInfo:
     """What the table will say of itself.
 
     Raises:
-        InputError: a budget that the model does not have, or a stop that needs the losses left out.
+        InputError: no such model or device, a budget that the model does not have, or a stop that needs the losses
+            left out.
     """
-    config = tokenizer.config
+    device = choose_device(job.device)
+    config, sha256 = _model(job)
     if job.stop is not None and not job.losses:
         raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two")
+    if job.views == "ten-crop" and job.fit == "pad":
+        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
     for budget in set(budgets) - set(config.budgets):
         known = ", ".join(map(str, config.budgets))
         raise InputError(f"{budget} is no budget of the model {config.name}; choose among {known}")
     return TableInfo(
         model=config.name,
-        model_sha256=tokenizer.sha256,
+        model_sha256=sha256,
         image_size=config.image_size,
         budgets=budgets,
         codes=config.codes,
         token_dim=config.token_dim,
         fit=job.fit,
-        precision=tokenizer.precision,
-        batch_size=job.batch_size or BATCH_IMAGES[tokenizer.device.type],
+        precision=choose_precision(job.precision, device),
+        batch_size=job.batch_size or BATCH_IMAGES[device.type],
         versions={"alit": __version__, "torch": torch.__version__, "python": platform.python_version()},
         options={
             "measures": job.measures,
-            "device": tokenizer.device.type,
+            "device": device.type,
             **({} if job.losses else {"losses": False}),
             **({} if job.stop is None else {"stop": job.stop}),
+            **({"hash": True} if job.digest else {}),
+            **({} if job.views is None else {"views": job.views}),
         },
     )
 
 
-def summarize(out: Path) -> Summary:
-    """Read a token table's summary."""
-    info = read_info(out)
-    losses = [f"l1_{b}" for b in info.budgets] if info.losses else []
-    table = open_columns(out, ["image", "status", "error", *losses, *(["n_tokens"] if info.stop is not None else [])])
-    statuses = Counter(table["status"].to_pylist())
-    failed = table.filter(pc.not_equal(table["status"], "ok")).slice(0, MAX_ERRORS)
-    l1 = {b: pc.mean(table[name]).as_py() for b, name in zip(info.budgets, losses, strict=False)}
-    errors = list(zip(failed["image"].to_pylist(), failed["error"].to_pylist(), strict=True))
-    ends = Counter(table["n_tokens"].drop_null().to_pylist()) if info.stop is not None else Counter()
-    stopped = {b: ends[b] for b in info.budgets} if ends else {}
-    return Summary(len(table), dict(statuses), {b: v for b, v in l1.items() if v is not None}, stopped, errors)
+def _model(job: TokenizeJob) -> tuple[ModelConfig, str]:
+    """The model's configuration and the sha256 of its file."""
+    with embedded() as path:
+        file = path if job.checkpoint is None else Path(job.checkpoint)
+        return read_record(file).config, file_sha256(file)
 
 
 def check_error_rate(job: TokenizeJob, summary: Summary) -> None:

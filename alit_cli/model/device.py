@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from alit_cli.errors import InputError
+from alit_cli.model.rollout import Alit
 
 Precision = Literal["float32", "bf16"]
 
@@ -36,6 +37,20 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     if name == "auto":
         return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     return "bf16" if name == "bf16" else "float32"
+
+
+def speed_up(model: Alit, device: torch.device) -> None:
+    """Prepare a model in place for long work on a GPU: convolutions channels-last, transformer blocks compiled.
+
+    On other devices nothing is done: on a CPU channels-last changes neither a bit nor the speed. A block that cannot be
+    compiled runs as it is.
+    """
+    if device.type != "cuda":
+        return
+    torch._dynamo.config.suppress_errors = True
+    model.base.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for blocks in (model.encoder.blocks, model.decoder.blocks):
+        blocks.compile()
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from alit_cli.model.losses import l1_per_image
+from alit_cli.model.memory import Halving
 from alit_cli.model.rollout import Latents, State
 from alit_cli.model.tokenizer import Tokenizer
 
@@ -61,12 +62,22 @@ class RolloutScheduler:
         budgets: the budgets that are read out and tested; an image that is never below gets the largest.
         threshold: an image is done at the first budget whose L1 (float32) is strictly below.
         batch_size: images a batch.
+        halving: how batches are run that do not fit into memory.
 
     Attributes:
         advanced: iterations of single images that were run so far.
     """
 
-    def __init__(self, tokenizer: Tokenizer, budgets: Sequence[int], threshold: float, batch_size: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        budgets: Sequence[int],
+        threshold: float,
+        batch_size: int,
+        halving: Halving | None = None,
+    ) -> None:
+        self.halving = halving or Halving()
+        self.rows = full_rows(batch_size, tokenizer.device)
         self.tokenizer, self.threshold, self.batch_size = tokenizer, np.float32(threshold), batch_size
         self.budgets = set(budgets)
         self.iterations = tokenizer.config.budgets.index(max(budgets)) + 1
@@ -93,30 +104,39 @@ class RolloutScheduler:
         """Queue new images for the first iteration; whether there were any."""
         if images:
             pixels = self.tokenizer.as_pixels(self._padded(np.stack([image for _, image in images])))
-            state = self.tokenizer.start(pixels)
+            (x,) = self.halving(lambda part: (self.tokenizer.start(part).x,), pixels)
             for row, (index, _) in enumerate(images):
                 self._results[index] = ([], [])
-                self._push(0, index, pixels[row], state.x[row])
+                self._push(0, index, pixels[row], x[row])
         return bool(images)
 
     def _advance(self, t: int) -> list[Finished]:
         indices, pixels, x = self._queues[t].take(self.batch_size)
         count = len(indices)
         self.advanced += count
-        state, latents = self.tokenizer.advance(State(_stack(x, self.batch_size), t))
+        both = _stack(x, self.rows), _stack(pixels, self.rows)
+        advanced, *read = self.halving(lambda x, pixels: self._iteration(t, x, pixels), *both)
         last = t + 1 == self.iterations
         done = [last] * count
-        if latents.budget in self.budgets:
-            reconstruction = self.tokenizer.reconstruct(latents.vectors)
-            l1 = l1_per_image(reconstruction, _stack(pixels, self.batch_size)).cpu().numpy()[:count]
-            for index, row, error in zip(indices, stored(latents)[:count], l1, strict=True):
+        if read:
+            tokens = as_stored(read[0], self.tokenizer.config.codes > 0)[:count]
+            l1 = read[1].cpu().numpy()[:count]
+            for index, row, error in zip(indices, tokens, l1, strict=True):
                 self._results[index][0].append(row)
                 self._results[index][1].append(float(error))
             done = [last or bool(below) for below in l1 < self.threshold]
         for row, index in enumerate(indices):
             if not done[row]:
-                self._push(t + 1, index, pixels[row], state.x[row])
+                self._push(t + 1, index, pixels[row], advanced[row])
         return [self._finish(index) for row, index in enumerate(indices) if done[row]]
+
+    def _iteration(self, t: int, x: Tensor, pixels: Tensor) -> tuple[Tensor, ...]:
+        """One iteration of a batch: its next state, and at a wanted budget its tokens and errors."""
+        state, latents = self.tokenizer.advance(State(x, t))
+        if latents.budget not in self.budgets:
+            return (state.x,)
+        tokens = latents.values if latents.ids is None else latents.ids
+        return state.x, tokens, l1_per_image(self.tokenizer.reconstruct(latents.vectors), pixels)
 
     def _push(self, t: int, index: int, pixels: Tensor, x: Tensor) -> None:
         queue = self._queues[t]
@@ -129,15 +149,25 @@ class RolloutScheduler:
         return Finished(index, tuple(tokens), tuple(l1))
 
     def _padded(self, pixels: np.ndarray) -> np.ndarray:
-        missing = self.batch_size - len(pixels)
+        missing = self.rows - len(pixels)
         return np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)))
+
+
+def full_rows(batch_size: int, device: torch.device) -> int:
+    """Rows of every batch, filled up with zeros; two at least on a CPU, which rounds a product of one row otherwise."""
+    return max(batch_size, 2) if device.type == "cpu" else batch_size
 
 
 def stored(latents: Latents) -> np.ndarray:
     """Tokens as tables keep them: b k uint16 ids, or b k c float16 latents."""
-    if latents.ids is not None:
-        return latents.ids.to("cpu", torch.int32).numpy().astype(np.uint16)
-    return latents.values.to("cpu", torch.float16).numpy()
+    return as_stored(latents.values if latents.ids is None else latents.ids, latents.ids is not None)
+
+
+def as_stored(tokens: Tensor, discrete: bool) -> np.ndarray:
+    """Ids, or the latents of a continuous model, as stored() gives them."""
+    if discrete:
+        return tokens.to("cpu", torch.int32).numpy().astype(np.uint16)
+    return tokens.to("cpu", torch.float16).numpy()
 
 
 def _stack(rows: list[Tensor], size: int) -> Tensor:

@@ -177,12 +177,16 @@ class Tokenizer:
         """
         side = self.config.image_size
         if isinstance(images, np.ndarray):
-            images = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+            images = self._sent(torch.from_numpy(np.ascontiguousarray(images))).permute(0, 3, 1, 2).float() / 255
         elif not isinstance(images, Tensor):
             return self.as_pixels(np.stack([fit(image.convert("RGB"), side) for image in images]))
         if images.shape[1:] != (3, side, side):
             raise InputError(f"this model takes 3×{side}×{side} images, not {'×'.join(map(str, images.shape[1:]))}")
         return images.to(self.device, torch.float32)
+
+    def _sent(self, raw: Tensor) -> Tensor:
+        """Bytes on a GPU, while the GPU still works on something else; elsewhere the same tensor."""
+        return raw.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else raw
 
     def _check(self, tokens: Tensor) -> None:
         if tokens.shape[1] > self.budgets[-1]:

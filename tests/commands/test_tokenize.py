@@ -138,21 +138,6 @@ def test_a_stopped_run_leaves_no_table_and_goes_on(here: Path, stop: signal.Sign
     assert not (here / "tokens.parquet.work").exists()
 
 
-def test_bench_times_every_stage_and_counts_its_arithmetic(tmp_path: Path, alit: Alit) -> None:
-    from tests.jobs.photos import write_photos
-    from tests.model import tiny
-
-    write_photos(tmp_path / "photos", 3)
-    words = ["bench", tmp_path / "photos", "--checkpoint", tiny.checkpoint(tmp_path), "--batch-size", 2]
-    found = json.loads(alit(*words, "--stop", "l1<0.2", "--json").stdout)
-    stages = {stage["stage"]: stage for stage in found["stages"]}
-    assert all(stage["images_per_second"] > 0 for stage in stages.values())
-    parts = [stages[f"{what} of every budget"]["gflop"] for what in ("tokens", "pixels")]
-    assert stages["the whole table"]["gflop"] == pytest.approx(sum(parts), rel=1e-6)
-    assert "the table with --stop 'l1<0.2'" in stages
-    assert "matmul rate" in alit("bench", "--checkpoint", tiny.checkpoint(tmp_path), "--batch-size", 2).stdout
-
-
 @pytest.mark.parametrize("stop", ["0.08", "l1<x", "l1<-1", "l1<0", "psnr>3"])
 def test_a_stop_that_means_nothing(tmp_path: Path, alit: Alit, stop: str) -> None:
     result = alit("tokenize", tmp_path, "--stop", stop)

@@ -8,11 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit_cli.data.plan import Plan, Shard, open_plan, remove_work
+from alit_cli.data.items import Found
+from alit_cli.data.plan import Plan, Shard, remove_work
+from alit_cli.data.plan import open_plan as open_found
 from alit_cli.data.sources import Item, list_items
 from alit_cli.errors import InputError
 
 OPTIONS: dict[str, Any] = {"model": "abc", "budgets": (8, 16), "fit": "crop"}
+
+
+def open_plan(folder: Path, items: list[Item], *rest: Any, **options: Any) -> Plan:
+    return open_found(folder, (Found(item) for item in items), *rest, **options)
 
 
 def images(folder: Path, *names: str) -> list[Item]:
@@ -103,9 +109,11 @@ def test_left_over_shards_without_a_plan_are_not_taken_for_new_ones(tmp_path: Pa
     work = tmp_path / "work"
     work.mkdir()
     (work / "part-00000.parquet").write_text("old")
-    (work / "_plan.arrow.1-2.tmp").write_text("half")
+    (work / "_plan.arrow.1-2.tmp").write_text("half")  # or that of a worker that starts at the same time
     open_plan(work, images(tmp_path / "in", "1.jpg"), 1, OPTIONS)
-    assert sorted(os.listdir(work)) == ["_plan.arrow", "_plan.json"]
+    assert sorted(os.listdir(work)) == ["_plan.arrow", "_plan.arrow.1-2.tmp", "_plan.json"]
+    remove_work(work)
+    assert not work.exists()
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

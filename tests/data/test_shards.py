@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alit_cli.data import shards
+from alit_cli.data.items import Found
 from alit_cli.data.plan import Plan, open_plan
 from alit_cli.data.shards import commit_shard, finished_shards, join_shards, part_path, shard_stats
 from alit_cli.data.sources import Item
@@ -27,8 +28,8 @@ class Killed(BaseException):
     """What a kill looks like from inside: nothing runs any more."""
 
 
-def items(count: int) -> list[Item]:
-    return [Item(f"{index}.jpg", "in", "/nowhere") for index in range(count)]
+def items(count: int) -> list[Found]:
+    return [Found(Item(f"{index}.jpg", "in", "/nowhere")) for index in range(count)]
 
 
 def part(start: int, stop: int) -> pa.Table:

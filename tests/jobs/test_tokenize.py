@@ -60,7 +60,9 @@ def test_rows_hold_what_the_model_says(job: TokenizeJob) -> None:
         np.testing.assert_allclose(table[f"l1_{record.budget}"].to_numpy(), l1, atol=1e-6)
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 5}, {"workers": 0}, {"shard_size": 3}])
+@pytest.mark.parametrize(
+    "change", [{"batch_size": 1}, {"batch_size": 5}, {"batch_size": 32}, {"workers": 0}, {"shard_size": 3}]
+)
 def test_the_table_does_not_depend_on_how_it_was_made(job: TokenizeJob, tmp_path: Path, change: dict[str, int]) -> None:
     whole = _table(job)
     other = _table(dataclasses.replace(job, out=tmp_path / "other.parquet", **change))  # type: ignore[arg-type]

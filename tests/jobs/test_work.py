@@ -1,0 +1,185 @@
+"""Work on disk: parts, their stats and checksums, failed rows done again, dry runs, any number of workers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from alit_cli.data.shards import shard_stats
+from alit_cli.data.sources import list_items
+from alit_cli.data.verify import problems, status
+from alit_cli.errors import AlitError, InputError, NotFinished
+from alit_cli.jobs.tokenize import TokenizeJob, join, prepare, summarize, tokenize
+from alit_cli.jobs.work import ShardWorker, Work
+from tests.conftest import Alit
+from tests.jobs.photos import write_photos
+from tests.model import tiny
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs, three of which are broken, and a tiny model."""
+    folder = tmp_path_factory.mktemp("made")
+    photos = write_photos(folder / "photos", 11)
+    for path in photos[2:5]:
+        path.rename(path.with_suffix(".whole"))
+        path.write_bytes(b"broken")
+    tiny.checkpoint(folder)
+    return folder
+
+
+@pytest.fixture
+def job(made: Path, tmp_path: Path) -> TokenizeJob:
+    checkpoint = str(next(made.glob("*.safetensors")))
+    out = tmp_path / "tokens.parquet"
+    return TokenizeJob([str(made / "photos")], out, checkpoint, "cpu", batch_size=4, workers=0, shard_size=4)
+
+
+def frame(job: TokenizeJob) -> pd.DataFrame:
+    for _ in tokenize(job):
+        pass
+    files = sorted(job.out.glob("*.parquet")) if job.folder else [job.out]
+    frames: list[pd.DataFrame] = [pq.read_table(file).to_pandas() for file in files]
+    return pd.concat(frames, ignore_index=True)
+
+
+def same(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+@pytest.fixture
+def repaired(made: Path) -> object:
+    """Make the broken photographs whole while a test runs."""
+
+    def repair(*numbers: int) -> None:
+        for number in numbers:
+            path = made / "photos" / f"img_{number}.png"
+            path.write_bytes(path.with_suffix(".whole").read_bytes())
+
+    yield repair
+    for number in (2, 3, 4):
+        (made / "photos" / f"img_{number}.png").write_bytes(b"broken")
+
+
+def test_a_folder_of_parts_has_the_rows_of_the_file(job: TokenizeJob, tmp_path: Path, alit: Alit) -> None:
+    whole = frame(job)
+    folder = dataclasses.replace(job, out=tmp_path / "tokens", parts=True)
+    same(whole, frame(folder))
+    assert sorted(path.name for path in folder.out.glob("*.parquet")) == [f"part-0000{i}.parquet" for i in range(3)]
+    stats = shard_stats(folder.out, 0)
+    assert stats["statuses"] == {"ok": 2, "unreadable": 2}
+    assert len(stats["errors"]) == 2
+    assert {"read", "decode", "model", "write", "images_per_second", "memory", "sha256"} <= stats.keys()
+    assert list(problems(folder.out)) == []
+    found = status(folder.out)
+    assert (found.finished, found.done, found.shards_done) == (True, 11, 3)
+    assert found.memory > 10
+    assert summarize(folder.out).failed == 3
+    assert [progress.done for progress in tokenize(folder)] == [11]  # nothing is done twice
+    with pytest.raises(InputError, match="another run"):
+        list(tokenize(dataclasses.replace(folder, limit=5)))
+    assert "in all" in alit("status", folder.out).stdout
+
+
+def test_an_unfinished_folder_is_no_table_yet(job: TokenizeJob, tmp_path: Path) -> None:
+    folder = dataclasses.replace(job, out=tmp_path / "tokens", parts=True)
+    work = prepare(folder)
+    assert work is not None
+    with ShardWorker(work.folder, workers=0) as worker:
+        list(worker.run(1))
+        worker.flush()
+        assert Work.load(work.folder).todo() == [0, 2]
+        with pytest.raises(InputError, match="not finished"):
+            summarize(folder.out)
+        with pytest.raises(NotFinished):
+            join(work)
+        for index in work.todo():
+            list(worker.run(index))
+    same(frame(dataclasses.replace(job, out=tmp_path / "x.parquet")), frame(folder))
+
+
+def test_a_changed_part_is_found(job: TokenizeJob, tmp_path: Path) -> None:
+    folder = dataclasses.replace(job, out=tmp_path / "tokens", parts=True)
+    frame(folder)
+    part = folder.out / "part-00001.parquet"
+    pq.write_table(pq.read_table(part), part)
+    assert any("checksum" in problem for problem in problems(folder.out))
+    (folder.out / "mine.txt").touch()
+    with pytest.raises(AlitError, match="other files"):
+        list(tokenize(dataclasses.replace(folder, overwrite=True)))
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_only_failed_rows_are_done_again(job: TokenizeJob, tmp_path: Path, parts: bool, repaired) -> None:  # type: ignore[no-untyped-def]
+    job = dataclasses.replace(job, out=tmp_path / "tokens" if parts else job.out, parts=parts, digest=True)
+    before = frame(job)
+    stamp = (job.out / "part-00002.parquet").stat().st_mtime_ns if parts else 0
+    again = dataclasses.replace(job, retry=True)
+    repaired(2, 4)
+    done = [progress.total for progress in tokenize(again)]
+    assert set(done) == {3}
+    after = frame(again)  # tries the one that still fails, and changes nothing
+    kept = after["status"].eq("ok") & before["status"].eq("ok")
+    assert kept.sum() == 8
+    same(before[kept], after[kept])
+    assert after["status"].ne("ok").sum() == 1
+    assert list(problems(job.out)) == []
+    if parts:
+        assert (job.out / "part-00002.parquet").stat().st_mtime_ns == stamp
+        assert shard_stats(job.out, 0)["statuses"] == {"ok": 3, "unreadable": 1}
+    fresh = dataclasses.replace(job, out=tmp_path / "fresh.parquet", parts=False)
+    same(frame(fresh), after)
+    assert [progress.done for progress in tokenize(job)] == [11]  # the plain command knows the table as its own
+    assert not (tmp_path / f"{job.out.name}.work").exists()
+
+
+def test_a_second_try_that_was_killed_goes_on(job: TokenizeJob, repaired) -> None:  # type: ignore[no-untyped-def]
+    frame(job)
+    again = dataclasses.replace(job, retry=True, shard_size=1)
+    with pytest.raises(InputError, match="other images"):
+        list(tokenize(dataclasses.replace(again, limit=5)))
+    repaired(2, 3, 4)
+    work = prepare(again)
+    assert work is not None
+    assert len(work.todo()) == 3
+    with ShardWorker(work, workers=0) as worker:
+        list(worker.run(0))
+    assert len(prepare(again).todo()) == 2  # type: ignore[union-attr]
+    assert frame(again)["status"].eq("ok").all()
+
+
+def test_a_dry_run_writes_nothing(made: Path, job: TokenizeJob, tmp_path: Path, alit: Alit) -> None:
+    words = ("tokenize", *job.paths, "-c", job.checkpoint, "--device", "cpu", "--out", job.out, "--shard-size", 4)
+    found = json.loads(alit(*words, "--dry-run", "--json").stdout)
+    assert (found["images"], found["shards"], found["done"]) == (11, 3, 0)
+    assert found["bytes"] == sum(os.path.getsize(item.path) for item in list_items(job.paths))
+    assert found["seconds"] > 0
+    assert os.listdir(tmp_path) == []
+    assert "images/s" in alit(*words, "--dry-run").stdout
+
+
+@pytest.mark.parametrize("stop", [None, 0.3])
+def test_the_rows_do_not_depend_on_the_number_of_workers(job: TokenizeJob, tmp_path: Path, stop: float | None) -> None:
+    job = dataclasses.replace(job, stop=stop, digest=True)
+    tables = [
+        frame(dataclasses.replace(job, out=tmp_path / f"{workers}.parquet", workers=workers))
+        for workers in (0, 1, 2, None)
+    ]
+    for table in tables[1:]:
+        same(tables[0], table)
+
+
+@pytest.mark.parametrize("out", ["file/x.parquet", "file/tokens/", "images/"])
+def test_where_nothing_can_be_written(tmp_path: Path, alit: Alit, job: TokenizeJob, out: str) -> None:
+    (tmp_path / "file").touch()
+    write_photos(tmp_path / "images", 2)
+    words = ("-c", job.checkpoint, "--device", "cpu")
+    result = alit("tokenize", tmp_path / "images", *words, "--out", f"{tmp_path}/{out}")
+    assert result.exit_code == 2
+    assert sum(line.startswith("Error:") for line in result.stderr.splitlines()) == 1
