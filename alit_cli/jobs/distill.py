@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,6 +101,8 @@ class DistillObjective(Objective):
     def _sampled(self, step: int, state: State, target: Tensor) -> dict[str, Tensor]:
         """The loss of one iteration and of a random one before it, which the same rollout passes through."""
         last = self._pick(step)
+        if step < self.recipe.at_once * self.recipe.distill.steps:
+            return self._at_once(step, state, target, last)
         first = int(np.random.default_rng([self.recipe.seed, step, 1]).integers(last)) if last else last
         total: Tensor = target.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {}
@@ -112,6 +113,13 @@ class DistillObjective(Objective):
             total = total + loss.weighted(t, self.recipe.iteration_weights) + latents.loss
             parts = {"main": loss.main.detach(), "vq": latents.loss.detach()}
         return {"total": total, **parts}
+
+    def _at_once(self, step: int, state: State, target: Tensor, t: int) -> dict[str, Tensor]:
+        """The loss of iteration t, all of whose latents read the image together."""
+        latents = self._vectors(step, self.model.read(self.model.encoder.advance(state, t + 1)))
+        loss = grid_loss(self.model.base, self.model.decoder(latents.vectors), target)
+        total = loss.weighted(t, self.recipe.iteration_weights) + latents.loss
+        return {"total": total, "main": loss.main.detach(), "vq": latents.loss.detach()}
 
     def _vectors(self, step: int, latents: Latents) -> Latents:
         """Before the codebook is filled, the decoder is fed the unit-length latents themselves."""
@@ -129,13 +137,8 @@ class DistillObjective(Objective):
         return self.model.codebook is not None and step >= int(self.recipe.quantize_from * steps)
 
     def _pick(self, step: int) -> int:
-        """The iteration this step trains: any, but where the recipe holds the later ones back for a while."""
-        done, recipe = step / self.recipe.distill.steps, self.recipe
-        known = self.model.config.iterations
-        if done < max(recipe.first_only, recipe.all_from):
-            joined = (done - recipe.first_only) / max(recipe.all_from - recipe.first_only, 1e-9)
-            known = max(1, math.ceil(min(max(joined, 0.0), 1.0) * known))
-        return draw_iteration(known, recipe, step)
+        """The iteration this step trains."""
+        return draw_iteration(self.model.config.iterations, self.recipe, step)
 
     def _halted(self, prediction: Tensor, target: Tensor) -> Tensor:
         if isinstance(self.model.base, VQGAN):

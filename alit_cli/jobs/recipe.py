@@ -56,9 +56,9 @@ class Recipe:
             `sampled` trains one random iteration a step, and one before it.
         window: how many iterations a sampled loss is followed back through; 0 is all of them. Where it is cut, no
             iteration learns to carry the image on to those after the next, and late ones see it faded.
-        first_only: share of the distillation steps that train the first iteration alone (sampled only). A decoder that
-            has learned to live from the first tokens ignores those that join later, so this is rarely good.
-        all_from: share of the steps from which every iteration takes part; between the two they join one by one.
+        at_once: share of the distillation steps in which all latents of an iteration read the image together, in one
+            pass instead of a rollout (sampled only). It is cheap, and teaches the decoder to listen to every latent;
+            rollouts from the start teach it to live from the first ones, and it ignores the later ones for good.
         quantize_from: share of the distillation steps after which the codebook is filled (k-means) and used.
         halting: dynamic halting of image tokens (`all` only).
         iteration_weights: λ_t of the distillation loss; later iterations count 1.
@@ -82,8 +82,7 @@ class Recipe:
     validation: int = 64
     iterations: Literal["all", "sampled"] = "all"
     window: int = 0
-    first_only: float = 0.0
-    all_from: float = 0.0
+    at_once: float = 0.0
     quantize_from: float = 0.0
     halting: bool = True
     iteration_weights: tuple[float, ...] = ITERATION_WEIGHTS
@@ -120,16 +119,18 @@ _NANO = Recipe(
     base=StageRecipe(
         steps=3000, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0, precision="bf16"
     ),
-    distill=StageRecipe(steps=3000, batch_size=16, learning_rate=1e-3, warmup=50, muon=0.015),
+    distill=StageRecipe(steps=2800, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015),
     finetune=StageRecipe(steps=2000, batch_size=24, learning_rate=5e-4, warmup=20, muon=0.005),
     views=4,
     iterations="sampled",
-    quantize_from=0.15,
+    at_once=0.4,
+    quantize_from=0.45,
+    iteration_weights=(),
     halting=False,
     kl_weight=1e-5,
     base_precision="bf16",
     train_base_encoder=False,
-    late=3.0,
+    late=2.0,
 )
 RECIPES: dict[str, Recipe] = {name: _NANO if name == "nano" else _PAPER for name in PRESETS}
 

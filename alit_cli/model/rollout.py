@@ -110,12 +110,18 @@ class DistillationEncoder(nn.Module):
         class_token = repeat(self.class_token, "1 w -> b 1 w", b=len(image_tokens))
         return State(torch.cat([class_token, image_tokens], dim=1) + self.positions, t=0)
 
-    def advance(self, state: State) -> State:
-        """One iteration: append m new latents and re-read the whole sequence."""
-        new = self.latent_tokens + self.latent_positions + self.iteration_embedding[state.t]
-        x = torch.cat([state.x, repeat(new, "m w -> b m w", b=len(state.x))], dim=1)
+    def advance(self, state: State, iterations: int = 1) -> State:
+        """One iteration: append m new latents and re-read the whole sequence.
+
+        Args:
+            state: where the rollout stands.
+            iterations: with more than one, the new latents of all of them are appended at once and the sequence is read
+                once. That is no rollout, but a cheap lesson to begin with: what every latent is for.
+        """
+        new = self.latent_tokens + self.latent_positions + self.iteration_embedding[state.t : state.t + iterations]
+        x = torch.cat([state.x, repeat(new, "t m w -> b (t m) w", b=len(state.x))], dim=1)
         x = self.norm_first(x) if state.t == 0 else self.norm_next(x)
-        return State(self.blocks(x), state.t + 1)
+        return State(self.blocks(x), state.t + iterations)
 
     def read_out(self, state: State) -> Tensor:
         """The latents of a state, b k c; in float32 whatever the precision around it, as codes lie close together."""

@@ -34,13 +34,12 @@ SAMPLED = Recipe(
     views=2,
     validation=2,
     iterations="sampled",
-    first_only=0.2,
-    all_from=0.4,
+    at_once=0.2,
     quantize_from=0.4,
     halting=False,
     train_base_encoder=False,
 )
-ALL = dataclasses.replace(SAMPLED, iterations="all", first_only=0.0, halting=True, train_base_encoder=True)
+ALL = dataclasses.replace(SAMPLED, iterations="all", at_once=0.0, halting=True, train_base_encoder=True)
 OFTEN = Pace(log_steps=1, validate_steps=3)
 
 
