@@ -100,26 +100,32 @@ class DistillObjective(Objective):
 
     def _sampled(self, step: int, state: State, target: Tensor) -> dict[str, Tensor]:
         """The loss of one iteration and of a random one before it, which the same rollout passes through."""
-        last = self._pick(step)
-        if step < self.recipe.at_once * self.recipe.distill.steps:
-            return self._at_once(step, state, target, last)
-        first = int(np.random.default_rng([self.recipe.seed, step, 1]).integers(last)) if last else last
+        passed = self._passes(step, self._pick(step))
+        chosen = {passed[-1], *self._draws(step).choice(passed[:-1], min(1, len(passed) - 1))}
         total: Tensor = target.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {}
-        for t in sorted({first, last}):
-            state = roll(self.model, state, t + 1 - state.t, self.recipe.window)
-            latents = self._vectors(step, self.model.read(state))
-            loss = grid_loss(self.model.base, self.model.decoder(latents.vectors), target)
-            total = total + loss.weighted(t, self.recipe.iteration_weights) + latents.loss
-            parts = {"main": loss.main.detach(), "vq": latents.loss.detach()}
+        for t in passed:
+            state = self.model.encoder.advance(state, t + 1 - state.t)
+            if t in chosen:
+                latents = self._vectors(step, self.model.read(state))
+                loss = grid_loss(self.model.base, self.model.decoder(latents.vectors), target)
+                total = total + loss.weighted(t, self.recipe.iteration_weights) + latents.loss
+                parts = {"main": loss.main.detach(), "vq": latents.loss.detach()}
         return {"total": total, **parts}
 
-    def _at_once(self, step: int, state: State, target: Tensor, t: int) -> dict[str, Tensor]:
-        """The loss of iteration t, all of whose latents read the image together."""
-        latents = self._vectors(step, self.model.read(self.model.encoder.advance(state, t + 1)))
-        loss = grid_loss(self.model.base, self.model.decoder(latents.vectors), target)
-        total = loss.weighted(t, self.recipe.iteration_weights) + latents.loss
-        return {"total": total, "main": loss.main.detach(), "vq": latents.loss.detach()}
+    def _passes(self, step: int, last: int) -> list[int]:
+        """Where a rollout to iteration `last` reads the sequence: after every iteration, or early on after some alone.
+
+        The number of passes grows from one (all latents read the image together) to as many as there are iterations.
+        """
+        done, recipe, iterations = step / self.recipe.distill.steps, self.recipe, self.model.config.iterations
+        grown = (done - recipe.at_once) / max(recipe.rollouts_from - recipe.at_once, 1e-9)
+        most = iterations if done >= recipe.rollouts_from else 1 + int(max(grown, 0.0) * (iterations - 1))
+        before = self._draws(step).choice(last, min(most - 1, last), replace=False) if last else []
+        return [*sorted(map(int, before)), last]
+
+    def _draws(self, step: int) -> np.random.Generator:
+        return np.random.default_rng([self.recipe.seed, step, 1])
 
     def _vectors(self, step: int, latents: Latents) -> Latents:
         """Before the codebook is filled, the decoder is fed the unit-length latents themselves."""

@@ -59,6 +59,7 @@ class Recipe:
         at_once: share of the distillation steps in which all latents of an iteration read the image together, in one
             pass instead of a rollout (sampled only). It is cheap, and teaches the decoder to listen to every latent;
             rollouts from the start teach it to live from the first ones, and it ignores the later ones for good.
+        rollouts_from: share from which rollouts are whole; between the two their passes grow in number.
         quantize_from: share of the distillation steps after which the codebook is filled (k-means) and used.
         halting: dynamic halting of image tokens (`all` only).
         iteration_weights: λ_t of the distillation loss; later iterations count 1.
@@ -83,6 +84,7 @@ class Recipe:
     iterations: Literal["all", "sampled"] = "all"
     window: int = 0
     at_once: float = 0.0
+    rollouts_from: float = 0.0
     quantize_from: float = 0.0
     halting: bool = True
     iteration_weights: tuple[float, ...] = ITERATION_WEIGHTS
@@ -119,12 +121,13 @@ _NANO = Recipe(
     base=StageRecipe(
         steps=3000, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0, precision="bf16"
     ),
-    distill=StageRecipe(steps=2800, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015),
+    distill=StageRecipe(steps=2600, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015),
     finetune=StageRecipe(steps=2000, batch_size=24, learning_rate=5e-4, warmup=20, muon=0.005),
     views=4,
     iterations="sampled",
-    at_once=0.4,
-    quantize_from=0.45,
+    at_once=0.35,
+    rollouts_from=0.75,
+    quantize_from=0.5,
     iteration_weights=(),
     halting=False,
     kl_weight=1e-5,

@@ -7,12 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from alit_cli.data.originals import find_originals
-from alit_cli.data.table import read_rows
+from alit_cli.data.table import KEY, read_rows
 from alit_cli.errors import InputError
+from tests.analysis.tables import info
 
 
 def _table(path: Path, images: list[str], source: str) -> Path:
-    pq.write_table(pa.table({"image": images, "source": [source] * len(images)}), path)
+    rows = pa.table({"image": images, "source": [source] * len(images)})
+    pq.write_table(rows.replace_schema_metadata({KEY: info().to_json().encode()}), path)
     return path
 
 

@@ -1,6 +1,7 @@
 """Shards: committed whole, joined whole, and safe to be killed between any two steps."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -38,6 +39,10 @@ def part(start: int, stop: int) -> pa.Table:
     return table.replace_schema_metadata({b"alit": b"{}"})
 
 
+def digest(folder: Path, index: int) -> str:
+    return hashlib.sha256(Path(part_path(folder, index)).read_bytes()).hexdigest()
+
+
 def run(folder: Path, plan: Plan) -> None:
     """The work of a plan from wherever it stands."""
     for shard in plan.shards():
@@ -51,7 +56,7 @@ def test_a_shard_counts_once_its_mark_is_there(tmp_path: Path) -> None:
     write_table(part(0, 3), part_path(tmp_path, 8))
     (tmp_path / "_part-00009.json").write_text("{}")
     assert finished_shards(tmp_path) == {7}
-    assert shard_stats(tmp_path, 7) == {"rows": 3, "seconds": 1.5}
+    assert shard_stats(tmp_path, 7) == {"rows": 3, "seconds": 1.5, "sha256": digest(tmp_path, 7)}
     assert sorted(os.listdir(tmp_path)) == [
         "_part-00007.json",
         "_part-00009.json",
@@ -168,4 +173,5 @@ def test_a_full_disk_is_one_sentence_and_the_work_goes_on_later(
 
 def test_the_mark_is_readable_json(tmp_path: Path) -> None:
     commit_shard(part(0, 1), tmp_path, 0, {"statuses": {"ok": 1}})
-    assert json.loads((tmp_path / "_part-00000.json").read_text()) == {"rows": 1, "statuses": {"ok": 1}}
+    mark = json.loads((tmp_path / "_part-00000.json").read_text())
+    assert mark == {"rows": 1, "statuses": {"ok": 1}, "sha256": digest(tmp_path, 0)}

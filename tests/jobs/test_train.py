@@ -35,6 +35,7 @@ SAMPLED = Recipe(
     validation=2,
     iterations="sampled",
     at_once=0.2,
+    rollouts_from=0.4,
     quantize_from=0.4,
     halting=False,
     train_base_encoder=False,
