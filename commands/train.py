@@ -46,7 +46,7 @@ from alit_cli.options import (
 @click.option("--accumulate", type=click.IntRange(1), help="Work a step off in so many pieces, to save memory.")
 @click.option("--lr", "learning_rate", type=float, help="Peak learning rate, in every stage.")
 @click.option("--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or a sampled one a step.")
-@click.option("--late", type=float, help="How much sampling prefers late iterations: weight (t + 1)^LATE.")
+@click.option("--late", type=float, help="How much sampling prefers late iterations, in every stage.")
 @click.option("--halting/--no-halting", default=None, help="Dynamic halting of image tokens (whole rollouts only).")
 @click.option(
     "--lpips",
@@ -87,7 +87,9 @@ def command(photos: tuple[str, ...], out: Path, **options: Any) -> None:
 
     pace = Pace(save_seconds=60 * options.pop("save_every"), validate_steps=options.pop("validate_every"))
     steps = {name: options.pop(f"{name}_steps") for name in STAGES}
-    every_stage = {name: options.pop(name) for name in ("batch_size", "accumulate", "learning_rate", "precision")}
+    every_stage = {
+        name: options.pop(name) for name in ("batch_size", "accumulate", "learning_rate", "precision", "late")
+    }
     if every_stage["precision"] == "auto":
         every_stage["precision"] = None  # a preset knows better
     if options["gan"] is not None:

@@ -14,7 +14,7 @@ from alit_cli.jobs.codebook import KMEANS_POINTS, CodebookKeeper
 from alit_cli.jobs.features import Features, roll
 from alit_cli.jobs.objective import Batch, Objective
 from alit_cli.jobs.processes import Processes
-from alit_cli.jobs.recipe import Recipe
+from alit_cli.jobs.recipe import Recipe, StageRecipe
 from alit_cli.jobs.trainer import batched_l1
 from alit_cli.jobs.views import Views
 from alit_cli.model.halting import halted_by_error, halted_by_probability
@@ -121,8 +121,8 @@ class DistillObjective(Objective):
         done, recipe, iterations = step / self.recipe.distill.steps, self.recipe, self.model.config.iterations
         grown = (done - recipe.at_once) / max(recipe.rollouts_from - recipe.at_once, 1e-9)
         most = iterations if done >= recipe.rollouts_from else 1 + int(max(grown, 0.0) * (iterations - 1))
-        before = self._draws(step).choice(last, min(most - 1, last), replace=False) if last else []
-        return [*sorted(map(int, before)), last]
+        before = self._draws(step).permutation(last)[: most - 1]
+        return [*sorted(before.tolist()), last]
 
     def _draws(self, step: int) -> np.random.Generator:
         return np.random.default_rng([self.recipe.seed, step, 1])
@@ -144,7 +144,7 @@ class DistillObjective(Objective):
 
     def _pick(self, step: int) -> int:
         """The iteration this step trains."""
-        return draw_iteration(self.model.config.iterations, self.recipe, step)
+        return draw_iteration(self.model.config.iterations, self.recipe.distill, self.recipe.seed, step)
 
     def _halted(self, prediction: Tensor, target: Tensor) -> Tensor:
         if isinstance(self.model.base, VQGAN):
@@ -175,7 +175,7 @@ class DistillObjective(Objective):
         return torch.cat([self._read(chunk, self.model.config.iterations - 1) for chunk in chunks])
 
 
-def draw_iteration(iterations: int, recipe: Recipe, step: int) -> int:
+def draw_iteration(iterations: int, stage: StageRecipe, seed: int, step: int) -> int:
     """A random iteration for one step; (t + 1) to the power of `late` is the weight of t."""
-    weights = np.arange(1, iterations + 1, dtype=np.float64) ** recipe.late
-    return int(np.random.default_rng([recipe.seed, step]).choice(iterations, p=weights / weights.sum()))
+    weights = np.arange(1, iterations + 1, dtype=np.float64) ** stage.late
+    return int(np.random.default_rng([seed, step]).choice(iterations, p=weights / weights.sum()))

@@ -78,5 +78,5 @@ class FinetuneObjective(Objective):
 
     def _pick(self, step: int) -> int:
         """Iterations in turn; with `late`, drawn."""
-        iterations = self.model.config.iterations
-        return draw_iteration(iterations, self.recipe, step) if self.recipe.late else step % iterations
+        iterations, stage = self.model.config.iterations, self.recipe.finetune
+        return draw_iteration(iterations, stage, self.recipe.seed, step) if stage.late else step % iterations

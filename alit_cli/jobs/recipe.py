@@ -25,6 +25,8 @@ class StageRecipe:
         precision: auto (bf16 on a GPU that has it, else float32), float32 or bf16; weights stay float32.
         clip: norm that gradients are clipped to.
         muon: learning rate of Muon for the matrices of the transformers; 0 leaves them to AdamW.
+        late: how much sampling prefers late iterations: t is drawn with a weight of (t + 1) to this power. Fine-tuning
+            takes iterations in turn where it is 0, as the paper does.
     """
 
     steps: int
@@ -35,6 +37,7 @@ class StageRecipe:
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 3.0
     muon: float = 0.0
+    late: float = 0.0
     accumulate: int = 1
     precision: str = "auto"
 
@@ -54,7 +57,7 @@ class Recipe:
         validation: photographs held out of training for the L1 that is printed per budget.
         iterations: `all` sums the loss over every iteration of a rollout, end to end, as the paper does;
             `sampled` trains one random iteration a step, and one before it.
-        window: how many iterations a sampled loss is followed back through; 0 is all of them. Where it is cut, no
+        window: how many iterations a fine-tuning loss is followed back through; 0 is all of them. Where it is cut, no
             iteration learns to carry the image on to those after the next, and late ones see it faded.
         at_once: share of the distillation steps in which all latents of an iteration read the image together, in one
             pass instead of a rollout (sampled only). It is cheap, and teaches the decoder to listen to every latent;
@@ -69,8 +72,6 @@ class Recipe:
         gan: the stages, base or finetune, that a critic takes part in.
         gan_schedule: (share of the steps, adversarial weight from there on), in order; before the first it is 0.
         critic_steps: updates of the critic before each step of the tokenizer.
-        late: how much sampling prefers late iterations: t is drawn with a weight of (t + 1) to this power. Fine-tuning
-            takes iterations in turn where it is 0, as the paper does.
         base_precision: of the base tokenizer's decoder in fine-tuning, where it is not the stage's. On a CPU, bf16 pays
             for its convolutions and not for a narrow transformer.
         train_base_encoder: whether fine-tuning moves the base tokenizer's encoder too.
@@ -96,7 +97,6 @@ class Recipe:
     critic_steps: int = 8
     base_precision: str | None = None
     train_base_encoder: bool = True
-    late: float = 0.0
     seed: int = 0
 
     def stage(self, name: StageName) -> StageRecipe:
@@ -121,8 +121,8 @@ _NANO = Recipe(
     base=StageRecipe(
         steps=3000, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0, precision="bf16"
     ),
-    distill=StageRecipe(steps=2600, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015),
-    finetune=StageRecipe(steps=2000, batch_size=24, learning_rate=5e-4, warmup=20, muon=0.005),
+    distill=StageRecipe(steps=2600, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015, late=2.0),
+    finetune=StageRecipe(steps=800, batch_size=24, learning_rate=5e-4, warmup=20, muon=0.005, late=0.5),
     views=4,
     iterations="sampled",
     at_once=0.35,
@@ -133,7 +133,6 @@ _NANO = Recipe(
     kl_weight=1e-5,
     base_precision="bf16",
     train_base_encoder=False,
-    late=2.0,
 )
 RECIPES: dict[str, Recipe] = {name: _NANO if name == "nano" else _PAPER for name in PRESETS}
 
