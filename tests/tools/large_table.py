@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="leave the table where it is")
     options = parser.parse_args()
     begun = time.monotonic()
-    _write(options.table, options.rows, options.tokens)
+    write_table(options.table, options.rows, options.tokens)
     size = options.table.stat().st_size / 1e6
     print(f"{options.rows} rows, {size:.0f} MB, made in {time.monotonic() - begun:.0f} s", flush=True)
     out = options.table.with_suffix(".selection.parquet")
@@ -48,14 +48,15 @@ def main() -> None:
         **({"with tokens": ["--thr", "0.08", "--out", str(out)]} if options.tokens else {}),
     }
     for name, words in lines.items():
-        memory, seconds = _measured(["select", str(options.table), *words])
+        memory, seconds = measured(["select", str(options.table), *words])
         print(f"select, {name}: {seconds:.1f} s, {memory:.0f} MiB", flush=True)
         out.unlink(missing_ok=True)
     if not options.keep:
         options.table.unlink()
 
 
-def _write(path: Path, rows: int, tokens: bool) -> None:
+def write_table(path: Path, rows: int, tokens: bool) -> None:
+    """Write a token table as `alit tokenize` does, around random numbers."""
     info = TableInfo(
         model="synthetic", model_sha256="0" * 64, image_size=256, budgets=BUDGETS, codes=CODES, token_dim=12,
         fit="crop", precision="float32", batch_size=16, versions={}, options={"measures": False, "images": rows},
@@ -93,17 +94,22 @@ def _parts(info: TableInfo, schema: pa.Schema, rows: int, tokens: bool) -> Itera
         yield pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _measured(words: list[str]) -> tuple[float, float]:
-    """MiB that a command had resident at most, and its seconds."""
+def measured(words: list[str], without: str = "") -> tuple[float, float]:
+    """MiB that a command had resident at most, and its seconds; it fails where the module `without` was imported."""
     begun = time.monotonic()
-    line = [sys.executable, "-m", "alit_cli", *words]
+    program = (
+        "import atexit, os, sys; from alit_cli.cli import main; "
+        f"atexit.register(lambda: {without!r} in sys.modules and os._exit(9)); main(sys.argv[1:])"
+    )
     process = subprocess.Popen(
-        line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT
     )
     _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - begun
     if status:
-        raise SystemExit(f"alit {' '.join(words)} ended with status {status}")
-    return usage.ru_maxrss / 1024, time.monotonic() - begun
+        said = process.stderr.read().decode() if process.stderr else ""
+        raise SystemExit(f"alit {' '.join(words)} ended with status {status}: {said}")
+    return usage.ru_maxrss / 1024, seconds
 
 
 if __name__ == "__main__":
