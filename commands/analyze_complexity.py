@@ -127,9 +127,9 @@ def _source(study: Study, scores: Path) -> str:
 
 def _show(study: Study, result: Complexity) -> None:
     """Three tables on stdout: Pearson and Spearman of a few measures, and the tokens needed."""
-    groups: dict[str, dict[str, Row]] = {}
+    groups: dict[tuple[str, str], dict[str, Row]] = {}
     for row in result.rows:
-        groups.setdefault(_label(row), {})[row.measure] = row
+        groups.setdefault((row.scope, row.group), {})[row.measure] = row
     first = next(iter(groups.values()))
     headings = {name: text for name, text in _headings(study, result).items() if name in first}
     for method in ("Pearson", "Spearman"):
@@ -137,8 +137,8 @@ def _show(study: Study, result: Complexity) -> None:
             f"{method} correlation with the score ± half its 95 % interval",
             ["", "n", *headings.values()],
             [
-                [label, _images(rows), *(_correlation(rows[name], method) for name in headings)]
-                for label, rows in groups.items()
+                [_label(*which), _images(rows), *(_correlation(rows[name], method) for name in headings)]
+                for which, rows in groups.items()
             ],
         )
     needs = [row for row in first.values() if row.kind == "tokens"]
@@ -147,12 +147,12 @@ def _show(study: Study, result: Complexity) -> None:
         ["", "n", *(f"L1 < {row.threshold:g}" for row in needs)],
         [
             [
-                label.replace("overall (pooled)", "all images"),
+                "all images" if scope == "overall" else group,
                 _images(rows),
                 *(_need(rows[row.measure]) for row in needs),
             ]
-            for label, rows in groups.items()
-            if label != "raw"  # its means are those of the row before
+            for (scope, group), rows in groups.items()
+            if scope != "raw"  # its means are those of the row before
         ],
     )
 
@@ -169,8 +169,8 @@ def _say_compared(study: Study, result: Complexity) -> None:
         )
 
 
-def _label(row: Row) -> str:
-    return {"overall": "overall (pooled)", "raw": "raw"}.get(row.scope, row.group)
+def _label(scope: str, group: str) -> str:
+    return group if scope == "group" else scope
 
 
 def _headings(study: Study, result: Complexity) -> dict[str, str]:

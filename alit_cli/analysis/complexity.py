@@ -144,7 +144,8 @@ def code_length(losses: NDArray[np.floating[Any]], info: TableInfo) -> Floats:
     """
     tokens = np.array(info.budgets) * info.bits_per_token / info.image_size**2
     residual = 2 * math.e * 255 * losses.astype(np.float64)
-    return tokens + 3 * np.log2(np.maximum(residual, 1))
+    length: Floats = tokens + 3 * np.log2(np.maximum(residual, 1))
+    return length
 
 
 def _quartiles(losses: NDArray[np.floating[Any]]) -> tuple[float, ...]:
