@@ -66,10 +66,12 @@ class TrainRecord:
 class Pace:
     """How often a run looks up: seconds between saves, steps between log lines and between validations.
 
-    A validation comes with a picture of reconstructions.
+    A validation comes with a picture of reconstructions. Where steps are slow, `tell_seconds` pass at most before a
+    record says how far the run is; such a record has no losses and is not logged.
     """
 
     save_seconds: float = 300.0
+    tell_seconds: float = 10.0
     log_steps: int = 20
     validate_steps: int = 200
 
@@ -143,7 +145,7 @@ class StageRun:
     def _steps(self, pace: Pace) -> Iterator[TrainRecord]:
         sums: dict[str, float] = {}
         taken = 0
-        mark, saved = time.monotonic(), time.monotonic()
+        mark = saved = told = time.monotonic()
         while self.step < self.recipe.steps:
             self._stop_if_asked()
             for name, value in self._step().items():
@@ -166,6 +168,10 @@ class StageRun:
                 sums, taken = {}, 0
                 self._write(record)
                 yield record
+                told = time.monotonic()
+            elif time.monotonic() - told > pace.tell_seconds:
+                yield TrainRecord(self.objective.name, self.step, self.recipe.steps, seconds=self.seconds)
+                told = time.monotonic()
             if time.monotonic() - saved > pace.save_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -184,7 +190,10 @@ class StageRun:
         sums = self.processes.add_gradients(parameters, torch.stack(list(local.values())))
         losses = dict(zip(local, sums.tolist(), strict=True))
         if not math.isfinite(losses["total"]):
-            raise AlitError(f"the loss is not finite at step {self.step} of stage {self.objective.name}; lower --lr")
+            raise AlitError(
+                f"the loss is not finite at step {self.step + 1} of stage {self.objective.name}: "
+                "start anew with a lower --lr and --overwrite"
+            )
         nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimizer.step(cosine(self.step, self.recipe.warmup, self.recipe.steps))
         self.step += 1
