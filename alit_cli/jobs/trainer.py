@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import math
 import resource
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alit_cli.data.atomic import atomic_file, named_write_errors
 from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.interruption import Interruption
 from alit_cli.jobs.journal import PICTURED, Journal
@@ -111,12 +113,13 @@ class StageRun:
         yield TrainRecord(name, self.step, steps, seconds=self.seconds)
         with Interruption() as self.interruption:
             try:
-                yield from self._steps(pace)
+                with named_write_errors(self.folder):
+                    yield from self._steps(pace)
             finally:
                 self.save()
 
     def save(self) -> None:
-        """Write everything a resumed run needs, atomically; the main process alone does."""
+        """Write everything a resumed run needs, atomically; the main process alone does. Raises as atomic_file."""
         if not self.processes.is_main:
             return
         state = {
@@ -127,9 +130,11 @@ class StageRun:
             "optimizer": self.optimizer.state_dict(),
             "objective": self.objective.state(),
         }
-        temporary = self.state_path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.state_path)
+        with atomic_file(self.state_path) as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as problem:  # torch's own words for bytes that did not arrive
+                raise OSError(errno.ENOSPC, str(problem)) from problem
 
     @property
     def state_path(self) -> Path:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alit_cli.data.sources import list_items
-from alit_cli.errors import InputError
+from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.base import align_with_pixels
 from alit_cli.jobs.optimizers import Optimizers
 from alit_cli.jobs.recipe import Recipe, StageRecipe, recipe_for
@@ -148,6 +149,24 @@ def test_slow_steps_are_told_before_they_are_logged(tmp_path: Path) -> None:
         *((step, step in (4, 6)) for step in range(1, 7)),
     ]
     assert len((job.work / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_full_disk_is_said_and_leaves_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    run = (record for record in train(job, OFTEN) if isinstance(record, TrainRecord))
+    list(itertools.islice(run, 3))
+    run.close()
+    before = (job.work / "base.state").read_bytes()
+
+    def fails(_state: object, file: BinaryIO) -> None:
+        file.write(b"some")
+        raise RuntimeError("unexpected pos 1426752 vs 1426704")  # what torch makes of a full disk
+
+    monkeypatch.setattr("alit_cli.jobs.trainer.torch.save", fails)
+    with pytest.raises(AlitError, match=r"The disk is full: '.*base\.state'"):
+        list(train(job, OFTEN))
+    assert (job.work / "base.state").read_bytes() == before
+    assert not list(job.work.glob("*.tmp"))
 
 
 def test_sampled_iterations_end_halting() -> None:
