@@ -54,7 +54,7 @@ class Side:
 
     def has_words(self, name: str) -> bool:
         """Whether a column holds text."""
-        return pa.types.is_string(self.schema.field(name).type)
+        return bool(pa.types.is_string(self.schema.field(name).type))
 
     def column(self, name: str) -> pa.Table:
         """A column beside the one that names the images, whole."""
