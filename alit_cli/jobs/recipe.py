@@ -116,13 +116,13 @@ _PAPER = Recipe(
     finetune=StageRecipe(steps=100_000, batch_size=64, learning_rate=2.5e-5, warmup=10_000),
     gan=("finetune",),
 )
-# Two CPU cores, an hour: one sampled iteration a step, small batches, a high rate, a frozen base encoder.
+# Two CPU cores, two hours: one sampled iteration a step, small batches, a high rate, a frozen base encoder.
 _NANO = Recipe(
     base=StageRecipe(
         steps=3000, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0, precision="bf16"
     ),
     distill=StageRecipe(steps=2600, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015, late=2.0),
-    finetune=StageRecipe(steps=800, batch_size=24, learning_rate=5e-4, warmup=20, muon=0.005, late=0.5),
+    finetune=StageRecipe(steps=4000, batch_size=24, learning_rate=8e-4, warmup=50, muon=0.01, late=0.5),
     views=4,
     iterations="sampled",
     at_once=0.35,
