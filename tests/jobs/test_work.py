@@ -13,7 +13,8 @@ import pytest
 
 from alit_cli.data.shards import shard_stats
 from alit_cli.data.sources import list_items
-from alit_cli.data.verify import problems, status
+from alit_cli.data.status import status
+from alit_cli.data.verify import problems
 from alit_cli.errors import AlitError, InputError, NotFinished
 from alit_cli.jobs.tokenize import TokenizeJob, join, prepare, summarize, tokenize
 from alit_cli.jobs.work import ShardWorker, Work
