@@ -10,6 +10,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from alit_cli.errors import InputError
 
+NEAR = ("memory://", "file://", "local://")
+"""URLs of what is on this machine already."""
 BLOCK = 2**22
 """Bytes that are fetched at once where a file is read from its beginning on."""
 Value = TypeVar("Value")
@@ -77,6 +79,15 @@ def read(url: str, start: int = 0, stop: int | None = None) -> bytes:
     """The bytes start … stop - 1 of a file (None: to its end). Raises OSError."""
     fs, path = _open_system(url)
     return bytes(_read(lambda: fs.cat_file(path, start=start or None, end=stop)))
+
+
+def fetch(url: str, path: str) -> None:
+    """Write all bytes of a file into a local one. Raises InputError: it cannot be read."""
+    fs, inner = _open_system(url)
+    try:
+        _read(lambda: fs.get_file(inner, path))
+    except OSError as problem:
+        raise InputError(f"'{url}' cannot be fetched: {_short(problem)}.") from problem
 
 
 def size(url: str) -> int:

@@ -141,7 +141,7 @@ def tokens_of(scores: Path) -> Path | None:
 
 def _may_be_tokens(path: Path) -> bool:
     try:
-        is_table = path.suffix == ".parquet" and path.is_file() or (path / PLAN).exists()
+        is_table = (path.suffix == ".parquet" and path.is_file()) or (path / PLAN).exists()
         return is_table and kind_of(path) == "token table"
     except InputError:
         return False

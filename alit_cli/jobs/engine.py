@@ -16,9 +16,9 @@ from alit_cli.data.sources import readable
 from alit_cli.data.table import count_rows
 from alit_cli.errors import AlitError, InputError, NotFinished
 from alit_cli.jobs.crew import TRIES, crew
-from alit_cli.jobs.tokenize import TokenizeJob, join, prepare
+from alit_cli.jobs.tokenize import TokenizeJob, join, rounds
 from alit_cli.jobs.work import ShardWorker, Step, Work
-from alit_cli.progress import Progress
+from alit_cli.progress import Progress, Tell, silent
 
 Engine = Literal["local", "ray"]
 
@@ -77,7 +77,11 @@ def worker_here(environment: Mapping[str, str] = os.environ) -> Worker:
 
 
 def run(
-    job: TokenizeJob, worker: Worker | None = None, engine: Engine = "local", devices: int | None = None
+    job: TokenizeJob,
+    worker: Worker | None = None,
+    engine: Engine = "local",
+    devices: int | None = None,
+    tell: Tell = silent,
 ) -> Iterator[Progress]:
     """Do this process's share of a table; whoever finishes the last shard of all joins them.
 
@@ -89,6 +93,7 @@ def run(
         engine: `local`, or actors of the Ray cluster that this machine belongs to (else of a new one on it).
         devices: processes, each with a GPU of its own or its share of the cores; 0 takes every GPU, or every core;
             None is this process alone (with Ray: every GPU, or every core).
+        tell: shows how many images have been found, while they are being listed.
 
     Yields: Progress of this process's share. The table is there afterwards unless other workers have shards left.
 
@@ -102,11 +107,16 @@ def run(
             "Several workers with --overwrite or --retry-errors would remove each other's work: remove "
             f"'{readable(str(job.out))}' and its work first, or retry in one process, and leave the option out here."
         )
-    work = prepare(job)
+    work = None
+    for work in rounds(job, tell):
+        yield from _share(job, work, worker, engine, devices)
     if work is None:
         images = count_rows(job.out)
         yield Progress(images, images)
-        return
+
+
+def _share(job: TokenizeJob, work: Work, worker: Worker, engine: Engine, devices: int | None) -> Iterator[Progress]:
+    """One worker's share of a run, joined with the others' if it is the last."""
     sizes = {shard.index: shard.stop - shard.start for shard in work.plan.shards() if worker.has(shard.index)}
     todo = [index for index in work.todo() if index in sizes]
     total = sum(sizes.values())

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.data.table import encodings, write_table
 from alit_cli.data.score_table import Measure, ScoreInfo, score_rows, score_schema
 from alit_cli.data.status import status
+from alit_cli.data.table import encodings, write_table
 from alit_cli.data.verify import problems
 from alit_cli.errors import InputError
 from tests.conftest import Alit
@@ -77,13 +77,9 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
 
 def _scores(path: Path, names: list[str], values: list[float | None], **changed: Any) -> None:
     options = {"images": 3, "tokens": None}
-    info = ScoreInfo(
-        **{
-            **dict(task="recon", model="", model_id=INFO.model_id, image_size=32, budgets=INFO.budgets),
-            **dict(measures=("psnr",), options=options, versions={}),
-            **changed,
-        }
-    )
+    about: dict[str, Any] = {"task": "recon", "model": "", "model_id": INFO.model_id, "image_size": 32}
+    about |= {"budgets": INFO.budgets, "measures": ("psnr",), "options": options, "versions": {}, **changed}
+    info = ScoreInfo(**about)
     schema = score_schema(info, [Measure("psnr")], {"error": "string"})
     columns = {f"psnr_{budget}": values for budget in info.budgets}
     write_table(score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path)
@@ -113,7 +109,9 @@ def test_score_tables_are_held_against_their_tokens(tmp_path: Path, alit: Alit) 
     result = alit("verify", path, "--tokens", tokens)
     assert (result.exit_code, "alit score --overwrite" in result.stderr) == (1, True)
     for command in ("select", "decode"):
-        assert "another kind (alit-scores)" in alit(command, path, *(["--thr", 1] if command == "select" else [])).stderr
+        assert (
+            "another kind (alit-scores)" in alit(command, path, *(["--thr", 1] if command == "select" else [])).stderr
+        )
 
 
 def test_a_selection(tmp_path: Path, alit: Alit) -> None:
