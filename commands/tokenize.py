@@ -89,7 +89,7 @@ if TYPE_CHECKING:
     show_default=True,
     metavar="GIB",
     help="Remote tars and Parquet files up to so many GiB, and half of the free disk, are copied to OUT.work/ while "
-    "they are listed, so that each is fetched once; what exceeds that is fetched again when it is read.",
+    "they are listed, so that each is fetched once; the rest, and all with --limit, is fetched again to be read.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say how much there is to do, and about how long it takes.")
 @run_options

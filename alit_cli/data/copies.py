@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from alit_cli.data import remote
-from alit_cli.data.atomic import atomic_file
+from alit_cli.data.atomic import FULL, atomic_file
 from alit_cli.data.plan import COPY
 from alit_cli.errors import InputError
 
@@ -36,7 +36,12 @@ class Copies:
             if not self._room(entry.size):
                 return None
             with atomic_file(path) as file:
-                remote.fetch(entry.url, file.name)
+                try:
+                    remote.fetch(entry.url, file.name)
+                except OSError as problem:
+                    if problem.errno in FULL:
+                        raise
+                    raise InputError(f"'{entry.url}' cannot be fetched: {remote.short(problem)}.") from problem
                 if (size := os.path.getsize(file.name)) != entry.size:
                     raise InputError(f"'{entry.url}' has {size:,} bytes, not {entry.size:,}: it changes meanwhile.")
         self.used += entry.size

@@ -46,6 +46,11 @@ class Shard:
     start: int
     stop: int
 
+    @property
+    def images(self) -> int:
+        """How many items it has."""
+        return self.stop - self.start
+
 
 @dataclass(frozen=True, eq=False)
 class Plan:

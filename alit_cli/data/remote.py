@@ -82,12 +82,9 @@ def read(url: str, start: int = 0, stop: int | None = None) -> bytes:
 
 
 def fetch(url: str, path: str) -> None:
-    """Write all bytes of a file into a local one. Raises InputError: it cannot be read."""
+    """Write all bytes of a file into a local one. Raises OSError."""
     fs, inner = _open_system(url)
-    try:
-        _read(lambda: fs.get_file(inner, path))
-    except OSError as problem:
-        raise InputError(f"'{url}' cannot be fetched: {_short(problem)}.") from problem
+    _read(lambda: fs.get_file(inner, path))
 
 
 def size(url: str) -> int:
@@ -103,7 +100,7 @@ def _read(action: Callable[[], Value]) -> Value:
     except OSError:
         raise
     except Exception as problem:
-        raise OSError(errno.EIO, _short(problem)) from problem
+        raise OSError(errno.EIO, short(problem)) from problem
 
 
 def _asked(url: str, action: Callable[[], Value]) -> Value:
@@ -113,7 +110,7 @@ def _asked(url: str, action: Callable[[], Value]) -> Value:
     except FileNotFoundError:
         raise
     except Exception as problem:
-        raise InputError(f"'{url}' cannot be listed: {_short(problem)}.") from problem
+        raise InputError(f"'{url}' cannot be listed: {short(problem)}.") from problem
 
 
 def _open_system(url: str) -> tuple[Any, str]:
@@ -132,7 +129,7 @@ def _system(protocol: str) -> Any:
         return fsspec.filesystem(protocol, use_listings_cache=False)
     except ImportError as problem:
         raise InputError(
-            f"{protocol}:// needs a package that is not installed ({_short(problem)}): pip install 'alit[remote]'."
+            f"{protocol}:// needs a package that is not installed ({short(problem)}): pip install 'alit[remote]'."
         ) from problem
     except ValueError as problem:
         raise InputError(f"{protocol}:// is no protocol that fsspec knows; check the address.") from problem
@@ -156,5 +153,6 @@ def _changed(info: dict[str, Any]) -> int:
     return -1
 
 
-def _short(problem: Exception) -> str:
+def short(problem: Exception) -> str:
+    """What a backend says, in one line of bearable length."""
     return " ".join(str(problem).split()).rstrip(".")[:160] or type(problem).__name__

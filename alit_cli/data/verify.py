@@ -116,8 +116,8 @@ def _wrong_parts(folder: Path) -> Iterator[str]:
         path = part_path(folder, shard.index)
         if stats.get("sha256") not in (None, part_sha256(path)):
             yield f"'{os.path.basename(path)}' has changed since it was written: its checksum is another"
-        if stats["rows"] != shard.stop - shard.start:
-            yield f"'{os.path.basename(path)}' has {stats['rows']} rows, not the {shard.stop - shard.start} of its plan"
+        if stats["rows"] != shard.images:
+            yield f"'{os.path.basename(path)}' has {stats['rows']} rows, not the {shard.images} of its plan"
 
 
 def _groups(table: Path) -> Iterator[pa.Table]:

@@ -124,7 +124,7 @@ def score(job: ScoreJob) -> Iterator[Progress]:
     items = find_originals(job.table, job.images)
     run = _Run(job, info, tokenizer, items)
     due = {shard: paths for shard in run.shards if (paths := run.due(shard))}
-    done = len(items) - sum(shard.stop - shard.start for shard in due)
+    done = len(items) - sum(shard.images for shard in due)
     failed = 0
     yield Progress(done, len(items))
     for shard, paths in due.items():
@@ -133,7 +133,7 @@ def score(job: ScoreJob) -> Iterator[Progress]:
             yield Progress(done + read, len(items), failed=failed + scoring.failed)
         for path in paths:
             commit_shard(scoring.table(path, run.schemas[path]), _work(path), shard.index, scoring.stats())
-        done, failed = done + shard.stop - shard.start, failed + scoring.failed
+        done, failed = done + shard.images, failed + scoring.failed
     for path, plan in run.plans.items():
         join_shards(_work(path), plan, path)
 

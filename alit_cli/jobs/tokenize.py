@@ -29,7 +29,7 @@ from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.retry import join_retry, prepare_retry
 from alit_cli.jobs.summary import Summary as Summary
 from alit_cli.jobs.summary import summarize as summarize
-from alit_cli.jobs.work import ShardWorker, Step, Work
+from alit_cli.jobs.work import Work, alone
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision
 from alit_cli.progress import Progress, Tell, counted, silent
@@ -117,17 +117,11 @@ def tokenize(job: TokenizeJob) -> Iterator[Progress]:
     """
     work = None
     for work in rounds(job):
-        todo = work.todo()
-        shards = work.plan.shards()
-        total = len(work.plan.items)
-        done, failed = total - sum(shards[index].stop - shards[index].start for index in todo), 0
+        todo, total = work.todo(), len(work.plan.items)
+        done = total - sum(work.plan.shard(index).images for index in todo)
         yield Progress(done, total)
-        with ShardWorker(work, job.device, job.workers) as worker:
-            for index in todo:
-                step = Step(0, 0)
-                for step in worker.run(index):
-                    yield Progress(done + step.done, total, failed=failed + step.failed, note=step.remark)
-                done, failed = done + step.done, failed + step.failed
+        for step in alone(work, todo, job.device, job.workers):
+            yield Progress(done + step.done, total, failed=step.failed, note=step.remark)
         join(work)
     if work is None:
         images = count_rows(job.out)
@@ -142,8 +136,10 @@ def rounds(job: TokenizeJob, tell: Tell = silent) -> Iterator[Work]:
     work = prepare(job, tell)
     if work is not None:
         yield work
-        if job.retry and not work.retry and (again := prepare(job, tell)) is not None:
-            yield again
+        if job.retry and not work.retry:
+            again = prepare(dataclasses.replace(job, overwrite=False), tell)
+            if again is not None:
+                yield again
 
 
 def prepare(job: TokenizeJob, tell: Tell = silent) -> Work | None:
