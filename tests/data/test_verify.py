@@ -97,13 +97,14 @@ def test_score_tables_are_held_against_their_tokens(tmp_path: Path, alit: Alit) 
     found = status(path)
     assert (found.kind, found.images, found.statuses) == ("score table", 3, {"ok": 2, "failed": 1})
     tokens = tmp_path / "tokens.parquet"
-    for change, words in (
+    changes: list[tuple[dict[str, Any], str]] = [
         ({"names": ["0.jpg", "2.jpg", "1.jpg"]}, "where it has '2.jpg', that has '1.jpg'"),
         ({"values": [20.0, 1.0, 21.0]}, "psnr_8 has values in rows that failed"),
         ({"model_id": "other"}, "tokens of the model other"),
         ({"options": {"images": 4}}, "it has 3 rows, but 4 images were planned"),
         ({"measures": ("psnr", "ssim")}, "it has no column ssim_4"),
-    ):
+    ]
+    for change, words in changes:
         _scores(path, **{"names": names, "values": [20.0, None, 21.0], **change})
         assert any(words in problem for problem in problems(path, tokens)), words
     result = alit("verify", path, "--tokens", tokens)
