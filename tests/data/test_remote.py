@@ -196,8 +196,7 @@ def test_a_remote_tar_is_fetched_once(tmp_path: Path, s3: str, alit: Alit) -> No
         result = alit("tokenize", f"{s3}/once/*", *words, "--shard-size", 6)
         assert result.exit_code == 0, result.stderr
         for name, size in sizes.items():
-            print(copies, folder, name, size, FETCHED[name])
-            assert not copies or FETCHED[name] == size
+            assert FETCHED[name] == size if copies else FETCHED[name] > 1.9 * size
         left = os.listdir(out) if folder else os.listdir(tmp_path)
         assert not [name for name in left if "_copy" in name or name.endswith(".work")]
         parts = sorted(out.glob("*.parquet")) if folder else [out]
