@@ -6,12 +6,12 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
 import click
 
-from alit_cli.progress import Progress
+from alit_cli.progress import Progress, Tell, silent
 
 QUIET = "alit.quiet"
 """The key under which `--quiet` is kept for the length of a command."""
@@ -66,16 +66,32 @@ def follow(
     `progress` picks the report out of a record (None: nothing to show). The first report is where the job
     starts, so the rate counts only what is done from there on. The last report is always shown.
     """
-    if _quiet():
-        yield from records
-        return
-    pace = _Pace()
-    with closing(_Bar() if sys.stderr.isatty() else _Lines(every)) as display:
+    with _display(every) as show:
         for record in records:
             report = progress(record)
             if report is not None:
-                display.show(report, pace.sentence(report))
+                show(report)
             yield record
+
+
+def work_off(job: Callable[[Tell], Iterable[Progress]], every: float = 30.0) -> None:
+    """Do a job to its end and show how far it is, as follow does.
+
+    The job is given what shows a report at once, for what it does before it can yield the first one.
+    """
+    with _display(every) as show:
+        for report in job(show):
+            show(report)
+
+
+@contextmanager
+def _display(every: float) -> Iterator[Tell]:
+    if _quiet():
+        yield silent
+        return
+    pace = _Pace()
+    with closing(_Bar() if sys.stderr.isatty() else _Lines(every)) as display:
+        yield lambda report: display.show(report, pace.sentence(report))
 
 
 class _Pace:
@@ -91,7 +107,7 @@ class _Pace:
         if self.work != (report.unit, report.total):
             self.work, self.start = (report.unit, report.total), (report.done, now)
         done, seconds = report.done - self.start[0], now - self.start[1]
-        parts = [f"{report.done}/{report.total} {report.unit}"]
+        parts = [f"{report.done}/{report.total} {report.unit}" if report.total else f"{report.done} {report.unit}"]
         if done > 0 and seconds > 0:
             parts.append(f"{_rate(done / seconds)} {report.unit}/s")
         if report.failed:
@@ -136,7 +152,7 @@ class _Bar:
 
     def show(self, report: Progress, sentence: str) -> None:
         """Draw the bar at this report."""
-        self.bar.update(self.task, completed=report.done, total=report.total, description=sentence)
+        self.bar.update(self.task, completed=report.done, total=report.total or None, description=sentence)
 
     def close(self) -> None:
         """Leave the last state on the screen."""

@@ -159,6 +159,27 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--batch-size --shard-size --max-error-rate --overwrite`, of commands that work in shards."""
+    options = [
+        click.option(
+            "--batch-size", type=click.IntRange(1), help="Images a batch. [default: 16 on a CPU, 128 on a GPU]"
+        ),
+        click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work."),
+        click.option(
+            "--max-error-rate",
+            type=click.FloatRange(0, 1),
+            default=0.05,
+            show_default=True,
+            help="Exit with 3 when a larger share of the images fails.",
+        ),
+        click.option("--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--stop 'l1<NUMBER'`: the command gets the number, or None."""
     return click.option(

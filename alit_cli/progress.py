@@ -1,6 +1,13 @@
 """How far a long job is, as the jobs report it and the console shows it."""
 
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
+
+Record = TypeVar("Record")
+EVERY = 0.25
+"""Seconds between two reports of what is counted."""
 
 
 @dataclass(frozen=True)
@@ -8,7 +15,8 @@ class Progress:
     """One report of a job.
 
     The first report is where the job starts (after a resume `done` is not zero), so a job yields one before
-    it works. `done`, `total` and `failed` count `unit`s; `note` is a few words such as a loss.
+    it works. `done`, `total` and `failed` count `unit`s; a `total` of 0 is not known yet; `note` is a few words
+    such as a loss.
     """
 
     done: int
@@ -16,3 +24,21 @@ class Progress:
     unit: str = "images"
     failed: int = 0
     note: str = ""
+
+
+Tell = Callable[[Progress], None]
+"""Shows a report at once, where a job cannot yield one."""
+
+
+def silent(_report: Progress) -> None:
+    """Show nothing."""
+
+
+def counted(records: Iterable[Record], tell: Tell, unit: str) -> Iterator[Record]:
+    """Pass records on and tell, a few times a second, how many there have been."""
+    due = time.monotonic() + EVERY
+    for count, record in enumerate(records, 1):
+        if (now := time.monotonic()) >= due:
+            tell(Progress(count, 0, unit))
+            due = now + EVERY
+        yield record

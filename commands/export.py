@@ -28,9 +28,8 @@ def command(table: Path, form: str, budget: int | None, selection: Path | None, 
     jsonl: an object a line. npz: all tokens end to end, with offsets. webdataset: KEY.tokens.npy and KEY.json in a tar.
     Beside them go what alit tokenize was told to --keep, the size, the L1, and what the selection says of the image.
     """
-    from alit_cli.console import follow
+    from alit_cli.console import work_off
     from alit_cli.data.export import export
 
-    for _ in follow(export(table, out, form, budget, selection), lambda progress: progress):
-        pass
+    work_off(lambda _tell: export(table, out, form, budget, selection))
     click.echo(out)

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alit_cli.options import checkpoint_option, config_option, device_option, example, json_option, quiet_option
+from alit_cli.options import (
+    checkpoint_option,
+    config_option,
+    device_option,
+    example,
+    json_option,
+    quiet_option,
+    run_options,
+)
 
 if TYPE_CHECKING:
     from alit_cli.jobs.score import Summary
@@ -55,17 +63,8 @@ if TYPE_CHECKING:
 @click.option("--out", "-o", type=click.Path(path_type=Path), default="scores", show_default=True, help="A folder.")
 @checkpoint_option
 @device_option
-@click.option("--batch-size", type=click.IntRange(1), help="Images a batch. [default: 16 on a CPU, 128 on a GPU]")
 @click.option("--workers", type=click.IntRange(0), help="Threads that read images. [default: up to 4]")
-@click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
-@click.option(
-    "--max-error-rate",
-    type=click.FloatRange(0, 1),
-    default=0.05,
-    show_default=True,
-    help="Exit with 3 when a larger share of the images fails.",
-)
-@click.option("--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run.")
+@run_options
 @json_option
 @quiet_option
 @config_option
@@ -76,13 +75,12 @@ def command(table: Path, task: tuple[str, ...], model: tuple[str, ...], as_json:
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
     """
-    from alit_cli.console import follow, print_json, say
+    from alit_cli.console import print_json, say, work_off
     from alit_cli.jobs.score import ScoreJob, check_error_rate, headline, score, summarize
 
     job = ScoreJob(table, pair_models(task, model), **options)
     say(headline(job))
-    for _ in follow(score(job), lambda progress: progress):
-        pass
+    work_off(lambda _tell: score(job))
     summaries = [summarize(path) for path in job.paths()]
     if as_json:
         print_json({"tables": summaries})

@@ -13,9 +13,9 @@ from alit_cli.options import config_option, example, json_option, quiet_option
 @quiet_option
 @config_option
 def command(out: Path, as_json: bool) -> None:
-    """Say how far the table OUT of alit tokenize is [default: tokens.parquet], while it runs or after it stopped."""
+    """Say how far the table OUT of alit tokenize or alit score is [default: tokens.parquet], while it runs or after."""
     from alit_cli.console import print_json, say, show_table
-    from alit_cli.data.verify import status
+    from alit_cli.data.status import status
 
     found = status(out)
     if as_json:
@@ -24,7 +24,7 @@ def command(out: Path, as_json: bool) -> None:
     state = "finished" if found.finished else "unfinished"
     speed = found.images_per_second or None
     rows = [[found.done, found.images, f"{found.shards_done}/{found.shards}", speed, *found.statuses.values()]]
-    show_table(f"{out}: {state}", ["done", "images", "shards", "images/s", *found.statuses], rows)
+    show_table(f"{out}: {found.kind}, {state}", ["done", "images", "shards", "images/s", *found.statuses], rows)
     if found.seconds:
         times = [round(value, 1) for value in found.seconds.values()]
         names = [name if name != "seconds" else "in all" for name in found.seconds]

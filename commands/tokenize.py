@@ -16,6 +16,7 @@ from alit_cli.options import (
     json_option,
     precision_option,
     quiet_option,
+    run_options,
     stop_option,
     worker_option,
 )
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 @checkpoint_option
 @device_option
 @precision_option
-@click.option("--batch-size", type=click.IntRange(1), help="Images a batch. [default: 16 on a CPU, 128 on a GPU]")
 @click.option(
     "--workers",
     type=click.IntRange(0),
@@ -67,7 +67,6 @@ if TYPE_CHECKING:
     "--keep", type=Names(), default=(), help="Carry along columns of Parquet files or sidecars of tars: label,caption."
 )
 @click.option("--hash", "digest", is_flag=True, help="Add the sha256 of every file's bytes.")
-@click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work.")
 @worker_option
 @devices_option
 @click.option(
@@ -78,15 +77,22 @@ if TYPE_CHECKING:
     help="ray: actors of a cluster.",
 )
 @click.option(
-    "--max-error-rate",
-    type=click.FloatRange(0, 1),
-    default=0.05,
-    show_default=True,
-    help="Exit with 3 when a larger share of the images fails.",
+    "--retry-errors",
+    "retry",
+    is_flag=True,
+    help="Do failed rows again, and only them; unfinished work is finished first.",
 )
-@click.option("--retry-errors", "retry", is_flag=True, help="Do only the failed rows of the finished table again.")
+@click.option(
+    "--copies",
+    type=click.FloatRange(0),
+    default=32,
+    show_default=True,
+    metavar="GIB",
+    help="Remote tars and Parquet files up to so many GiB, and half of the free disk, are copied to OUT.work/ while "
+    "they are listed, so that each is fetched once; the rest, and all with --limit, is fetched again to be read.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say how much there is to do, and about how long it takes.")
-@click.option("--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run.")
+@run_options
 @json_option
 @quiet_option
 @config_option
@@ -130,14 +136,13 @@ def command(
 
 
 def _run(job: "TokenizeJob", worker: tuple[int, int] | None, devices: int | None, engine: "Engine") -> None:
-    from alit_cli.console import follow, say
+    from alit_cli.console import say, work_off
     from alit_cli.jobs.engine import Worker, run, worker_here
 
     one = worker_here() if worker is None else Worker(*worker, told="--worker")
     if one.count > 1:
         say(f"Worker {one.index}/{one.count} (by {one.told}): it does every {one.count}th shard, from {one.index} on.")
-    for _ in follow(run(job, one, engine, devices), lambda progress: progress):
-        pass
+    work_off(lambda tell: run(job, one, engine, devices, tell))
 
 
 def _estimate(job: "TokenizeJob", as_json: bool) -> None:

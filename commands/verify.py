@@ -7,22 +7,37 @@ import click
 from alit_cli.errors import AlitError
 from alit_cli.options import config_option, example, quiet_option
 
+MAKERS = {"token table": "tokenize", "score table": "score", "selection": "select"}
 
-@click.command("verify", epilog=example("alit verify tokens.parquet"))
+
+@click.command("verify", epilog=example("alit verify tokens.parquet", "alit verify scores/recon.parquet"))
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
+@click.option(
+    "--tokens", type=click.Path(path_type=Path), help="The token table of a score table. [default: found beside it]"
+)
 @quiet_option
 @config_option
-def command(table: Path) -> None:
-    """Check the token TABLE [default: tokens.parquet]: checksums, a row for every image, one model, whole tokens.
+def command(table: Path, tokens: Path | None) -> None:
+    """Check TABLE [default: tokens.parquet], a token table, a score table or a selection: checksums, a row for every
+    image, one model, whole tokens; of scores also that their rows are the token table's.
 
     Prints what is wrong, a line each, and exits with 1; a sound table exits with 0.
     """
-    from alit_cli.data.table import count_rows
-    from alit_cli.data.verify import problems
+    from alit_cli.console import say
+    from alit_cli.data.score_table import kind_of
+    from alit_cli.data.table import open_columns
+    from alit_cli.data.verify import problems, tokens_of
 
-    found = list(problems(table))
+    kind = kind_of(table)
+    if kind == "score table" and tokens is None and (tokens := tokens_of(table)) is None:
+        say("The token table of these scores is not beside them: name it with --tokens to compare the rows.")
+    found = list(problems(table, tokens))
     for problem in found:
         click.echo(problem)
     if found:
-        raise AlitError(f"{table} is not sound: make it again with alit tokenize --overwrite")
-    click.echo(f"{table} is sound: {count_rows(table)} rows")
+        again = "" if kind == "selection" else " --overwrite"
+        raise AlitError(f"{table} is not sound: make it again with alit {MAKERS[kind]}{again}")
+    rows = f"{open_columns(table, ['image']).num_rows} rows" + (
+        f", those of {tokens}" if tokens and kind == "score table" else ""
+    )
+    click.echo(f"{table} is a sound {kind}: {rows}")

@@ -15,8 +15,8 @@ import click
 import numpy as np
 import pytest
 
-from alit_cli import console
-from alit_cli.progress import Progress
+from alit_cli import console, progress
+from alit_cli.progress import Progress, Tell, counted
 
 COLOUR = re.compile(rb"\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])(?:;\d+)*m")
 
@@ -38,6 +38,26 @@ def test_remarks_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixt
         assert len(list(console.follow(job(), same, every=0.0))) == 4
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "one\n")
+
+
+def test_what_is_counted_is_told_while_it_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    def listing(tell: Tell) -> Iterator[Progress]:
+        total = sum(1 for _ in counted(range(1500), tell, "images found"))
+        yield Progress(0, total)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "EVERY", 0.0)
+        console.work_off(listing, every=0.0)
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0] == "1 images found"
+        assert "1500 images found" in lines[1499]
+        assert lines[-1] == "0/1500 images"
+    console.work_off(listing, every=0.0)
+    assert len(capsys.readouterr().err.splitlines()) < 100  # not one for each
+    with click.Context(click.Command("x")) as context:
+        context.meta[console.QUIET] = True
+        console.work_off(listing, every=0.0)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_table_in_a_pipe_is_plain_whole_and_aligned(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,8 +21,8 @@ KEPT_GROUPS = 2
 """Row groups that each process holds in memory: readers ask for rows in order, a few of them at once."""
 
 
-def rows(path: str, keeper: Keeper) -> Iterator[tuple[str, tuple[str | None, ...]]]:
-    """The key of every row, and the values kept of it as JSON.
+def rows(path: str, keeper: Keeper, real: str | None = None) -> Iterator[tuple[str, tuple[str | None, ...]]]:
+    """The key of every row of a file (at `real`, where that is another place), and the values kept of it as JSON.
 
     The key is the path beside its bytes where there is one, else the file's stem and the row's number.
 
@@ -30,7 +30,7 @@ def rows(path: str, keeper: Keeper) -> Iterator[tuple[str, tuple[str | None, ...
         InputError: not a Parquet file, one without a column of encoded images, or a column that cannot be kept.
     """
     stem = PurePath(path).stem
-    with _opened(path) as file:
+    with _opened(path, real or path) as file:
         schema = file.schema_arrow
         column = image_column(schema, path)
         named = pa.types.is_struct(schema.field(column).type) and schema.field(column).type.get_field_index("path") >= 0
@@ -111,9 +111,9 @@ def _load(path: str, group: int) -> pa.ChunkedArray:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[pq.ParquetFile]:
+def _opened(path: str, real: str) -> Iterator[pq.ParquetFile]:
     try:
-        with open_file(path) as source, pq.ParquetFile(source) as file:
+        with open_file(real) as source, pq.ParquetFile(source) as file:
             yield file
     except (pa.ArrowInvalid, OSError) as problem:
         raise InputError(f"'{path}' cannot be read as Parquet: {problem}.") from problem

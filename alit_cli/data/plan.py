@@ -26,9 +26,14 @@ PLAN = "_plan.json"
 ITEMS = "_plan.arrow"
 RUN = "_run.json"
 """What else is needed to do a shard: written by the job whose plan this is."""
-OURS = re.compile(r"_plan\.(json|arrow)|_run\.json|_part-\d+\.json|part-\d+\.parquet|.+\.tmp")
-"""The names of everything that lies in a work folder; nothing else there is ever removed."""
+COPY = "_copy-{}"
+"""The name of a remote file's copy; copies.py makes them."""
+COPIES = re.compile(r"_copy-[0-9a-f]+")
 PARTS = re.compile(r"_part-\d+\.json|part-\d+\.parquet")
+MADE = re.compile(rf"{PARTS.pattern}|_plan\.(json|arrow)|_run\.json|.+\.tmp")
+"""What a run makes anew when it starts anew."""
+OURS = re.compile(rf"{MADE.pattern}|{COPIES.pattern}")
+"""The names of everything that lies in a work folder; nothing else there is ever removed."""
 COMPARED = 200_000
 """Items of two plans that are compared one by one to name a difference."""
 
@@ -40,6 +45,11 @@ class Shard:
     index: int
     start: int
     stop: int
+
+    @property
+    def images(self) -> int:
+        """How many items it has."""
+        return self.stop - self.start
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,22 +127,31 @@ def open_plan(
     options: Mapping[str, Any],
     overwrite: bool = False,
     keeper: Keeper = NOTHING,
+    mended: bool = False,
 ) -> Plan:
     """The plan for this work in its folder: a new one, or the one that lies there if it is the same.
 
     The items go to disk as they are found. Types of what `keeper` keeps join the options, under `keep`.
 
     Work that lies there with another fingerprint raises InputError, which names what differs; `overwrite`
-    removes it. A folder that holds anything else is refused, and left alone, in either case.
+    removes it, and with `mended` files may have changed since, which renews the plan. A folder that holds anything
+    else is refused, and left alone, in any case.
     """
     make_folder(folder)
     check_folder(folder)
     try:
         with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
             if os.path.exists(os.path.join(folder, PLAN)) and not overwrite:
-                return _same_plan(folder, plan)
+                old = Plan.load(folder)
+                if old.fingerprint == plan.fingerprint:
+                    return old
+                if not (mended and _only_files_differ(old, plan)):
+                    raise InputError(_another(folder, old, plan))
+                os.replace(temporary, os.path.join(folder, ITEMS))
+                plan.save_about(folder)
+                return plan
             # Temporary files may be those of another worker that starts now and writes the same plan.
-            _remove(folder, OURS if overwrite else PARTS, spared=os.path.basename(temporary))
+            _remove(folder, MADE if overwrite else PARTS, spared=os.path.basename(temporary))
             os.replace(temporary, os.path.join(folder, ITEMS))
             plan.save_about(folder)
             return plan
@@ -189,15 +208,19 @@ def check_folder(folder: str | Path) -> None:
         raise InputError(f"'{name}' holds other files (such as '{example}'); choose another --out.")
 
 
-def _same_plan(folder: str | Path, plan: Plan) -> Plan:
-    """The plan that lies in a folder. Raises InputError: it is another one."""
-    old = Plan.load(folder)
-    if old.fingerprint != plan.fingerprint:
-        raise InputError(
-            f"'{readable(os.fspath(folder))}' holds unfinished work of another run ({_difference(old, plan)}); repeat "
-            "that run to finish it, add --overwrite to start anew, or choose another --out."
-        )
-    return old
+def _only_files_differ(old: Plan, new: Plan) -> bool:
+    """Whether two plans name the same images in the same order, to the same end."""
+    one, other = old.items.table, new.items.table
+    alike = (old.options, old.shard_size) == (new.options, new.shard_size)
+    return alike and all(one[name].equals(other[name]) for name in ("image", "source"))
+
+
+def _another(folder: str | Path, old: Plan, new: Plan) -> str:
+    """What to do about a plan that lies where another one should."""
+    return (
+        f"'{readable(os.fspath(folder))}' holds unfinished work of another run ({_difference(old, new)}); repeat "
+        "that run to finish it, add --overwrite to start anew, or choose another --out."
+    )
 
 
 def remove_work(folder: str | Path) -> None:
@@ -205,6 +228,11 @@ def remove_work(folder: str | Path) -> None:
     _remove(folder, OURS)
     with contextlib.suppress(OSError):
         os.rmdir(folder)
+
+
+def remove_copies(folder: str | Path) -> None:
+    """Remove the copies of remote files from a work folder."""
+    _remove(folder, COPIES)
 
 
 def _remove(folder: str | Path, pattern: re.Pattern[str], spared: str = "") -> None:

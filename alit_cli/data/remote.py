@@ -10,6 +10,8 @@ from typing import Any, BinaryIO, TypeVar, cast
 
 from alit_cli.errors import InputError
 
+NEAR = ("memory://", "file://", "local://")
+"""URLs of what is on this machine already."""
 BLOCK = 2**22
 """Bytes that are fetched at once where a file is read from its beginning on."""
 Value = TypeVar("Value")
@@ -79,6 +81,12 @@ def read(url: str, start: int = 0, stop: int | None = None) -> bytes:
     return bytes(_read(lambda: fs.cat_file(path, start=start or None, end=stop)))
 
 
+def fetch(url: str, path: str) -> None:
+    """Write all bytes of a file into a local one. Raises OSError."""
+    fs, inner = _open_system(url)
+    _read(lambda: fs.get_file(inner, path))
+
+
 def size(url: str) -> int:
     """Bytes of a file. Raises OSError."""
     fs, path = _open_system(url)
@@ -92,7 +100,7 @@ def _read(action: Callable[[], Value]) -> Value:
     except OSError:
         raise
     except Exception as problem:
-        raise OSError(errno.EIO, _short(problem)) from problem
+        raise OSError(errno.EIO, short(problem)) from problem
 
 
 def _asked(url: str, action: Callable[[], Value]) -> Value:
@@ -102,7 +110,7 @@ def _asked(url: str, action: Callable[[], Value]) -> Value:
     except FileNotFoundError:
         raise
     except Exception as problem:
-        raise InputError(f"'{url}' cannot be listed: {_short(problem)}.") from problem
+        raise InputError(f"'{url}' cannot be listed: {short(problem)}.") from problem
 
 
 def _open_system(url: str) -> tuple[Any, str]:
@@ -121,7 +129,7 @@ def _system(protocol: str) -> Any:
         return fsspec.filesystem(protocol, use_listings_cache=False)
     except ImportError as problem:
         raise InputError(
-            f"{protocol}:// needs a package that is not installed ({_short(problem)}): pip install 'alit[remote]'."
+            f"{protocol}:// needs a package that is not installed ({short(problem)}): pip install 'alit[remote]'."
         ) from problem
     except ValueError as problem:
         raise InputError(f"{protocol}:// is no protocol that fsspec knows; check the address.") from problem
@@ -145,5 +153,6 @@ def _changed(info: dict[str, Any]) -> int:
     return -1
 
 
-def _short(problem: Exception) -> str:
+def short(problem: Exception) -> str:
+    """What a backend says, in one line of bearable length."""
     return " ".join(str(problem).split()).rstrip(".")[:160] or type(problem).__name__

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alit_cli.data.sources import readable
-from alit_cli.data.table import KEY
+from alit_cli.data.table import KEY, read_info
 from alit_cli.errors import InputError
 
 FORMAT_NAME, FORMAT_VERSION = "alit-scores", 1
@@ -22,6 +22,9 @@ FOLDER = "scores"
 """Where score tables lie in the working folder, and where every later command looks for them."""
 ORIGINAL = "original"
 """What stands in the place of the budget where a measure describes the fitted original image."""
+
+ERROR = "error"
+"""The column that says why an image has no scores."""
 
 Kind = Literal["float32", "int32", "list<float16>", "string"]
 TYPES: Mapping[str, pa.DataType] = {
@@ -140,6 +143,13 @@ def is_score_table(path: str | Path) -> bool:
         return read_score_info(path) is not None
     except InputError:
         return False
+
+
+def kind_of(path: str | Path) -> Literal["token table", "score table", "selection"]:
+    """What kind of table a file or a folder of parts is. InputError: none of ours."""
+    if is_score_table(path):
+        return "score table"
+    return "selection" if "select" in read_info(path).options else "token table"
 
 
 def list_score_tables(folder: str | Path = FOLDER) -> list[Path]:

@@ -107,7 +107,7 @@ def _rows(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Table]:
                 pa.OSFile(os.fsencode(path)) as source,
                 pq.ParquetFile(source, page_checksum_verification=True) as part,
             ):
-                if part.metadata.num_rows != shard.stop - shard.start:
+                if part.metadata.num_rows != shard.images:
                     raise AlitError(f"'{readable(path)}' lacks rows; remove it and run the same command again.")
                 for batch in part.iter_batches(ROW_GROUP):
                     yield pa.Table.from_batches([batch])

@@ -4,7 +4,7 @@ import glob
 import os
 import posixpath
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePath
 
@@ -20,6 +20,13 @@ from alit_cli.errors import InputError
 
 STDIN = "-"
 NOTHING = Keeper()
+Copy = Callable[[remote.Entry], str | None]
+"""Where a local copy of a remote tar or Parquet file lies; None: it is read where it is."""
+
+
+def no_copy(_entry: remote.Entry) -> str | None:
+    """All are read where they are."""
+    return None
 
 
 def list_items(paths: Sequence[str | Path], limit: int | None = None, null: bool = False) -> list[Item]:
@@ -33,7 +40,11 @@ def list_items(paths: Sequence[str | Path], limit: int | None = None, null: bool
 
 
 def stream_items(
-    paths: Sequence[str | Path], limit: int | None = None, null: bool = False, keeper: Keeper = NOTHING
+    paths: Sequence[str | Path],
+    limit: int | None = None,
+    null: bool = False,
+    keeper: Keeper = NOTHING,
+    copy: Copy = no_copy,
 ) -> Iterator[Found]:
     """Every image of the given inputs, input by input, at most `limit`; none is held in memory.
 
@@ -44,7 +55,7 @@ def stream_items(
     A folder is walked with its subfolders and links, in natural order (img2 before img10), without hidden
     entries and `*.work` folders; there, in tars and in globs only image suffixes count, unless a glob names
     another suffix. A single file is taken whatever its suffix. The members of a tar come in its own order; one that
-    breaks off ends in an item that says so.
+    breaks off ends in an item that says so. Remote tars and Parquet files of which `copy` makes a copy are read there.
 
     Raises InputError for a missing path, an input without images, or what `keeper` cannot keep.
     """
@@ -56,7 +67,7 @@ def stream_items(
     if null and STDIN not in names:
         raise InputError("-0 says how names end on standard input: name - as an input.")
     names = [expanded for name in names for expanded in _expanded(name)]
-    listings = [(name, _listing(name, null, keeper)) for name in names]
+    listings = [(name, _listing(name, null, keeper, copy)) for name in names]
     return islice(_chained(listings), limit)
 
 
@@ -88,7 +99,7 @@ def _expanded(name: str) -> list[str]:
         raise InputError(f"'{readable(name)}' does not exist, and its braces do not close; check it.") from problem
 
 
-def _listing(path: str, null: bool, keeper: Keeper) -> Iterator[Found]:
+def _listing(path: str, null: bool, keeper: Keeper, copy: Copy) -> Iterator[Found]:
     if path == STDIN:
         return _named(sys.stdin.buffer.read(), path, b"\0" if null else b"\n")
     if path.startswith("@") and not os.path.lexists(path):
@@ -97,7 +108,7 @@ def _listing(path: str, null: bool, keeper: Keeper) -> Iterator[Found]:
         except OSError as problem:
             raise InputError(f"The list '{readable(path[1:])}' cannot be read: {problem.strerror}.") from problem
     if remote.is_url(path):
-        return _url(path, keeper)
+        return _url(path, keeper, copy)
     if os.path.isdir(path):
         source, root = _source(path), os.path.abspath(path)
         return (_file_item(source, root, below) for below in folders.walk(root, "", ()))
@@ -122,25 +133,25 @@ def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
             yield Found(Item(readable(key), readable(source), os.path.abspath(name)))
 
 
-def _url(url: str, keeper: Keeper) -> Iterator[Found]:
+def _url(url: str, keeper: Keeper, copy: Copy) -> Iterator[Found]:
     """The images behind a URL: a file, a folder or a glob."""
     if glob.has_magic(url.partition("://")[2]):
         root, found = folders.matches_url(url)
-        return (item for below, entry in found for item in _entry(root, below, entry, keeper))
+        return (item for below, entry in found for item in _entry(root, below, entry, keeper, copy))
     entry = remote.look(url)
     if entry is None:
         raise InputError(f"'{url}' does not exist; check the address.")
     if not entry.folder:
-        return _entry(url.rpartition("/")[0], entry.name, entry, keeper)
+        return _entry(url.rpartition("/")[0], entry.name, entry, keeper, copy)
     root = url.rstrip("/")
-    return (item for below, inner in folders.walk_url(root) for item in _entry(root, below, inner, keeper))
+    return (item for below, inner in folders.walk_url(root) for item in _entry(root, below, inner, keeper, copy))
 
 
-def _entry(root: str, below: str, entry: remote.Entry, keeper: Keeper) -> Iterator[Found]:
+def _entry(root: str, below: str, entry: remote.Entry, keeper: Keeper, copy: Copy) -> Iterator[Found]:
     """The images in a file behind a URL."""
     look = entry.size, entry.mtime_ns
     if entry.url.lower().endswith((*tars.COMPRESSED, *folders.CONTAINERS)):
-        for found in _inside(entry.url, entry.url, keeper):
+        for found in _inside(entry.url, copy(entry) or entry.url, keeper):
             yield Found(found.item, look, found.kept)
     else:
         yield Found(Item(readable(below), readable(root), entry.url, 0, entry.size), look)
@@ -160,10 +171,10 @@ def _inside(path: str, real: str, keeper: Keeper) -> Iterator[Found]:
         raise InputError(f"'{readable(path)}' is a compressed tar; unpack it, or make it a plain .tar.")
     source = readable(path) if remote.is_url(path) else _source(path)
     if path.lower().endswith(".tar"):
-        for member in tars.members(path, keeper):
+        for member in tars.members(path, keeper, real):
             yield Found(Item(member.name, source, real, member.offset, member.size), None, member.kept)
     else:
-        for row, (key, kept) in enumerate(rows(path, keeper)):
+        for row, (key, kept) in enumerate(rows(path, keeper, real)):
             yield Found(Item(readable(key), source, real, row=row), None, kept)
 
 

@@ -97,7 +97,9 @@ class TableInfo:
         try:
             found = json.loads(text)
             name, version = str(found["format"]).split("/")
-            if name == FORMAT_NAME and int(version) > FORMAT_VERSION:
+            if name != FORMAT_NAME:
+                raise InputError(f"It is a table of another kind ({name}); a token table or a selection is wanted.")
+            if int(version) > FORMAT_VERSION:
                 raise InputError(
                     f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
                 )

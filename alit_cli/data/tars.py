@@ -29,8 +29,10 @@ class Member:
     kept: tuple[str | None, ...]
 
 
-def members(path: str, keeper: Keeper) -> Iterator[Member]:
+def members(path: str, keeper: Keeper, real: str | None = None) -> Iterator[Member]:
     """The images of a tar in its own order; where it breaks off, a member of size LOST says so.
+
+    It is read at `real`, where that is another place than `path`.
 
     Sidecars may lie anywhere in the tar: `KEY.json` with the name as a field, or `KEY.NAME` (`.cls` for label, `.txt`
     for caption). KEY is the image's name without its last suffix, or up to the first dot of its last part, as
@@ -40,7 +42,7 @@ def members(path: str, keeper: Keeper) -> Iterator[Member]:
         InputError: it cannot be read, or is no uncompressed tar.
     """
     try:
-        with open_file(path) as file:
+        with open_file(real or path) as file:
             if not keeper.names:
                 yield from (Member(readable(name), offset, size, ()) for name, offset, size in _scan(file, path, None))
                 return

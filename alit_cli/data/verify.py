@@ -1,9 +1,9 @@
-"""Whether a token table is sound, and how far an unfinished one is."""
+"""Whether a table is sound: a token table, a score table or a selection."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -13,106 +13,68 @@ import pyarrow.parquet as pq
 
 from alit_cli.data.parts import part_path, parts
 from alit_cli.data.plan import PLAN, Plan
-from alit_cli.data.shards import finished_shards, part_sha256, shard_stats
-from alit_cli.data.sources import readable
-from alit_cli.data.table import TableInfo, read_info, token_schema
+from alit_cli.data.score_table import ERROR, ScoreInfo, kind_of, read_score_info
+from alit_cli.data.shards import part_sha256, shard_stats
+from alit_cli.data.table import TableInfo, read_info, stream_columns, token_schema
 from alit_cli.errors import InputError
 
-TIMES = ("seconds", "read", "decode", "waited", "model", "write")
-MAX_ERRORS = 5
+CheckRows = Callable[[pa.Table], Iterator[str]]
 
 
-@dataclass(frozen=True)
-class Status:
-    """How far a table is.
+def problems(table: Path, tokens: Path | None = None) -> Iterator[str]:
+    """Everything that is wrong with a finished table of ours, a sentence each; nothing where it is sound.
 
-    Attributes:
-        finished: the table is whole under its own name.
-        images, done: planned, and in finished shards.
-        shards, shards_done: the same in shards.
-        statuses: rows of finished shards by status.
-        seconds: what the finished shards took, added up: `seconds` in all, of which `waited` for pictures and `model`;
-            `read` and `decode` of all decoding workers together; `write`. Empty for a joined table.
-        memory: the most that a process had resident, MiB; 0 where it is not known.
-        errors: the first few failures.
-    """
-
-    finished: bool
-    images: int
-    done: int
-    shards: int
-    shards_done: int
-    statuses: dict[str, int]
-    seconds: dict[str, float] = field(default_factory=dict)
-    memory: int = 0
-    errors: list[str] = field(default_factory=list)
-
-    @property
-    def images_per_second(self) -> float:
-        """Speed of one worker over the finished shards; 0 where there is none."""
-        return self.done / seconds if (seconds := self.seconds.get("seconds")) else 0.0
-
-
-def status(out: Path) -> Status:
-    """How far the table `out` is, from the table itself or from `out.work/`.
+    Every page is read and its checksum compared, rows are counted against the plan they came from, and keys are unique.
+    In a token table all rows are of one model, a row that is ok has tokens inside the codebook and finite losses at
+    every budget that it reached, any other row has none. A score table has every measure at every budget, and nothing
+    where it failed; its rows are those of the token table `tokens`, if given, in their order. A selection has whole
+    tokens at budgets of its model.
 
     Raises:
-        InputError: there is neither.
+        InputError: no table of ours, or `tokens` is no token table.
     """
-    work = out if out.is_dir() else out.with_name(out.name + ".work")
-    if out.is_file() or (out.is_dir() and not (out / PLAN).exists()):
-        info = read_info(out)
-        rows = _rows(out, ["status"])
-        counts = Counter(value for group in rows for value in group["status"].to_pylist())
-        images = info.options.get("images", sum(counts.values()))
-        return Status(True, images, sum(counts.values()), 1, 1, dict(counts))
-    if not work.exists():
-        raise InputError(f"There is neither '{readable(str(out))}' nor unfinished work of it; check the path.")
-    shards = Plan.load(work).shards()
-    finished = finished_shards(work)
-    stats = [shard_stats(work, shard.index) for shard in shards if shard.index in finished]
-    statuses: Counter[str] = Counter()
-    for one in stats:
-        statuses.update(one["statuses"])
-    done = sum(one["rows"] for one in stats)
-    times = {name: sum(one.get(name, 0.0) for one in stats) for name in TIMES}
-    memory = max((one.get("memory", 0) for one in stats), default=0)
-    errors = [error for one in stats for error in one.get("errors", ())][:MAX_ERRORS]
-    whole = out.is_dir() and len(stats) == len(shards)
-    images = shards[-1].stop
-    return Status(whole, images, done, len(shards), len(stats), dict(statuses), times, memory, errors)
+    kind = kind_of(table)
+    if kind == "score table":
+        yield from _score_problems(table, tokens)
+    elif kind == "selection":
+        info = read_info(table)
+        yield from _wrong_table(table, None, _selection_columns(info), lambda rows: _wrong_choices(rows, info))
+    else:
+        info = read_info(table)
+        if table.is_dir() and (table / PLAN).exists():
+            yield from _wrong_parts(table)
+        columns = token_schema(info, bool(info.options.get("measures")))
+        yield from _wrong_table(table, info.options.get("images"), columns, lambda rows: _wrong_rows(rows, info))
 
 
-def problems(table: Path) -> Iterator[str]:
-    """Everything that is wrong with a finished token table, a sentence each; nothing where it is sound.
-
-    Every page is read and its checksum compared; rows are counted against the plan they came from, keys are unique,
-    all rows are of one model, a row that is ok has tokens inside the codebook and finite losses at every budget that
-    it reached, any other row has none.
-
-    Raises:
-        InputError: no token table of ours.
-    """
-    info = read_info(table)
+def _wrong_table(table: Path, planned: int | None, wanted: pa.Schema, check: CheckRows) -> Iterator[str]:
+    """What is wrong with the columns, the number of rows and the keys; `check` looks at the rows of each row group."""
     keys: Counter[str] = Counter()
     rows = 0
-    if table.is_dir() and (table / PLAN).exists():
-        yield from _wrong_parts(table)
     try:
-        for group in _rows(table, None):
-            if rows == 0:
-                yield from _wrong_columns(group.schema, info)
+        for group in _groups(table):
+            if rows == 0 and (wrong := list(_wrong_columns(group.schema, wanted))):
+                yield from wrong
+                return
             rows += group.num_rows
             keys.update(group["image"].to_pylist())
-            yield from _wrong_rows(group, info)
+            yield from check(group)
     except (pa.ArrowInvalid, OSError, KeyError) as problem:
         yield f"it is damaged after row {rows}: {str(problem).splitlines()[0]}"
         return
-    planned = info.options.get("images", rows)
-    if rows != planned:
+    if planned is not None and rows != planned:
         yield f"it has {rows} rows, but {planned} images were planned"
     if twice := [key for key, count in keys.items() if count > 1]:
         yield f"{len(twice)} images stand in it more than once, such as '{twice[0]}'"
+
+
+def _wrong_columns(schema: pa.Schema, wanted: pa.Schema) -> Iterator[str]:
+    """Columns that lack or have another type than the table says of itself; one of type null may have any."""
+    for field in wanted:
+        if schema.get_field_index(field.name) < 0:
+            yield f"it has no column {field.name}"
+        elif not pa.types.is_null(field.type) and not schema.field(field.name).type.equals(field.type):
+            yield f"the column {field.name} has the type {schema.field(field.name).type}, not {field.type}"
 
 
 def _wrong_rows(group: pa.Table, info: TableInfo) -> Iterator[str]:
@@ -138,19 +100,13 @@ def _wrong_tokens(column: pa.ChunkedArray, there: np.ndarray, budget: int, info:
     length = budget * (1 if info.codes else info.token_dim)
     if set(pc.list_value_length(column).drop_null().unique().to_pylist()) - {length}:
         yield f"{name} has lists that are not {length} long"
+    yield from _wrong_ids(column, name, info)
+
+
+def _wrong_ids(column: pa.ChunkedArray, name: str, info: TableInfo) -> Iterator[str]:
     values = pc.list_flatten(column)
     if info.codes and len(values) and pc.max(values).as_py() >= info.codes:
         yield f"{name} has ids outside the codebook of {info.codes}"
-
-
-def _wrong_columns(schema: pa.Schema, info: TableInfo) -> Iterator[str]:
-    """Columns that lack or have another type than the table says of itself."""
-    wanted = token_schema(info, bool(info.options.get("measures")))
-    for field_ in wanted:
-        if schema.get_field_index(field_.name) < 0:
-            yield f"it has no column {field_.name}"
-        elif not schema.field(field_.name).type.equals(field_.type):
-            yield f"the column {field_.name} has the type {schema.field(field_.name).type}, not {field_.type}"
 
 
 def _wrong_parts(folder: Path) -> Iterator[str]:
@@ -160,14 +116,87 @@ def _wrong_parts(folder: Path) -> Iterator[str]:
         path = part_path(folder, shard.index)
         if stats.get("sha256") not in (None, part_sha256(path)):
             yield f"'{os.path.basename(path)}' has changed since it was written: its checksum is another"
-        if stats["rows"] != shard.stop - shard.start:
-            yield f"'{os.path.basename(path)}' has {stats['rows']} rows, not the {shard.stop - shard.start} of its plan"
+        if stats["rows"] != shard.images:
+            yield f"'{os.path.basename(path)}' has {stats['rows']} rows, not the {shard.images} of its plan"
 
 
-def _rows(table: Path, columns: list[str] | None) -> Iterator[pa.Table]:
+def _groups(table: Path) -> Iterator[pa.Table]:
     """The row groups of a table, their checksums compared."""
     for part in parts(table):
         with pa.OSFile(os.fsencode(part)) as source:
             file = pq.ParquetFile(source, page_checksum_verification=True)
             for number in range(file.num_row_groups):
-                yield file.read_row_group(number, columns)
+                yield file.read_row_group(number)
+
+
+def tokens_of(scores: Path) -> Path | None:
+    """The token table that a score table belongs to, from beside it or from the folder above; None: it is not there."""
+    info = read_score_info(scores)
+    assert info is not None
+    here = scores.absolute().parent
+    found = [path for folder in (here.parent, here) for path in sorted(folder.iterdir()) if _may_be_tokens(path)]
+    found.sort(key=lambda path: path.name != "tokens.parquet")
+    return next((path for path in found if not list(_foreign(info, read_info(path)))), None)
+
+
+def _may_be_tokens(path: Path) -> bool:
+    try:
+        is_table = (path.suffix == ".parquet" and path.is_file()) or (path / PLAN).exists()
+        return is_table and kind_of(path) == "token table"
+    except InputError:
+        return False
+
+
+def _foreign(info: ScoreInfo, tokens: TableInfo) -> Iterator[str]:
+    """Why scores do not belong to a token table."""
+    if info.model_id != tokens.model_id:
+        yield f"it scores tokens of the model {info.model_id}, the token table is of {tokens.model_id}"
+    elif info.budgets != tokens.budgets:
+        yield f"it has the budgets {info.budgets}, the token table {tokens.budgets}"
+    elif info.options.get("tokens", tokens.options.get("plan")) != tokens.options.get("plan"):
+        yield "it scores another run of alit tokenize than the token table's"
+
+
+def _score_problems(table: Path, tokens: Path | None) -> Iterator[str]:
+    info = read_score_info(table)
+    assert info is not None
+    measured = [(f"{name}_{budget}", pa.null()) for name in info.measures for budget in info.budgets]
+    columns = pa.schema([("image", pa.string()), *measured])
+    yield from _wrong_table(table, info.options.get("images"), columns, _wrong_scores)
+    if tokens is not None:
+        yield from _foreign(info, read_info(tokens))
+        pairs = zip_longest(_names(table), _names(tokens))
+        if different := next((pair for pair in pairs if pair[0] != pair[1]), None):
+            mine, theirs = (f"'{name}'" if name is not None else "nothing" for name in different)
+            yield f"its rows are not those of '{tokens}': where it has {mine}, that has {theirs}"
+
+
+def _names(table: Path) -> Iterator[str]:
+    for batch in stream_columns(table, ["image"]):
+        yield from batch["image"].to_pylist()
+
+
+def _wrong_scores(rows: pa.Table) -> Iterator[str]:
+    if ERROR not in rows.column_names:
+        return
+    failed = rows.filter(pc.is_valid(rows[ERROR]))
+    for name in set(rows.column_names) - {"image", ERROR}:
+        if failed[name].null_count < len(failed):
+            yield f"{name} has values in rows that failed"
+
+
+def _selection_columns(info: TableInfo) -> pa.Schema:
+    return pa.schema([("image", pa.string()), ("n_tokens", pa.int32()), ("satisfied", pa.bool_())])
+
+
+def _wrong_choices(rows: pa.Table, info: TableInfo) -> Iterator[str]:
+    """What is wrong in some rows of a selection."""
+    if strange := set(rows["n_tokens"].unique().to_pylist()) - set(info.budgets):
+        yield f"n_tokens is {sorted(map(str, strange))[0]} in some rows, which is no budget of the model"
+    if info.tokens in rows.column_names:
+        whole = rows.filter(pc.is_valid(rows[info.tokens]))
+        each = 1 if info.codes else info.token_dim
+        lengths = pc.list_value_length(whole[info.tokens])
+        if pc.any(pc.not_equal(lengths, pc.multiply(whole["n_tokens"], each))).as_py():
+            yield f"{info.tokens} has lists that are not as long as n_tokens says"
+        yield from _wrong_ids(whole[info.tokens], info.tokens, info)

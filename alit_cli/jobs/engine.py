@@ -10,15 +10,15 @@ from typing import Literal
 import torch
 
 from alit_cli.data.atomic import claimed
-from alit_cli.data.parts import finished_shards, unfinished
+from alit_cli.data.parts import unfinished
 from alit_cli.data.plan import PLAN, remove_work
 from alit_cli.data.sources import readable
 from alit_cli.data.table import count_rows
 from alit_cli.errors import AlitError, InputError, NotFinished
 from alit_cli.jobs.crew import TRIES, crew
-from alit_cli.jobs.tokenize import TokenizeJob, join, prepare
-from alit_cli.jobs.work import ShardWorker, Step, Work
-from alit_cli.progress import Progress
+from alit_cli.jobs.tokenize import TokenizeJob, join, rounds
+from alit_cli.jobs.work import Step, Work, alone
+from alit_cli.progress import Progress, Tell, silent
 
 Engine = Literal["local", "ray"]
 
@@ -77,7 +77,11 @@ def worker_here(environment: Mapping[str, str] = os.environ) -> Worker:
 
 
 def run(
-    job: TokenizeJob, worker: Worker | None = None, engine: Engine = "local", devices: int | None = None
+    job: TokenizeJob,
+    worker: Worker | None = None,
+    engine: Engine = "local",
+    devices: int | None = None,
+    tell: Tell = silent,
 ) -> Iterator[Progress]:
     """Do this process's share of a table; whoever finishes the last shard of all joins them.
 
@@ -89,6 +93,7 @@ def run(
         engine: `local`, or actors of the Ray cluster that this machine belongs to (else of a new one on it).
         devices: processes, each with a GPU of its own or its share of the cores; 0 takes every GPU, or every core;
             None is this process alone (with Ray: every GPU, or every core).
+        tell: shows how many images have been found, while they are being listed.
 
     Yields: Progress of this process's share. The table is there afterwards unless other workers have shards left.
 
@@ -102,12 +107,17 @@ def run(
             "Several workers with --overwrite or --retry-errors would remove each other's work: remove "
             f"'{readable(str(job.out))}' and its work first, or retry in one process, and leave the option out here."
         )
-    work = prepare(job)
+    work = None
+    for work in rounds(job, tell):
+        yield from _share(job, work, worker, engine, devices)
     if work is None:
         images = count_rows(job.out)
         yield Progress(images, images)
-        return
-    sizes = {shard.index: shard.stop - shard.start for shard in work.plan.shards() if worker.has(shard.index)}
+
+
+def _share(job: TokenizeJob, work: Work, worker: Worker, engine: Engine, devices: int | None) -> Iterator[Progress]:
+    """One worker's share of a run, joined with the others' if it is the last."""
+    sizes = {shard.index: shard.images for shard in work.plan.shards() if worker.has(shard.index)}
     todo = [index for index in work.todo() if index in sizes]
     total = sum(sizes.values())
     done = total - sum(sizes[index] for index in todo)
@@ -157,21 +167,6 @@ def _deal(
     if devices is None:
         return alone(work, todo, _device(job.device, kind, worker.local), job.workers)
     return crew(work, todo, _devices(job.device, kind, devices), job.workers)
-
-
-def alone(work: Work, todo: Sequence[int], device: str | None, workers: int | None) -> Iterator[Step]:
-    """Do these shards in this process, but for those that another finishes meanwhile."""
-    shards = work.plan.shards()
-    before = Step(0, 0)
-    with ShardWorker(work, device, workers) as shard_worker:
-        for index in todo:
-            if not (work.folder / PLAN).exists():
-                return
-            step = Step(shards[index].stop - shards[index].start, 0)
-            if index not in finished_shards(work.folder):
-                for step in shard_worker.run(index):
-                    yield Step(before.done + step.done, before.failed + step.failed, step.remark)
-            before = Step(before.done + step.done, before.failed + step.failed)
 
 
 def _device(name: str, kind: str, local: int | None) -> str:

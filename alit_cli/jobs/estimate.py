@@ -17,6 +17,7 @@ from alit_cli.jobs.shard import ShardRun, reading
 from alit_cli.jobs.tokenize import TokenizeJob, listing, shard_images
 from alit_cli.model.memory import Halving
 from alit_cli.model.tokenizer import load
+from alit_cli.progress import Tell, silent
 
 SAMPLE = 32
 """Images that are tokenized to see how fast it goes; a batch where that is more."""
@@ -47,13 +48,13 @@ class Estimate:
         return (self.images - self.done) / self.images_per_second
 
 
-def estimate(job: TokenizeJob) -> Estimate:
-    """List the inputs and time a few of them; writes nothing.
+def estimate(job: TokenizeJob, tell: Tell = silent) -> Estimate:
+    """List the inputs and time a few of them; writes nothing. `tell` is given how many there are so far.
 
     Raises:
         InputError: as prepare does for inputs, model and options.
     """
-    info, found, _ = listing(job)
+    info, found, _ = listing(job, tell)
     images, size, sample = _tally(found, max(SAMPLE, info.batch_size))
     shard_size = shard_images(job, info)
     stats = [shard_stats(job.work, index) for index in sorted(finished_shards(job.work))]

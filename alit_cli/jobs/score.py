@@ -16,13 +16,13 @@ import torch
 from alit_cli import __version__
 from alit_cli.data.items import Found, Item
 from alit_cli.data.originals import find_originals
-from alit_cli.data.plan import Plan, Shard, open_plan, remove_work
-from alit_cli.data.score_table import FOLDER, ORIGINAL, ScoreInfo, read_score_info, score_path, score_schema
+from alit_cli.data.plan import Plan, Shard, fingerprint, open_plan, remove_work
+from alit_cli.data.score_table import ERROR, FOLDER, ORIGINAL, ScoreInfo, read_score_info, score_path, score_schema
 from alit_cli.data.shards import commit_shard, finished_shards, join_shards
 from alit_cli.data.table import TableInfo, column_names, open_columns, read_info
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.pictures import default_workers
-from alit_cli.jobs.score_shard import ERROR, ScoreShard
+from alit_cli.jobs.score_shard import ScoreShard
 from alit_cli.jobs.tokenize import BATCH_IMAGES, PLAN_KEY, SHARD_IMAGES
 from alit_cli.model.device import choose_device
 from alit_cli.model.tokenizer import Tokenizer, load
@@ -124,7 +124,7 @@ def score(job: ScoreJob) -> Iterator[Progress]:
     items = find_originals(job.table, job.images)
     run = _Run(job, info, tokenizer, items)
     due = {shard: paths for shard in run.shards if (paths := run.due(shard))}
-    done = len(items) - sum(shard.stop - shard.start for shard in due)
+    done = len(items) - sum(shard.images for shard in due)
     failed = 0
     yield Progress(done, len(items))
     for shard, paths in due.items():
@@ -133,7 +133,7 @@ def score(job: ScoreJob) -> Iterator[Progress]:
             yield Progress(done + read, len(items), failed=failed + scoring.failed)
         for path in paths:
             commit_shard(scoring.table(path, run.schemas[path]), _work(path), shard.index, scoring.stats())
-        done, failed = done + shard.stop - shard.start, failed + scoring.failed
+        done, failed = done + shard.images, failed + scoring.failed
     for path, plan in run.plans.items():
         join_shards(_work(path), plan, path)
 
@@ -178,12 +178,13 @@ class _Run:
         )
         identity = {"task": name, "measures": known.measures, "tokens": self._table_identity(), **known.options}
         if path.exists() and not self.job.overwrite:
-            self._check_same(path, Plan.make(items, size, identity))
+            self._check_same(path, fingerprint(map(Found, items), size, identity))
             if _work(path).exists():  # left by a run that was killed just after its last step
                 remove_work(_work(path))
             return
         plan = open_plan(_work(path), map(Found, items), size, identity, self.job.overwrite)
         options = {**known.options, PLAN_KEY: plan.fingerprint, "images": len(items)}
+        options["tokens"] = self.info.options.get(PLAN_KEY)
         known = ScoreInfo(**{**vars(known), "options": options})
         self.tasks[path], self.plans[path] = task, plan
         self.schemas[path] = score_schema(known, task.measures, {**task.extras, ERROR: "string"})
@@ -209,10 +210,10 @@ class _Run:
         return [self.info.model_sha256, self.info.options.get(PLAN_KEY), self.info.budgets, self.info.fit]
 
     @staticmethod
-    def _check_same(path: Path, plan: Plan) -> None:
+    def _check_same(path: Path, wanted: str) -> None:
         """Raises InputError: the finished table is another run's."""
         found = read_score_info(path)
-        if found is None or found.options.get(PLAN_KEY) != plan.fingerprint:
+        if found is None or found.options.get(PLAN_KEY) != wanted:
             raise InputError(
                 f"{path} holds the scores of other tokens, images, options or another network: "
                 "give --overwrite to replace it, or choose another folder with --out."

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from alit_cli.data.images import Fit
 from alit_cli.data.plan import Shard
-from alit_cli.data.score_table import score_rows
+from alit_cli.data.score_table import ERROR, score_rows
 from alit_cli.data.sources import Item
 from alit_cli.data.table import TableInfo, column_names, read_rows
 from alit_cli.jobs.pictures import read_pictures
@@ -23,8 +23,6 @@ from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import Tokenizer
 from alit_cli.tasks.base import Batch, Task, Values
 
-ERROR = "error"
-"""The column that says why an image has no scores."""
 SAME = 0.01
 """How far the L1 of a decoded image may be from the table's before it must be another image; it is 1e-6 in float32 and
 under 2e-3 in bf16."""

@@ -14,29 +14,31 @@ import torch
 
 from alit_cli import __version__
 from alit_cli.config import ModelConfig
+from alit_cli.data.copies import Copies
 from alit_cli.data.images import Fit
 from alit_cli.data.items import Found
 from alit_cli.data.keeping import Keeper
 from alit_cli.data.parts import unfinished
-from alit_cli.data.plan import PLAN, fingerprint, open_plan, remove_work
+from alit_cli.data.plan import PLAN, fingerprint, open_plan, remove_copies, remove_work
 from alit_cli.data.remote import is_url
 from alit_cli.data.shards import check_finished, join_shards
-from alit_cli.data.sources import stream_items
+from alit_cli.data.sources import no_copy, stream_items
 from alit_cli.data.table import TableInfo, count_rows, read_info, token_schema
 from alit_cli.data.views import with_views
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.retry import join_retry, prepare_retry
 from alit_cli.jobs.summary import Summary as Summary
 from alit_cli.jobs.summary import summarize as summarize
-from alit_cli.jobs.work import ShardWorker, Step, Work
+from alit_cli.jobs.work import Work, alone
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision
-from alit_cli.progress import Progress
+from alit_cli.progress import Progress, Tell, counted, silent
 
 SHARD_IMAGES = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
 """About a minute of work (design: the unit that is committed and resumed)."""
 BATCH_IMAGES = {"cpu": 16, "cuda": 128, "mps": 32}
 PLAN_KEY = "plan"
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class TokenizeJob:
         digest: whether to add the sha256 of every file's bytes.
         views: rows for more views of every image: flip or ten-crop.
         parts: whether `out` is to be a folder of parts, as it also is where it exists as a folder.
-        retry: of a finished table, do the failed rows again.
+        retry: once the table is finished, do its failed rows again; files may have changed since they failed.
+        copies: GiB of remote tars and Parquet files that may be copied into the work folder, to be fetched once.
         max_error_rate: share of images that may fail.
         The others are as the options of `alit tokenize`; None leaves the choice to the device.
     """
@@ -80,6 +83,7 @@ class TokenizeJob:
     views: str | None = None
     parts: bool = False
     retry: bool = False
+    copies: float = 32.0
     shard_size: int | None = None
     max_error_rate: float = 0.05
     overwrite: bool = False
@@ -111,26 +115,34 @@ def tokenize(job: TokenizeJob) -> Iterator[Progress]:
     Raises:
         InputError: nothing to read, or `out` belongs to another run.
     """
-    work = prepare(job)
+    work = None
+    for work in rounds(job):
+        todo, total = work.todo(), len(work.plan.items)
+        done = total - sum(work.plan.shard(index).images for index in todo)
+        yield Progress(done, total)
+        for step in alone(work, todo, job.device, job.workers):
+            yield Progress(done + step.done, total, failed=step.failed, note=step.remark)
+        join(work)
     if work is None:
         images = count_rows(job.out)
         yield Progress(images, images)
-        return
-    todo = work.todo()
-    shards = work.plan.shards()
-    total = len(work.plan.items)
-    done, failed = total - sum(shards[index].stop - shards[index].start for index in todo), 0
-    yield Progress(done, total)
-    with ShardWorker(work, job.device, job.workers) as worker:
-        for index in todo:
-            step = Step(0, 0)
-            for step in worker.run(index):
-                yield Progress(done + step.done, total, failed=failed + step.failed, note=step.remark)
-            done, failed = done + step.done, failed + step.failed
-    join(work)
 
 
-def prepare(job: TokenizeJob) -> Work | None:
+def rounds(job: TokenizeJob, tell: Tell = silent) -> Iterator[Work]:
+    """What there is to do, one after the other: the table, and its failed rows where they are to be done again.
+
+    `tell` is given how many images have been found, while they are being listed. Raises as prepare.
+    """
+    work = prepare(job, tell)
+    if work is not None:
+        yield work
+        if job.retry and not work.retry:
+            again = prepare(dataclasses.replace(job, overwrite=False), tell)
+            if again is not None:
+                yield again
+
+
+def prepare(job: TokenizeJob, tell: Tell = silent) -> Work | None:
     """List the inputs and freeze the plan in the work folder, or find it there; None: the table is finished.
 
     From then on, `ShardWorker(folder).run(index)` does a shard in any process that sees the folder, and
@@ -139,10 +151,11 @@ def prepare(job: TokenizeJob) -> Work | None:
     Raises:
         InputError: nothing to read, or `out` or the work folder belong to another run.
     """
-    info, found, keeper = listing(job)
+    finished = _finished(job) and not job.overwrite
+    info, found, keeper = listing(job, tell, copying=not finished and job.limit is None)
     shard_size = shard_images(job, info)
     identity = _identity(info)
-    if _finished(job) and not job.overwrite:
+    if finished:
         if job.retry:
             return _prepare_retry(job, info, found, keeper, shard_size)
         if not job.folder:
@@ -150,7 +163,7 @@ def prepare(job: TokenizeJob) -> Work | None:
             if job.work.exists():  # left by a run that was killed just after its last step
                 remove_work(job.work)
             return None
-    plan = open_plan(job.work, found, shard_size, identity, job.overwrite, keeper)
+    plan = open_plan(job.work, found, shard_size, identity, job.overwrite, keeper, mended=job.retry)
     work = Work(job.work, job.out, job.checkpoint, plan, _planned(info, plan.fingerprint, len(plan.items), keeper))
     work.save()
     return work if work.todo() or not job.folder else None
@@ -162,18 +175,21 @@ def join(work: Work) -> None:
         join_retry(work)
     elif work.folder == work.out:
         check_finished(work.folder, work.plan)
+        remove_copies(work.folder)
     else:
         join_shards(work.folder, work.plan, work.out)
 
 
-def listing(job: TokenizeJob) -> tuple[TableInfo, Iterator[Found], Keeper]:
+def listing(job: TokenizeJob, tell: Tell = silent, copying: bool = False) -> tuple[TableInfo, Iterator[Found], Keeper]:
     """What the table will say of itself, its inputs as a stream, and what that keeps. Raises InputError as prepare."""
     if is_url(os.fspath(job.out)) or ":" in job.out.parts[0]:  # a Path has made one slash of two
         raise InputError(f"--out is '{job.out}', but tables are written to files here; copy it there afterwards.")
     keeper, info = Keeper(job.keep), table_info(job)
     for name in set(keeper.names) & set(token_schema(info, job.measures).names):
         raise InputError(f"'{name}' cannot be kept: the table has a column of that name of its own.")
-    return info, with_views(stream_items(list(job.paths), job.limit, job.null, keeper), job.views), keeper
+    copy = Copies(job.work, int(job.copies * GIB)).of if copying else no_copy
+    found = with_views(stream_items(list(job.paths), job.limit, job.null, keeper, copy), job.views)
+    return info, counted(found, tell, "images found"), keeper
 
 
 def shard_images(job: TokenizeJob, info: TableInfo) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from alit_cli.data.atomic import atomic_file
-from alit_cli.data.plan import RUN, Plan, Shard
+from alit_cli.data.plan import PLAN, RUN, Plan, Shard
 from alit_cli.data.shards import commit_shard, finished_shards
 from alit_cli.data.sources import readable
 from alit_cli.data.table import TableInfo
@@ -156,3 +156,17 @@ class ShardWorker:
 
     def __exit__(self, *_error: object) -> None:
         self.close()
+
+
+def alone(work: Work, todo: Sequence[int], device: str | None, workers: int | None) -> Iterator[Step]:
+    """Do these shards in this process, but for those that another finishes meanwhile."""
+    before = Step(0, 0)
+    with ShardWorker(work, device, workers) as shard_worker:
+        for index in todo:
+            if not (work.folder / PLAN).exists():
+                return
+            step = Step(work.plan.shard(index).images, 0)
+            if index not in finished_shards(work.folder):
+                for step in shard_worker.run(index):
+                    yield Step(before.done + step.done, before.failed + step.failed, step.remark)
+            before = Step(before.done + step.done, before.failed + step.failed)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
+import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from alit_cli.data import remote
+from alit_cli.data.copies import Copies
 from alit_cli.data.frozen import Items
 from alit_cli.data.images import read_picture
 from alit_cli.data.items import Found
@@ -107,6 +111,21 @@ def test_a_missing_extra_is_named(protocol: str, words: str, alit: Alit, monkeyp
     assert result.stderr.count("Error:") == 1
 
 
+FETCHED: Counter[str] = Counter()
+"""Bytes that the moto server has sent, by the last part of the address."""
+
+
+def _counting(app: Any) -> Any:
+    """The same WSGI application; the bodies of its answers are counted."""
+
+    def counted(environment: dict[str, Any], start: Any) -> Iterator[bytes]:
+        for piece in app(environment, start):
+            FETCHED[environment["PATH_INFO"].rpartition("/")[2]] += len(piece)
+            yield piece
+
+    return counted
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """A bucket of a moto server on loopback."""
@@ -114,6 +133,8 @@ def s3() -> Iterator[str]:
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    served: Any = server._server
+    served.app = _counting(served.app)
     host, port = server.get_host_and_port()
     wanted = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
@@ -157,9 +178,57 @@ def test_tokenizing_from_s3_gives_the_rows_of_the_same_files_here(tmp_path: Path
     assert alit("tokenize", tmp_path / "images", "--out", "s3://bucket/x.parquet").exit_code == 2
 
 
-def test_sidecars_of_a_remote_tar_are_kept(tmp_path: Path, memory: str) -> None:
-    import tarfile
+def test_a_remote_tar_is_fetched_once(tmp_path: Path, s3: str, alit: Alit) -> None:
+    photos = write_photos(tmp_path / "photos", 12, side=200)
+    (tmp_path / "here").mkdir()
+    with tarfile.open(tmp_path / "here" / "x.tar", "w") as archive:
+        for path in photos:
+            archive.add(path, path.name)
+    _parquet(tmp_path / "here" / "y.parquet", [{"bytes": path.read_bytes(), "path": None} for path in photos], group=4)
+    sizes = {name: (tmp_path / "here" / name).stat().st_size for name in ("x.tar", "y.parquet")}
+    _upload(tmp_path / "here", f"{s3}/once")
+    model = tiny.checkpoint(tmp_path)
+    tables = []
+    for copies, folder in ((32, ""), (32, "/"), (0, "")):
+        FETCHED.clear()
+        out = tmp_path / f"{copies}{len(folder)}"
+        words = ("-c", model, "--device", "cpu", "--workers", 0, "--out", f"{out}{folder}", "--copies", copies)
+        result = alit("tokenize", f"{s3}/once/*", *words, "--shard-size", 6)
+        assert result.exit_code == 0, result.stderr
+        for name, size in sizes.items():
+            assert FETCHED[name] == size if copies else FETCHED[name] > 1.9 * size
+        left = os.listdir(out) if folder else os.listdir(tmp_path)
+        assert not [name for name in left if "_copy" in name or name.endswith(".work")]
+        parts = sorted(out.glob("*.parquet")) if folder else [out]
+        tables.append(pd.concat([pq.read_table(part).to_pandas() for part in parts], ignore_index=True))
+    for table in tables[1:]:
+        pd.testing.assert_frame_equal(tables[0], table, check_exact=True)
 
+
+def test_copies_outlast_an_interruption_and_fit_into_their_room(tmp_path: Path, s3: str) -> None:
+    _upload(_fill(tmp_path / "here"), f"{s3}/room")
+    entry = remote.look(f"{s3}/room/x.tar")
+    assert entry is not None
+    (tmp_path / "work").mkdir()
+    assert Copies(tmp_path / "work", entry.size - 1).of(entry) is None
+    assert os.listdir(tmp_path / "work") == []
+    path = Copies(tmp_path / "work", entry.size).of(entry)
+    assert path is not None
+    assert Path(path).read_bytes() == (tmp_path / "here" / "x.tar").read_bytes()
+    FETCHED.clear()
+    again = Copies(tmp_path / "work", entry.size)
+    assert again.of(entry) == path
+    assert not FETCHED
+    assert again.of(dataclasses.replace(entry, mtime_ns=1)) is None  # another file, for which there is no more room
+    items = [found.item for found in stream_items([f"{s3}/room/x.tar"], copy=again.of)]
+    assert [item.read() for item in items] == [item.read() for item in list_items([tmp_path / "here" / "x.tar"])]
+    gone = dataclasses.replace(entry, url=f"{s3}/room/gone.tar", size=1)
+    with pytest.raises(InputError, match="cannot be fetched"):
+        Copies(tmp_path / "work", 2**20).of(gone)
+    assert len(os.listdir(tmp_path / "work")) == 1
+
+
+def test_sidecars_of_a_remote_tar_are_kept(tmp_path: Path, memory: str) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as archive:
         for name, content in (("a.cls", b"3"), ("b.jpg", b"B"), ("a.jpg", b"A"), ("b.json", b'{"label": 4}')):
             member = tarfile.TarInfo(name)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from alit_cli.data.score_table import Measure, ScoreInfo, score_rows, score_schema
+from alit_cli.data.status import status
 from alit_cli.data.table import encodings, write_table
-from alit_cli.data.verify import problems, status
+from alit_cli.data.verify import problems
 from alit_cli.errors import InputError
 from tests.conftest import Alit
 from tests.data.test_table import INFO, rows
@@ -27,7 +30,7 @@ def test_a_sound_table(tmp_path: Path, alit: Alit) -> None:
     path = tmp_path / "tokens.parquet"
     _table(path)
     assert list(problems(path)) == []
-    assert alit("verify", path).stdout == f"{path} is sound: 3 rows\n"
+    assert alit("verify", path).stdout == f"{path} is a sound token table: 3 rows\n"
     found = status(path)
     assert (found.finished, found.images, found.statuses) == (True, 3, {"ok": 2, "truncated": 1})
 
@@ -70,6 +73,57 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
     content[place] ^= 0xFF
     path.write_bytes(content)
     assert any("damaged" in problem for problem in problems(path))
+
+
+def _scores(path: Path, names: list[str], values: list[float | None], **changed: Any) -> None:
+    options = {"images": 3, "tokens": None}
+    about: dict[str, Any] = {"task": "recon", "model": "", "model_id": INFO.model_id, "image_size": 32}
+    about |= {"budgets": INFO.budgets, "measures": ("psnr",), "options": options, "versions": {}, **changed}
+    info = ScoreInfo(**about)
+    schema = score_schema(info, [Measure("psnr")], {"error": "string"})
+    columns = {f"psnr_{budget}": values for budget in info.budgets}
+    write_table(score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path)
+
+
+def test_score_tables_are_held_against_their_tokens(tmp_path: Path, alit: Alit) -> None:
+    path = tmp_path / "scores" / "recon.parquet"
+    names = ["0.jpg", "1.jpg", "2.jpg"]
+    _scores(path, names, [20.0, None, 21.0])
+    alone = alit("verify", path)
+    assert (alone.exit_code, "not beside them" in alone.stderr) == (0, True)
+    _table(tmp_path / "tokens.parquet")
+    whole = alit("verify", path)
+    assert whole.stdout == f"{path} is a sound score table: 3 rows, those of {tmp_path / 'tokens.parquet'}\n"
+    found = status(path)
+    assert (found.kind, found.images, found.statuses) == ("score table", 3, {"ok": 2, "failed": 1})
+    tokens = tmp_path / "tokens.parquet"
+    changes: list[tuple[dict[str, Any], str]] = [
+        ({"names": ["0.jpg", "2.jpg", "1.jpg"]}, "where it has '2.jpg', that has '1.jpg'"),
+        ({"values": [20.0, 1.0, 21.0]}, "psnr_8 has values in rows that failed"),
+        ({"model_id": "other"}, "tokens of the model other"),
+        ({"options": {"images": 4}}, "it has 3 rows, but 4 images were planned"),
+        ({"measures": ("psnr", "ssim")}, "it has no column ssim_4"),
+    ]
+    for change, words in changes:
+        _scores(path, **{"names": names, "values": [20.0, None, 21.0], **change})
+        assert any(words in problem for problem in problems(path, tokens)), words
+    result = alit("verify", path, "--tokens", tokens)
+    assert (result.exit_code, "alit score --overwrite" in result.stderr) == (1, True)
+    for command in ("select", "decode"):
+        assert (
+            "another kind (alit-scores)" in alit(command, path, *(["--thr", 1] if command == "select" else [])).stderr
+        )
+
+
+def test_a_selection(tmp_path: Path, alit: Alit) -> None:
+    _table(tmp_path / "tokens.parquet")
+    out = tmp_path / "selection.parquet"
+    assert alit("select", tmp_path / "tokens.parquet", "--thr", 0.9, "--out", out).exit_code == 0
+    assert alit("verify", out).stdout == f"{out} is a sound selection: 2 rows\n"
+    assert status(out).kind == "selection"
+    write_table(_changed(pq.read_table(out), "n_tokens", [4, 5]), out)
+    assert any("no budget of the model" in problem for problem in problems(out))
+    assert alit("verify", out).exit_code == 1
 
 
 def test_status_of_unfinished_work(tmp_path: Path, alit: Alit) -> None:

@@ -11,10 +11,12 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.data.shards import shard_stats
+from alit_cli.data.shards import part_path, shard_stats
 from alit_cli.data.sources import list_items
-from alit_cli.data.verify import problems, status
+from alit_cli.data.status import status
+from alit_cli.data.verify import problems
 from alit_cli.errors import AlitError, InputError, NotFinished
+from alit_cli.jobs.engine import run
 from alit_cli.jobs.tokenize import TokenizeJob, join, prepare, summarize, tokenize
 from alit_cli.jobs.work import ShardWorker, Work
 from tests.conftest import Alit
@@ -152,6 +154,31 @@ def test_a_second_try_that_was_killed_goes_on(job: TokenizeJob, repaired) -> Non
         list(worker.run(0))
     assert len(prepare(again).todo()) == 2  # type: ignore[union-attr]
     assert frame(again)["status"].eq("ok").all()
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_failed_rows_of_unfinished_work_are_done_again(job: TokenizeJob, tmp_path: Path, parts: bool, repaired) -> None:  # type: ignore[no-untyped-def]
+    job = dataclasses.replace(job, out=tmp_path / "tokens" if parts else job.out, parts=parts)
+    work = prepare(job)
+    assert work is not None
+    with ShardWorker(work, workers=0) as worker:
+        list(worker.run(0))  # two of the broken ones are in it
+    stamp = os.stat(part_path(work.folder, 0)).st_mtime_ns
+    repaired(2, 3, 4)
+    with pytest.raises(InputError, match="3 images are changed"):
+        list(tokenize(job))
+    with pytest.raises(InputError, match="another run"):
+        list(tokenize(dataclasses.replace(job, retry=True, limit=5)))
+    again = prepare(dataclasses.replace(job, retry=True))
+    assert again is not None
+    assert again.todo() == [1, 2]
+    assert os.stat(part_path(work.folder, 0)).st_mtime_ns == stamp
+    reports = list(run(dataclasses.replace(job, retry=True)))
+    assert list(dict.fromkeys(report.total for report in reports)) == [11, 2]
+    after = frame(job)  # the plain command knows the table as its own
+    assert after["status"].eq("ok").all()
+    same(frame(dataclasses.replace(job, out=tmp_path / "fresh.parquet", parts=False)), after)
+    assert list(problems(job.out)) == []
 
 
 def test_a_dry_run_writes_nothing(made: Path, job: TokenizeJob, tmp_path: Path, alit: Alit) -> None:
