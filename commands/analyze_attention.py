@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from alit_cli.analysis.attention_study import AttentionStudy
+    from alit_cli.data.maps import TokenMaps
     from alit_cli.data.masks import Masks
     from alit_cli.data.sources import Item
-    from alit_cli.jobs.attention import Looked
+    from alit_cli.jobs.batches import Found
 
 SHARES = (40.0, 60.0, 80.0)
 
@@ -150,7 +151,7 @@ def _masks(found: Sequence[Item], items: Sequence[Item], side: int) -> Masks:
     return masks
 
 
-def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[Looked]) -> None:
+def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[Found[TokenMaps]]) -> None:
     """Every image into the study; those that cannot be read are said."""
     from alit_cli.console import follow, say
     from alit_cli.jobs.decode import file_names
@@ -160,8 +161,8 @@ def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[Lo
     for looked in follow(records, lambda record: record.progress):
         if looked.problem:
             say(looked.problem)
-        if looked.maps:
-            study.take(looked.maps, name_of[looked.maps.image])
+        if looked.value:
+            study.take(looked.value, name_of[looked.value.image])
 
 
 def _say_what_is_missing(study: AttentionStudy) -> None:

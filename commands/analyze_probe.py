@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from alit_cli.analysis.labels import Labelled
     from alit_cli.analysis.probing import Accuracy
     from alit_cli.data.pooled import Pooled
-    from alit_cli.jobs.probe import Encoded
+    from alit_cli.jobs.batches import Found
 
 FOLDERS = "folders"
 POOLS = ("latents", "first", "image", "both")
@@ -133,7 +133,7 @@ def _labels(options: dict[str, Any], images: Sequence[str]) -> Labelled:
     return labelled
 
 
-def _take_all(records: Iterator[Encoded]) -> list[Pooled]:
+def _take_all(records: Iterator[Found[Pooled]]) -> list[Pooled]:
     """Every image that could be read; the others are said."""
     from alit_cli.console import follow, say
 
@@ -141,8 +141,8 @@ def _take_all(records: Iterator[Encoded]) -> list[Pooled]:
     for record in follow(records, lambda record: record.progress):
         if record.problem:
             say(record.problem)
-        if record.pooled:
-            images.append(record.pooled)
+        if record.value:
+            images.append(record.value)
     return images
 
 
