@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from alit_cli.analysis.attention import Sameness
-from alit_cli.analysis.attention_figure import draw_attention
 from alit_cli.analysis.attention_tables import BEST, by_iteration, join_rows, overlap_rows, save_attention, spread_rows
 from alit_cli.analysis.binding import Keep, Segments, segments
+from alit_cli.analysis.figures_attention import draw_attention
 from alit_cli.analysis.sheets import MARKED, draw_overview, draw_sheet, narrow_marks, segment_marks
 from alit_cli.data.maps import TokenMaps, save_maps
 from alit_cli.data.masks import Labels, Masks, stem

@@ -19,7 +19,7 @@ from scipy.ndimage import binary_erosion, zoom
 
 from alit_cli.analysis.attention import correlations, top_share
 from alit_cli.analysis.binding import Keep, Segments, overlaps, regions
-from alit_cli.analysis.figures import GREY, INK
+from alit_cli.analysis.drawing import GREY, INK
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.images import Pixels
 from alit_cli.data.maps import Maps, TokenMaps

@@ -7,17 +7,14 @@ from collections.abc import Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 
 from alit_cli.analysis.attention_tables import BEST, SETS, measure_name, series
-from alit_cli.analysis.figures import GREY, STYLE
-from alit_cli.data.atomic import atomic_file
+from alit_cli.analysis.drawing import COLOURS, GREY, figure_page
 
-BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"  # Okabe and Ito: told apart by every kind of colour vision
+BLUE, ORANGE, GREEN = COLOURS[:3]
 
 
 PANELS = 4
@@ -36,11 +33,8 @@ def draw_attention(summary: pd.DataFrame, first: int, shares: Mapping[str, str],
     """
     bound = (summary.measure == measure_name("all", BEST, shuffled=False)).any()
     heights = [5.0] + ([3.3 * math.ceil(len(shares) / PANELS) + 0.7] if bound else [])
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(12.6 if bound else 9.2, sum(heights)), layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle("Attention to the tokens", x=0.008, ha="left", fontsize=13, fontweight="bold")
-        figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
+    size = (12.6 if bound else 9.2, sum(heights))
+    with figure_page(size, "Attention to the tokens", source, path) as figure:
         parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
         panels = parts[0].subplots(1, 2)
         _draw_sparsity(panels[0], summary)
@@ -49,8 +43,6 @@ def draw_attention(summary: pd.DataFrame, first: int, shares: Mapping[str, str],
             _draw_objects(parts[1], summary, first, shares)
         for axes in figure.axes:
             axes.set(xlabel="tokens", xticks=sorted(summary.tokens.unique())[:12])
-        with atomic_file(path) as file:
-            figure.savefig(file, dpi=160, format=path.suffix[1:])
 
 
 def _draw_sparsity(axes: Axes, summary: pd.DataFrame) -> None:
