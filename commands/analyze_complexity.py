@@ -72,6 +72,7 @@ def command(
         print_json(_plain(listed, study, result, files))
     else:
         _show(study, result)
+        _say_compared(study, result)
         click.echo("\n".join(map(str, files)))
 
 
@@ -102,7 +103,8 @@ def _say_joined(listed: Scores, study: Study) -> None:
 def _say_read_as(result: Complexity, given: bool) -> None:
     """What the printed tables need to be understood."""
     say(
-        "L1/mad: L1 relative to the image's contrast; need: tokens for an L1 below; thumb: L1 of an equal-bit thumbnail"
+        "code: bits a pixel without loss, the tokens and what they leave; L1/mad: L1 relative to the image's contrast; "
+        "need: tokens for an L1 below; thumb: L1 of an equal-bit thumbnail."
     )
     if not given:
         numbers = ", ".join(map(str, result.thresholds))
@@ -124,49 +126,63 @@ def _source(study: Study, scores: Path) -> str:
 
 def _show(study: Study, result: Complexity) -> None:
     """Three tables on stdout: Pearson and Spearman of a few measures, and the tokens needed."""
-    groups: dict[str, dict[str, Row]] = {}
+    groups: dict[tuple[str, str], dict[str, Row]] = {}
     for row in result.rows:
-        groups.setdefault(_label(row, result.scaled), {})[row.measure] = row
+        groups.setdefault((row.scope, row.group), {})[row.measure] = row
     first = next(iter(groups.values()))
     headings = {name: text for name, text in _headings(study, result).items() if name in first}
     for method in ("Pearson", "Spearman"):
         show_table(
             f"{method} correlation with the score ± half its 95 % interval",
-            ["", "images", *headings.values()],
+            ["", "n", *headings.values()],
             [
-                [label, _images(rows), *(_correlation(rows[name], method) for name in headings)]
-                for label, rows in groups.items()
+                [_label(*which), _images(rows), *(_correlation(rows[name], method) for name in headings)]
+                for which, rows in groups.items()
             ],
         )
     needs = [row for row in first.values() if row.kind == "tokens"]
     show_table(
         f"Tokens needed: mean (share at {study.info.budgets[-1]})",
-        ["", "images", *(f"L1 < {row.threshold:g}" for row in needs)],
+        ["", "n", *(f"L1 < {row.threshold:g}" for row in needs)],
         [
             [
-                label.replace("overall (pooled)", "all images"),
+                "all images" if scope == "overall" else group,
                 _images(rows),
                 *(_need(rows[row.measure]) for row in needs),
             ]
-            for label, rows in groups.items()
-            if not label.startswith("raw")  # its means are those of the row before
+            for (scope, group), rows in groups.items()
+            if scope != "raw"  # its means are those of the row before
         ],
     )
 
 
-def _label(row: Row, scaled: bool) -> str:
-    raw = "raw, not comparable" if scaled else "raw"
-    return {"overall": "overall (pooled)", "raw": raw}.get(row.scope, row.group)
+def _say_compared(study: Study, result: Complexity) -> None:
+    """How the measure to quote does beside plain ones, group by group."""
+    last = study.info.budgets[-1]
+    thumbnails, groups = result.groups_at_least(f"code_length_{last}", f"thumbnail_{last}")
+    jpeg, _ = result.groups_at_least(f"code_length_{last}", "jpeg_bytes")
+    if groups > 1:
+        say(
+            f"The code length at {last} tokens follows the score at least as closely as an equal-bit thumbnail's L1 in "
+            f"{thumbnails} of {groups} groups, and as JPEG bytes in {jpeg} (Pearson)."
+        )
+
+
+def _label(scope: str, group: str) -> str:
+    return group if scope == "group" else scope
 
 
 def _headings(study: Study, result: Complexity) -> dict[str, str]:
     """The measures that are printed, and how they are called there; the files have all of them."""
-    first, middle = study.info.budgets[0], result.thresholds[len(result.thresholds) // 2]
+    first, last = study.info.budgets[0], study.info.budgets[-1]
+    middle = result.thresholds[len(result.thresholds) // 2]
     return {
+        f"code_length_{last}": f"code {last}",
         f"l1_{first}": f"L1 at {first}",
         f"relative_l1_{first}": f"L1/mad {first}",
         f"tokens(l1<{middle:g})": f"need {middle:g}",
         "jpeg_bytes": "JPEG bytes",
+        f"thumbnail_{last}": f"thumb {last}",
         f"thumbnail_{first}": f"thumb {first}",
     }
 
@@ -182,7 +198,8 @@ def _correlation(row: Row, method: str) -> str | None:
         value, low, high = row.spearman, row.spearman_low, row.spearman_high
     if math.isnan(value):
         return None
-    return f"{value:.2f}" if math.isnan(low) else f"{value:.2f} ±{(high - low) / 2:.2f}"
+    text = f"{round(value, 2) + 0.0:.2f}"  # never -0.00
+    return text if math.isnan(low) else f"{text} ±{(high - low) / 2:.2f}".replace("±0", "±")
 
 
 def _need(row: Row) -> str | None:

@@ -18,7 +18,7 @@ from alit_cli.analysis.correlation import Correlations, correlate, interval, poo
 from alit_cli.analysis.joining import Study
 from alit_cli.analysis.selection import check_thresholds, select
 from alit_cli.data.atomic import atomic_file
-from alit_cli.data.table import write_table
+from alit_cli.data.table import TableInfo, write_table
 
 Floats = NDArray[np.float64]
 
@@ -32,7 +32,7 @@ class Measure:
     """One number an image, to be correlated with its score.
 
     Attributes:
-        kind: 'l1', 'relative l1', 'tokens', 'relative tokens', 'baseline' or 'thumbnail'.
+        kind: 'l1', 'relative l1', 'code length', 'tokens', 'relative tokens', 'baseline' or 'thumbnail'.
         values: n, NaN where it is not known.
     """
 
@@ -90,6 +90,16 @@ class Complexity:
     relative_thresholds: tuple[float, ...]
     scaled: bool
 
+    def groups_at_least(self, measure: str, rival: str) -> tuple[int, int]:
+        """In how many single groups a measure's Pearson is at least a rival's, of those that have both."""
+        found = {(row.group, row.measure): row.pearson for row in self.rows if row.scope == GROUP}
+        both = [
+            (value, found[group, rival])
+            for (group, name), value in found.items()
+            if name == measure and (group, rival) in found
+        ]
+        return sum(ours >= theirs for ours, theirs in both), len(both)
+
 
 def correlate_complexity(
     study: Study, thresholds: Sequence[float] | None = None, resamples: int = 1000, seed: int = 0
@@ -120,6 +130,22 @@ def _relative(study: Study) -> Floats | None:
         return None
     mad = study.measures["mad"]
     return study.losses / np.where(mad > 0, mad, np.nan)[:, None]
+
+
+def code_length(losses: NDArray[np.floating[Any]], info: TableInfo) -> Floats:
+    """Bits a pixel that an image costs without loss: its tokens, and their residual in 8-bit steps.
+
+    A Laplace distribution of mean absolute value b has log2(2e·b) bits at most (the maximum-likelihood code of the
+    residual), here of each of three channels; 0 where b is below a step. It is the description length of the image
+    under the model, in one unit at all budgets.
+
+    Args:
+        losses: n T, L1 in [0, 1] pixels at each of the table's budgets.
+    """
+    tokens = np.array(info.budgets) * info.bits_per_token / info.image_size**2
+    residual = 2 * math.e * 255 * losses.astype(np.float64)
+    length: Floats = tokens + 3 * np.log2(np.maximum(residual, 1))
+    return length
 
 
 def _quartiles(losses: NDArray[np.floating[Any]]) -> tuple[float, ...]:
@@ -153,6 +179,8 @@ def _measures(
             need[np.isnan(losses).all(axis=1)] = np.nan
             name = f"tokens({stem}<{threshold:g})"
             measures.append(Measure(name, kind.replace("l1", "tokens"), None, threshold, need))
+    for budget, column in zip(budgets, code_length(study.losses, study.info).T, strict=True):
+        measures.append(Measure(f"code_length_{budget}", "code length", budget, None, column))
     for name, values in study.measures.items():
         stem, _, tail = name.partition("thumbnail_")
         kind = "baseline" if stem else "thumbnail"

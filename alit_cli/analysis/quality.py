@@ -164,7 +164,7 @@ def _names() -> Iterator[str]:
 
 def _token_row(tables: Tables, step: int, means: _Means, codes: CodeCounts, distances: Sequence[float]) -> Row:
     info, budget = tables.info, tables.budgets[step]
-    bits = budget * (math.log2(info.codes) if info.codes else 16.0 * info.token_dim)
+    bits = budget * info.bits_per_token
     return Row(
         TOKENS,
         budget,
@@ -185,12 +185,11 @@ def _token_row(tables: Tables, step: int, means: _Means, codes: CodeCounts, dist
 def _baselines(tables: Tables, means: _Means) -> Iterator[Row]:
     """A row for each baseline and budget, and one for the base tokenizer."""
     pixels = tables.info.image_size**2
-    per_token = math.log2(tables.info.codes) if tables.info.codes else 16.0 * tables.info.token_dim
     for system in ("thumb", "jpeg", "webp"):
         l1 = "thumbnail" if system == "thumb" and "thumb_l1" not in means.sums else f"{system}_l1"
         for step, budget in enumerate(tables.budgets if l1 in means.sums else ()):
             size = means.mean(f"{system}_size", step)
-            bits = budget * per_token if math.isnan(size) else 8 * size
+            bits = budget * tables.info.bits_per_token if math.isnan(size) else 8 * size
             values = [means.mean(l1, step), *(means.mean(f"{system}_{measure}", step) for measure in MEASURES[1:])]
             yield Row(system, budget, means.count(l1, step), bits, bits / pixels, *values)
     if f"{BASE}_l1" in means.sums:

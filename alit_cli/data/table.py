@@ -1,6 +1,7 @@
 """The token table: what its columns are, how its rows are made, and how tables are written and read."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -80,6 +81,11 @@ class TableInfo:
     def tokens(self) -> str:
         """The stem of the token columns: `tokens` for ids, `latents` for a continuous model."""
         return "tokens" if self.codes else "latents"
+
+    @property
+    def bits_per_token(self) -> float:
+        """What a token costs: an id of its codebook, or 16 bits for each number of a continuous one."""
+        return math.log2(self.codes) if self.codes else 16.0 * self.token_dim
 
     def to_json(self) -> str:
         """One JSON object."""

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from alit_cli.analysis.complexity import Complexity, Row, correlate_complexity, save_tables
+from alit_cli.analysis.complexity import Complexity, Row, code_length, correlate_complexity, save_tables
 from alit_cli.analysis.drawing import budget_colours
 from alit_cli.analysis.figures_complexity import draw_complexity
 from alit_cli.analysis.joining import Study, join_scores
 from alit_cli.analysis.scores import read_scores
-from tests.analysis.tables import BUDGETS, write_study, write_tokens
+from tests.analysis.tables import BUDGETS, info, write_study, write_tokens
 
 CATEGORIES = {"Art": 40, "Objects": 25}
 
@@ -37,6 +37,7 @@ def test_every_measure_is_correlated_in_every_group(study: Study) -> None:
         *("tokens(l1<0.06)", "tokens(l1<0.08)"),
         *(f"relative_l1_{budget}" for budget in BUDGETS),
         *(f"tokens(relative_l1<{threshold:g})" for threshold in result.relative_thresholds),
+        *(f"code_length_{budget}" for budget in BUDGETS),
         *("jpeg_bytes", "png_bytes", "edge_density", "entropy", "mad"),
         *(f"thumbnail_{budget}" for budget in BUDGETS),
     ]
@@ -54,6 +55,28 @@ def test_every_measure_is_correlated_in_every_group(study: Study) -> None:
         stats.spearmanr(study.score[art], relative).statistic
     )
     assert np.isnan(rows["Art", "entropy"].pearson)
+
+
+def test_the_code_length_is_that_of_laplacian_residuals() -> None:
+    about = info(BUDGETS, codes=4096)
+    levels = np.arange(-3000, 3001)
+    for l1 in (0.02, 0.08, 0.2):
+        share = np.diff(stats.laplace.cdf(np.append(levels, 3001) - 0.5, scale=255 * l1))  # rounded to 8-bit steps
+        entropy = stats.entropy(share, base=2)
+        tokens = np.array(BUDGETS) * 12 / about.image_size**2
+        found = code_length(np.full((1, len(BUDGETS)), l1), about)
+        assert found[0] == pytest.approx(tokens + 3 * entropy, rel=1e-3)
+    assert code_length(np.zeros((1, len(BUDGETS))), about)[0] == pytest.approx(tokens)
+
+
+def test_where_a_measure_follows_at_least_as_well_as_another(study: Study) -> None:
+    result = correlate_complexity(study, resamples=0)
+    rows = rows_of(result)
+    for measure, rival in (("l1_12", "jpeg_bytes"), ("entropy", "l1_12"), ("l1_12", "entropy"), ("l1_4", "l1_4")):
+        both = [(rows[group, measure].pearson, rows[group, rival].pearson) for group in CATEGORIES]
+        expected = sum(ours >= theirs for ours, theirs in both)
+        assert result.groups_at_least(measure, rival) == (expected, len(CATEGORIES))
+    assert result.groups_at_least("l1_4", "no measure") == (0, 0)
 
 
 def test_tokens_needed_are_those_of_the_selection(study: Study) -> None:
