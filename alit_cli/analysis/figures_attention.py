@@ -65,12 +65,12 @@ def _draw_objects(figure: SubFigure, summary: pd.DataFrame, first: int, shares: 
     """A panel a region, all on one scale, and under them what the lines are."""
     rows = math.ceil(len(shares) / PANELS)
     grid = figure.subplots(rows, min(PANELS, len(shares)), sharey=True, squeeze=False)
-    for axes, (share, label) in zip_longest(grid.flat, shares.items(), fillvalue=("", "")):
-        if not share:
+    for axes, share in zip_longest(grid.flat, shares):
+        if share is None:
             axes.remove()
-            continue
-        _draw_region(axes, summary, first, share)
-        axes.set_title(f"Objects, region: {label}", loc="left", fontsize=10)
+        else:
+            _draw_region(axes, summary, first, share)
+            axes.set_title(f"Objects, region: {shares[share]}", loc="left", fontsize=10)
     for axes in grid[:, 0]:
         axes.set_ylabel("mIoU of the best token per segment")
     lines, names = grid[0, 0].get_legend_handles_labels()

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 import pandas as pd
 import pytest
-from alit_cli.commands.analyze import ANALYSES, command
 
+from alit_cli.cli import main
 from tests.analysis.tables import write_study
 from tests.conftest import Alit
 
@@ -120,9 +120,11 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(words: str, sentence: str, 
 
 def test_an_option_means_the_same_in_every_analysis() -> None:
     meanings: dict[str, set[tuple[object, ...]]] = {}
-    context = click.Context(command)
-    for name in ANALYSES:
-        analysis = command.get_command(context, name)
+    context = click.Context(main)
+    group = main.get_command(context, "analyze")
+    assert isinstance(group, click.Group)
+    for name in group.list_commands(context):
+        analysis = group.get_command(context, name)
         assert analysis is not None
         for param in analysis.params:
             if isinstance(param, click.Option) and param.name not in OWN.get(name, ()):
