@@ -67,7 +67,7 @@ def test_narrow_tokens_that_differ_come_first() -> None:
 
 def test_marks_outline_the_region_that_has_the_overlap_they_write() -> None:
     rng = np.random.default_rng(0)
-    labels = np.kron(np.array([[1, 1, 2, 0], [3, 3, 2, 4]]), np.ones((4, 2))).astype(np.uint8)
+    labels = np.kron(np.array([[1, 1, 2, 0], [3, 3, 2, 4]]), np.ones((4, 2))).astype(np.int32)
     wanted = segments(labels)
     for rule in ("top", "mass"):
         (row,) = segment_marks(token_maps("a", rng.random((5, 4, 4))), wanted, Keep(rule, (0.2, 0.4, 0.6)))
