@@ -93,7 +93,7 @@ class _Pace:
         done, seconds = report.done - self.start[0], now - self.start[1]
         parts = [f"{report.done}/{report.total} {report.unit}"]
         if done > 0 and seconds > 0:
-            parts.append(f"{done / seconds:.3g} {report.unit}/s")
+            parts.append(f"{_rate(done / seconds)} {report.unit}/s")
         if report.failed:
             parts.append(f"{report.failed} failed")
         if done > 0 and report.done < report.total:
@@ -146,6 +146,10 @@ class _Bar:
 def _quiet() -> bool:
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(QUIET))
+
+
+def _rate(speed: float) -> str:
+    return f"{speed:.0f}" if speed >= 100 else f"{speed:.3g}"
 
 
 def _duration(seconds: float) -> str:

@@ -125,6 +125,11 @@ def _say_remarks(opened: Sequence[Tables], result: Familiarity, given: bool) -> 
                 f"{one.name}: Fréchet distance from the originals' features, {one.dimension} dimensions, "
                 f"{len(one.l1)} images; unbiased covariances, squared distance."
             )
+    if not any(one.frechet for one in result.sets):
+        say(
+            "No Fréchet distance (FD): it takes `alit score TABLE --task features --model … --out FOLDER` of each "
+            "table, and these folders as --scores."
+        )
 
 
 def _list(numbers: Sequence[float]) -> str:
@@ -184,7 +189,9 @@ def _show_differences(result: Familiarity) -> None:
 
 
 def _delta(row: Difference) -> str | None:
-    return None if math.isnan(row.delta) else f"{row.delta:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
+    if math.isnan(row.delta):
+        return None
+    return f"{row.delta:+.2f}" + ("" if math.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]")
 
 
 def _p(value: float) -> str | None:

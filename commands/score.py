@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
 @click.option(
     "--task",
-    "tasks",
     multiple=True,
     required=True,
     metavar="NAME[,NAME…]",
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--model",
-    "models",
     multiple=True,
     metavar="[TASK=]MODEL",
     help="The network of a task: a hub id or a folder; TASK= where several tasks want one; again for a further one.",
@@ -71,7 +69,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 @config_option
-def command(table: Path, tasks: tuple[str, ...], models: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def command(table: Path, task: tuple[str, ...], model: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Decode every budget of TABLE once and score it against the original image, for one task or several.
 
     Writes a table a task and network, scores/TASK@MODEL.parquet: `image`, then every measure at every budget and, where
@@ -81,7 +79,7 @@ def command(table: Path, tasks: tuple[str, ...], models: tuple[str, ...], as_jso
     from alit_cli.console import follow, print_json, say
     from alit_cli.jobs.score import ScoreJob, check_error_rate, headline, score, summarize
 
-    job = ScoreJob(table, pair_models(tasks, models), **options)
+    job = ScoreJob(table, pair_models(task, model), **options)
     say(headline(job))
     for _ in follow(score(job), lambda progress: progress):
         pass

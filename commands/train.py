@@ -25,11 +25,11 @@ from alit_cli.options import (
 )
 @click.argument("photos", nargs=-1, required=True)
 @out_option("model.safetensors", "The checkpoint to write; unfinished work lies in OUT.work/ beside it.")
+@click.option("--preset", default="nano", show_default=True, help="nano, tiny, small, base or semilarge.")
 @click.option(
-    "--preset", "preset_name", default="nano", show_default=True, help="nano, tiny, small, base or semilarge."
-)
-@click.option(
-    "--base-tokenizer", "base", type=click.Choice(["vqgan", "vae"]), help="Base tokenizer of the reference sizes."
+    "--base-tokenizer",
+    type=click.Choice(["vqgan", "vae"]),
+    help="Base tokenizer. [default: nano's is a vae, that of the others a vqgan]",
 )
 @click.option("--continuous", is_flag=True, help="Leave the 1D latents unquantized.")
 @click.option(
@@ -38,13 +38,13 @@ from alit_cli.options import (
     show_default=True,
     help="Which stages to run: base (tokenizer), distill (latent distillation), finetune (pixels).",
 )
-@click.option("--init", "start", type=click.Path(path_type=Path), help="A checkpoint to go on from.")
+@click.option("--init", type=click.Path(path_type=Path), help="A model to go on from, or a base tokenizer to build on.")
 @click.option("--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
 @click.option("--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
 @click.option("--finetune-steps", type=click.IntRange(1), help="Steps of the fine-tuning stage.")
 @click.option("--batch-size", type=click.IntRange(1), help="Photographs a step, of all processes, in every stage.")
 @click.option("--accumulate", type=click.IntRange(1), help="Work a step off in so many pieces, to save memory.")
-@click.option("--lr", "learning_rate", type=float, help="Peak learning rate, in every stage.")
+@click.option("--lr", type=float, help="Peak learning rate, in every stage.")
 @click.option("--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or a sampled one a step.")
 @click.option("--late", type=float, help="How much sampling prefers late iterations, in every stage.")
 @click.option("--halting/--no-halting", default=None, help="Dynamic halting of image tokens (whole rollouts only).")
@@ -65,8 +65,12 @@ from alit_cli.options import (
 )
 @click.option("--seed", type=int, help="Seed of everything that is drawn.")
 @click.option("--half", is_flag=True, help="Store float16 weights (half the file).")
-@click.option("--save-every", default=5.0, show_default=True, help="Minutes between saved states.")
-@click.option("--validate-every", default=200, show_default=True, help="Steps between two validations.")
+@click.option(
+    "--save-every", type=click.FloatRange(0), default=5.0, show_default=True, help="Minutes between saved states."
+)
+@click.option(
+    "--validate-every", type=click.IntRange(1), default=200, show_default=True, help="Steps between two validations."
+)
 @click.option("--resume", is_flag=True, help="Insist on going on with OUT.work/ (what happens anyway where it exists).")
 @click.option("--overwrite", is_flag=True, help="Discard the unfinished run in OUT.work/.")
 @precision_option
@@ -87,14 +91,15 @@ def command(photos: tuple[str, ...], out: Path, **options: Any) -> None:
 
     pace = Pace(save_seconds=60 * options.pop("save_every"), validate_steps=options.pop("validate_every"))
     steps = {name: options.pop(f"{name}_steps") for name in STAGES}
-    every_stage = {
-        name: options.pop(name) for name in ("batch_size", "accumulate", "learning_rate", "precision", "late")
-    }
+    every_stage = {name: options.pop(name) for name in ("batch_size", "accumulate", "precision", "late")}
+    every_stage["learning_rate"] = options.pop("lr")
     if every_stage["precision"] == "auto":
         every_stage["precision"] = None  # a preset knows better
     if options["gan"] is not None:
         options["gan"] = tuple(stage for stage in options["gan"].split(",") if stage != "none")
     options["lpips"] = tuple(map(str, options["lpips"])) or None
+    names = {"preset": "preset_name", "base_tokenizer": "base", "init": "start"}  # options are named as in a --config
+    options = {names.get(name, name): value for name, value in options.items()}
     job = training_job(photos, out, steps=steps, every_stage=every_stage, **options)
     records = train(job, pace)
     if not job.processes.is_main:
@@ -102,8 +107,12 @@ def command(photos: tuple[str, ...], out: Path, **options: Any) -> None:
             pass
         return
     say(headline(job))
+    record = None
     for record in follow(records, lambda r: r.progress if isinstance(r, TrainRecord) else r):
         if isinstance(record, TrainRecord) and record.validation:
             figures = "  ".join(f"{budget}: {l1:.4f}" for budget, l1 in record.validation.items())
-            say(f"{record.stage} step {record.step}: validation L1  {figures}")
+            unit = "grid tokens" if record.stage == "base" else "tokens"
+            say(f"{record.stage} step {record.step}: validation L1 by {unit}  {figures}")
+    if record is None:
+        say(f"{job.work} holds all stages: nothing was left to train")
     click.echo(out)

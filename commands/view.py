@@ -15,9 +15,9 @@ from alit_cli.options import checkpoint_option, config_option, device_option, ex
     "--images", multiple=True, metavar="PATH", help="Where the originals are now, as tokenize takes it; repeatable."
 )
 @click.option(
-    "--sample", "most", type=click.IntRange(1, 2000), default=200, show_default=True, help="Images shown at the most."
+    "--sample", type=click.IntRange(1, 2000), default=200, show_default=True, help="Images shown at the most."
 )
-@click.option("--thr", "threshold", type=click.FloatRange(0, 1), help="The L1 to start with. [default: from the data]")
+@click.option("--thr", type=click.FloatRange(0, 1), help="The L1 to start with. [default: from the data]")
 @click.option(
     "--beside",
     type=click.Path(path_type=Path),
@@ -29,7 +29,7 @@ from alit_cli.options import checkpoint_option, config_option, device_option, ex
 @click.option("--batch-size", type=click.IntRange(1), help="Pictures a batch. [default: the table's]")
 @quiet_option
 @config_option
-def command(table: Path, out: Path, no_pictures: bool, **options: Any) -> None:
+def command(table: Path, out: Path, no_pictures: bool, sample: int, thr: float | None, **options: Any) -> None:
     """Write a page that shows TABLE: what its images need, and what of them is left at every budget.
 
     The page is one file, needs no network and opens in any browser: a histogram of the tokens needed with a threshold
@@ -40,7 +40,7 @@ def command(table: Path, out: Path, no_pictures: bool, **options: Any) -> None:
     from alit_cli.progress import Progress
     from alit_cli.report.view import ViewJob, make_view
 
-    job = ViewJob(table, out, pictures=not no_pictures, **options)
+    job = ViewJob(table, out, pictures=not no_pictures, most=sample, threshold=thr, **options)
     for record in follow(make_view(job), lambda record: record if isinstance(record, Progress) else None):
         last = record
     if not isinstance(last, Progress):

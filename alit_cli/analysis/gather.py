@@ -16,7 +16,7 @@ from alit_cli.analysis.reading import Sliced, ahead, parts, schema_of, to_numpy
 from alit_cli.analysis.sides import open_side
 from alit_cli.analysis.vocabulary import MEANINGS, bare, how_to_make
 from alit_cli.data.sources import readable
-from alit_cli.data.table import count_rows, open_columns, read_info
+from alit_cli.data.table import count_rows, read_info
 from alit_cli.errors import InputError
 
 ROWS = 100_000
@@ -81,9 +81,13 @@ class Tables:
         files = [] if folder is None else sorted(folder.glob("*.parquet"))
         self.sides = [open_side(path) for path in [*own, *files]]
         self.remarks: list[str] = []
+        self._compared: dict[str, bool] = {}
 
     def find(self, name: str) -> Found:
-        """Where a measure or column is; InputError that says what there is, or how to tell two apart."""
+        """Where a measure or column is; InputError that says what there is, or how to tell two apart.
+
+        Words that several tables have alike, such as the labels that two classifiers were scored by, are found once.
+        """
         own, _, model = name.partition("@")
         if not model and (found := self._in(-1, own, self.schema.names)):
             return found
@@ -92,7 +96,7 @@ class Tables:
             for number, side in enumerate(self.sides)
             if (not model or side.model == model) and (found := self._in(number, own, side.columns))
         ]
-        if len(sides) == 1:
+        if len(sides) == 1 or (sides and self._alike(own, sides)):
             return sides[0]
         if sides:
             names = " and ".join(f"{own}@{self.sides[found.side].model}" for found in sides)
@@ -138,8 +142,7 @@ class Tables:
         if not self.has(name) or (number := self.find(name).side) < 0:
             return set()
         side = self.sides[number]
-        table = open_columns(side.path, [bare(name)]) if side.frame is None else side.frame
-        return {str(word) for word in pc.unique(table[bare(name)]).to_pylist() if word is not None}
+        return {str(word) for word in pc.unique(side.column(bare(name))[bare(name)]).to_pylist() if word is not None}
 
     def stream(self, names: Sequence[str], raw: Sequence[str] = (), rows: int = ROWS) -> Iterator[Chunk]:
         """Rows in the order of the token table, at most `rows` at a time, with the columns of these names.
@@ -167,6 +170,14 @@ class Tables:
             values = {name: _values(tables[found.side], found) for name, found in places.items()}
             yield Chunk(start, ok, values, table.select(list(dict.fromkeys(raw))))
             start += table.num_rows
+
+    def _alike(self, name: str, places: Sequence[Found]) -> bool:
+        """Whether the score tables say the same words of the same images, under a name that is none of a measure's."""
+        if name not in self._compared:
+            sides = [self.sides[found.side] for found in places]
+            words = not any(found.per_budget for found in places) and all(side.has_words(name) for side in sides)
+            self._compared[name] = words and all(side.column(name).equals(sides[0].column(name)) for side in sides[1:])
+        return self._compared[name]
 
     def _own(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """The token table, at most `rows` rows at a time."""

@@ -52,6 +52,15 @@ class Side:
         """The path, printable."""
         return readable(str(self.path))
 
+    def has_words(self, name: str) -> bool:
+        """Whether a column holds text."""
+        return bool(pa.types.is_string(self.schema.field(name).type))
+
+    def column(self, name: str) -> pa.Table:
+        """A column beside the one that names the images, whole."""
+        columns = [self.image, name]
+        return open_columns(self.path, columns) if self.frame is None else self.frame.select(columns)
+
     def along(self, tokens: Path, columns: Sequence[str], rows: int) -> tuple[Sliced, list[str]]:
         """These columns row by row of the token table, null where it has none, and remarks on what did not match.
 

@@ -91,7 +91,8 @@ class DistillObjective(Objective):
             prediction = self.model.decoder(latents.vectors)
             loss = grid_loss(self.model.base, prediction, target)
             total = total + loss.weighted(t, self.recipe.iteration_weights) + latents.loss
-            parts = {f"main_{latents.budget}": loss.main.detach(), "vq": latents.loss.detach(), **parts}
+            parts["vq"] = parts.get("vq", 0.0) + latents.loss.detach()
+            parts[f"main_{latents.budget}"] = loss.main.detach()
             if self.recipe.halting:
                 halted = self._halted(prediction, target)
                 state = self.model.encoder.halt(state, halted)

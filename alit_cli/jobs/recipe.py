@@ -143,7 +143,7 @@ def recipe_for(
     every_stage: Mapping[str, Any],
     **changes: Any,
 ) -> Recipe:
-    """A preset's recipe with the user's changes; None leaves the preset's value.
+    """A preset's recipe with the user's changes; None leaves the preset's value, but sampled iterations end halting.
 
     Args:
         preset: a name of config.PRESETS (a model of another name trains as the paper's).
@@ -160,6 +160,8 @@ def recipe_for(
         wanted = {"steps": steps.get(name), **every_stage}
         stage = dataclasses.replace(recipe.stage(name), **{k: v for k, v in wanted.items() if v is not None})
         fields[name] = stage
+    if fields.get("iterations") == "sampled":
+        fields.setdefault("halting", False)
     recipe = dataclasses.replace(recipe, **fields)
     if recipe.halting and recipe.iterations == "sampled":
         raise InputError("halting needs whole rollouts: use it with --iterations all")

@@ -24,7 +24,7 @@ from alit_cli.jobs.objective import Objective
 from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import STAGES, Recipe, StageName, recipe_for
 from alit_cli.jobs.trainer import Pace, StageRun, TrainRecord
-from alit_cli.jobs.views import DECODE_THREADS, Views, make_views, open_views
+from alit_cli.jobs.views import DECODE_THREADS, VIEWS_MARK, Views, make_views, open_views
 from alit_cli.model.checkpoint import Record, read_checkpoint, read_record, write_checkpoint
 from alit_cli.model.device import choose_precision
 from alit_cli.model.rollout import Alit
@@ -102,10 +102,12 @@ def training_job(
 def headline(job: TrainJob) -> str:
     """Model, stages, device, precision and processes, for the first lines of a run; what is off is said."""
     recipe, processes = job.recipe, job.processes
-    precisions = {choose_precision(recipe.stage(name).precision, processes.device) for name in job.stages}
     crowd = f", {processes.count} processes" if processes.count > 1 else ""
-    where = f"on {processes.device.type} in {' and '.join(sorted(precisions))}{crowd}"
-    lines = [f"training {job.config.name}: {', '.join(job.stages)}; {where}"]
+    lines = [f"training {job.config.name} on {processes.device.type}{crowd}"]
+    for name in job.stages:
+        stage = recipe.stage(name)
+        precision = choose_precision(stage.precision, processes.device)
+        lines.append(f"{name}: {stage.steps} steps of {stage.batch_size} photographs, in {precision}")
     if {"base", "finetune"} & set(job.stages):
         on = [name for name in job.stages if name in recipe.gan]
         lines.append(
@@ -127,7 +129,7 @@ def train(job: TrainJob, pace: Pace) -> Iterator[Progress | TrainRecord]:
     items = list_items(list(job.photos))
     held_out = min(job.recipe.validation, len(items) // 5)
     if job.processes.is_main:
-        _claim(job, record)
+        _claim(job, record, len(items))
         yield from make_views(items, model.config.image_size, job.recipe.views, held_out, job.recipe.seed, job.work)
     job.processes.wait()
     views = open_views(job.work, items, model.config.image_size, held_out, job.recipe.seed, job.workers)
@@ -188,10 +190,11 @@ def _begin(job: TrainJob) -> tuple[Alit, Record]:
     return model.to(job.processes.device), record
 
 
-def _claim(job: TrainJob, record: Record) -> None:
-    """Make the work folder ours, or find that it is another run's."""
+def _claim(job: TrainJob, record: Record, photographs: int) -> None:
+    """Make the work folder ours, or find that it is another run's; one that decoded nothing yet is nobody's."""
     options = {
         "photos": list(job.photos),
+        "photographs": photographs,
         "config": record.config.to_dict(),
         "recipe": job.recipe.to_dict(),
         "stages": list(job.stages),
@@ -199,17 +202,30 @@ def _claim(job: TrainJob, record: Record) -> None:
     }
     text = json.dumps(options, sort_keys=True)
     path = job.work / "job.json"
-    if path.exists():
-        before = json.loads(path.read_text())
-        differing = [key for key in options if json.dumps(before.get(key)) != json.dumps(json.loads(text)[key])]
+    if path.exists() and (job.work / VIEWS_MARK).exists():
+        differing = list(_differences(json.loads(path.read_text()), json.loads(text)))
         if differing:
             raise InputError(
-                f"{job.work} holds an unfinished run with other {', '.join(differing)}: "
-                "repeat that command to go on, or give --overwrite to start anew"
+                f"{job.work} holds a run with other options ({'; '.join(differing)}): repeat its command to go on, "
+                "give another --out, or --overwrite to delete that run and start anew"
             )
         return
     with atomic_file(str(path)) as file:
         file.write(text.encode())
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], inside: str = "") -> Iterator[str]:
+    """Each value that is another one now, as `finetune.steps 800, now 40`; what an old run never noted is not one."""
+    for key, value in now.items():
+        name = f"{inside}.{key}" if inside and inside not in ("recipe", "config") else key
+        if isinstance(value, dict) and isinstance(before.get(key), dict):
+            yield from _differences(before[key], value, name)
+        elif key in before and before[key] != value:
+            yield f"{name} {_shown(before[key])}, now {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) or "none" if isinstance(value, list) else "none" if value is None else str(value)
 
 
 def _objective(name: StageName, model: Alit, job: TrainJob, views: Views) -> Objective:

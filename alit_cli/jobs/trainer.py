@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import math
 import resource
 import sys
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from alit_cli.data.atomic import atomic_file, named_write_errors
 from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.interruption import Interruption
 from alit_cli.jobs.journal import PICTURED, Journal
@@ -66,10 +68,12 @@ class TrainRecord:
 class Pace:
     """How often a run looks up: seconds between saves, steps between log lines and between validations.
 
-    A validation comes with a picture of reconstructions.
+    A validation comes with a picture of reconstructions. Where steps are slow, `tell_seconds` pass at most before a
+    record says how far the run is; such a record has no losses and is not logged.
     """
 
     save_seconds: float = 300.0
+    tell_seconds: float = 10.0
     log_steps: int = 20
     validate_steps: int = 200
 
@@ -109,12 +113,13 @@ class StageRun:
         yield TrainRecord(name, self.step, steps, seconds=self.seconds)
         with Interruption() as self.interruption:
             try:
-                yield from self._steps(pace)
+                with named_write_errors(self.folder):
+                    yield from self._steps(pace)
             finally:
                 self.save()
 
     def save(self) -> None:
-        """Write everything a resumed run needs, atomically; the main process alone does."""
+        """Write everything a resumed run needs, atomically; the main process alone does. Raises as atomic_file."""
         if not self.processes.is_main:
             return
         state = {
@@ -125,9 +130,11 @@ class StageRun:
             "optimizer": self.optimizer.state_dict(),
             "objective": self.objective.state(),
         }
-        temporary = self.state_path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.state_path)
+        with atomic_file(self.state_path) as file:
+            try:
+                torch.save(state, file)
+            except RuntimeError as problem:  # torch's own words for bytes that did not arrive
+                raise OSError(errno.ENOSPC, str(problem)) from problem
 
     @property
     def state_path(self) -> Path:
@@ -143,7 +150,7 @@ class StageRun:
     def _steps(self, pace: Pace) -> Iterator[TrainRecord]:
         sums: dict[str, float] = {}
         taken = 0
-        mark, saved = time.monotonic(), time.monotonic()
+        mark = saved = told = time.monotonic()
         while self.step < self.recipe.steps:
             self._stop_if_asked()
             for name, value in self._step().items():
@@ -166,6 +173,10 @@ class StageRun:
                 sums, taken = {}, 0
                 self._write(record)
                 yield record
+                told = time.monotonic()
+            elif time.monotonic() - told > pace.tell_seconds:
+                yield TrainRecord(self.objective.name, self.step, self.recipe.steps, seconds=self.seconds)
+                told = time.monotonic()
             if time.monotonic() - saved > pace.save_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -184,7 +195,10 @@ class StageRun:
         sums = self.processes.add_gradients(parameters, torch.stack(list(local.values())))
         losses = dict(zip(local, sums.tolist(), strict=True))
         if not math.isfinite(losses["total"]):
-            raise AlitError(f"the loss is not finite at step {self.step} of stage {self.objective.name}; lower --lr")
+            raise AlitError(
+                f"the loss is not finite at step {self.step + 1} of stage {self.objective.name}: "
+                "start anew with a lower --lr and --overwrite"
+            )
         nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimizer.step(cosine(self.step, self.recipe.warmup, self.recipe.steps))
         self.step += 1

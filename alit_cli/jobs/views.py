@@ -19,6 +19,8 @@ from alit_cli.errors import ImageProblem, InputError
 from alit_cli.progress import Progress
 
 DECODE_THREADS = 4
+VIEWS_MARK = "views.json"
+"""Its presence in a work folder says that the photographs are ready."""
 FRESH = 1 << 20
 """How many different crops of a photograph there are where none is kept."""
 Pixels = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
@@ -120,7 +122,7 @@ def make_views(
     Raises:
         InputError: too few photographs can be read, or their crops do not fit on the disk.
     """
-    mark = folder / "views.json"
+    mark = folder / VIEWS_MARK
     if mark.exists():
         return
     chosen, training = _split(len(items), held_out, seed)
@@ -130,7 +132,8 @@ def make_views(
     if views:
         kept = yield from _keep(items, training, side, views, seed, folder)
     if kept < 2:
-        raise InputError(f"only {kept} of {len(training)} photographs can be read: training needs more")
+        why = next(filter(None, (_problem(items[index]) for index in training)), "")
+        raise InputError(f"only {kept} of {len(training)} photographs can be trained on, and it takes two or more{why}")
     mark.write_text(json.dumps({"photos": kept, "views": views}))
 
 
@@ -138,7 +141,7 @@ def open_views(
     folder: Path, items: Sequence[Item], side: int, held_out: int, seed: int, threads: int = DECODE_THREADS
 ) -> Views:
     """What make_views prepared of the same items."""
-    shape = json.loads((folder / "views.json").read_text())
+    shape = json.loads((folder / VIEWS_MARK).read_text())
     validation = np.load(folder / "validation.npy", mmap_mode="r")
     if shape["views"]:
         pixels = np.load(folder / "views.npy", mmap_mode="r")[: shape["photos"] * shape["views"]]
@@ -182,6 +185,15 @@ def _one(item: Item, side: int) -> np.ndarray | None:
         return fit(decode(item.read()), side)
     except (ImageProblem, OSError):
         return None
+
+
+def _problem(item: Item) -> str:
+    """What is wrong with a photograph, for the end of a sentence; empty where it can be read."""
+    try:
+        decode(item.read())
+    except (ImageProblem, OSError) as problem:
+        return f"; '{item.image}': {problem}"
+    return ""
 
 
 def _many(item: Item, side: int, views: int, seed: list[int]) -> np.ndarray | None:

@@ -62,9 +62,12 @@ class Record:
         """One line: name, sizes, budgets, stages done."""
         c = self.config
         latents = f"{c.codes} codes" if c.codes else f"continuous latents of {c.token_dim}"
+        stages = ", ".join(self.stages) or "none"
+        if self.stages == ("base",):
+            stages += " (a base tokenizer alone: its 1D tokens mean nothing before distillation)"
         return (
             f"{c.name}, {c.base.kind} base, {c.image_size} px, {c.budgets[0]}…{c.budgets[-1]} tokens, {latents}, "
-            f"width {c.width}, {c.layers}+{c.layers} layers; stages: {', '.join(self.stages) or 'none'}"
+            f"width {c.width}, {c.layers}+{c.layers} layers; stages: {stages}"
         )
 
     @staticmethod

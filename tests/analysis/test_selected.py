@@ -167,6 +167,19 @@ def test_groups_come_from_columns_folders_and_files_and_add_up(world: dict[str, 
         group_images(tables, "l1")
 
 
+def test_labels_that_two_classifiers_share_are_one_column(world: dict[str, Any]) -> None:
+    first, second = Path("scores/classify@resnet-18.parquet"), Path("scores/classify@vit.parquet")
+    second.write_bytes(first.read_bytes())
+    groups = group_images(Tables(Path("tokens.parquet")), "label")
+    assert groups.names == ("art", "photo")
+    table = pq.read_table(first)
+    place = table.column_names.index("label")
+    guessed = pa.array(["art"] * table.num_rows, table.schema.field("label").type)
+    pq.write_table(table.set_column(place, "label", guessed), second)
+    with pytest.raises(InputError, match="label@resnet-18 and label@vit"):
+        group_images(Tables(Path("tokens.parquet")), "label")
+
+
 def test_a_capacity_is_spent_on_the_images_that_were_tokenized(world: dict[str, Any]) -> None:
     tables = Tables(Path("tokens.parquet"))
     decision = allocate(tables, way_of("recon"), 0.6)

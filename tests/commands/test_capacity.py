@@ -79,6 +79,7 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
     assert result.exit_code == 0, result.stderr
     assert "Against photos: Cliff's δ" in result.stdout
     assert "20 bins of JPEG bytes" in result.stderr
+    assert "No Fréchet distance" in result.stderr
     assert (here / "familiarity.pdf").read_bytes()[:4] == HEADS["pdf"]
     result = alit("analyze", "strength", "--bootstrap", "50")
     assert result.exit_code == 0, result.stderr

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from alit_cli.model.checkpoint import read_record
 from tests.conftest import Alit
 from tests.jobs.photos import write_photos
 from tests.model import golden, tiny
@@ -109,9 +110,14 @@ def test_info_and_import(here: Path, alit: Alit) -> None:
 
 def test_train_in_one_go(here: Path, alit: Alit) -> None:
     steps = [word for stage in ("base", "distill", "finetune") for word in (f"--{stage}-steps", 2)]
-    result = alit("train", "images", "--out", "m.safetensors", *steps, "--batch-size", 2, "--views", 1, "--half")
+    Path("t.toml").write_text('[train]\nlr = 0.01\npreset = "nano"\nbase_tokenizer = "vae"\nviews = 1\n')
+    line = ["train", "images", "--out", "m.safetensors", *steps, "--batch-size", 2, "--config", "t.toml", "--half"]
+    result = alit(*line)
     assert result.exit_code == 0, result.stderr
-    assert "validation L1" in result.stderr
+    assert "base: 2 steps of 2 photographs, in bf16" in result.stderr
+    assert "base step 2: validation L1 by grid tokens  64: " in result.stderr
+    assert read_record(Path("m.safetensors")).training[1]["recipe"]["distill"]["learning_rate"] == 0.01
+    assert "nothing was left to train" in alit(*line).stderr
     assert alit("tokenize", "images", "-c", "m.safetensors").exit_code == 0
     assert alit("train", "images", "--stages", "nonsense").exit_code == 2
     assert alit("train", "images", "--halting", "--out", "n.safetensors").exit_code == 2

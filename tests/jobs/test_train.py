@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -14,10 +15,10 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from alit_cli.data.sources import list_items
-from alit_cli.errors import InputError
+from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.base import align_with_pixels
 from alit_cli.jobs.optimizers import Optimizers
-from alit_cli.jobs.recipe import Recipe, StageRecipe
+from alit_cli.jobs.recipe import Recipe, StageRecipe, recipe_for
 from alit_cli.jobs.train import TrainJob, train
 from alit_cli.jobs.trainer import Pace, TrainRecord
 from alit_cli.jobs.views import Views, open_views
@@ -121,8 +122,58 @@ def test_another_runs_work_is_not_taken_over(tmp_path: Path) -> None:
     job = _job(tmp_path, SAMPLED)
     for _ in train(job, OFTEN):
         pass
-    with pytest.raises(InputError, match="overwrite"):
+    with pytest.raises(InputError, match=r"iterations sampled, now all.*overwrite"):
         list(train(dataclasses.replace(job, recipe=ALL), OFTEN))
+    write_photos(tmp_path / "photos" / "more", 1)
+    with pytest.raises(InputError, match=r"\(photographs 14, now 15\)"):
+        list(train(job, OFTEN))
+
+
+def test_a_run_that_never_began_is_in_nobodys_way(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    (tmp_path / "notes").mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / "notes" / name).write_text("no picture")
+    with pytest.raises(InputError, match=r"only 0 of 3 photographs .* '[abc].jpg': "):
+        list(train(dataclasses.replace(job, photos=[str(tmp_path / "notes")]), OFTEN))
+    list(train(job, OFTEN))
+    assert job.out.exists()
+
+
+def test_slow_steps_are_told_before_they_are_logged(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    pace = Pace(log_steps=4, validate_steps=100, tell_seconds=0)
+    records = [record for record in train(job, pace) if isinstance(record, TrainRecord)]
+    assert [(record.step, bool(record.losses)) for record in records] == [
+        (0, False),
+        *((step, step in (4, 6)) for step in range(1, 7)),
+    ]
+    assert len((job.work / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_full_disk_is_said_and_leaves_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    run = (record for record in train(job, OFTEN) if isinstance(record, TrainRecord))
+    list(itertools.islice(run, 3))
+    run.close()
+    before = (job.work / "base.state").read_bytes()
+
+    def fails(_state: object, file: BinaryIO) -> None:
+        file.write(b"some")
+        raise RuntimeError("unexpected pos 1426752 vs 1426704")  # what torch makes of a full disk
+
+    monkeypatch.setattr("alit_cli.jobs.trainer.torch.save", fails)
+    with pytest.raises(AlitError, match=r"The disk is full: '.*base\.state'"):
+        list(train(job, OFTEN))
+    assert (job.work / "base.state").read_bytes() == before
+    assert not list(job.work.glob("*.tmp"))
+
+
+def test_sampled_iterations_end_halting() -> None:
+    assert recipe_for("small", {}, {}).halting
+    assert not recipe_for("small", {}, {}, iterations="sampled").halting
+    with pytest.raises(InputError, match="whole rollouts"):
+        recipe_for("small", {}, {}, iterations="sampled", halting=True)
 
 
 def test_a_vaes_latents_are_standardized(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Draw the card's pictures: the curves of the embedded model's training, and the samples it does worst on.
 
-Usage: python tests/tools/make_card_pictures.py base.log.jsonl distill.log.jsonl finetune.log.jsonl
+Usage: python tests/tools/make_card_pictures.py base.log.jsonl distill.log.jsonl finetune.log.jsonl [longer.log.jsonl]
 """
 
 import json
@@ -26,7 +26,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     return list({record["step"]: record for record in records if record.get("validation")}.values())
 
 
-def draw_stage(axes: Axes, records: list[dict[str, Any]]) -> None:
+def draw_stage(axes: Axes, records: list[dict[str, Any]], title: str) -> None:
     """Held-out L1 against steps, a line a budget; the lines are named at their ends."""
     steps = [record["step"] for record in records]
     colours = budget_colours(sorted(int(budget) for budget in records[-1]["validation"]))
@@ -37,18 +37,23 @@ def draw_stage(axes: Axes, records: list[dict[str, Any]]) -> None:
     for budget in {first, last}:
         value = records[-1]["validation"][str(budget)]
         what = "grid tokens" if len(colours) == 1 else "tokens"
+        where = (0, -13) if budget == last else (0, 6)
         axes.annotate(
-            f"{budget} {what}: {value:.3f}", (steps[-1], value), (-4, 6), textcoords="offset points", ha="right"
+            f"{budget} {what}: {value:.3f}", (steps[-1], value), where, textcoords="offset points", ha="right"
         )
-    axes.set(title=records[-1]["stage"], xlabel="steps")
+    axes.margins(y=0.12)
+    axes.set(title=title, xlabel="steps")
 
 
 def draw_curves(logs: list[Path]) -> None:
     """nano_curves.png."""
     with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(1, len(logs), figsize=(3.6 * len(logs), 3.4), layout="constrained", squeeze=False)
+        figure, panels = plt.subplots(1, len(logs), figsize=(3.1 * len(logs), 3.4), layout="constrained", squeeze=False)
+        stages: list[str] = []
         for axes, log in zip(panels[0], logs, strict=True):
-            draw_stage(axes, read(log))
+            records = read(log)
+            stages.append(records[-1]["stage"])
+            draw_stage(axes, records, stages[-1] + ", continued" * (stages.count(stages[-1]) > 1))
         panels[0][0].set_ylabel("mean L1 on held-out photographs")
         figure.savefig(WEIGHTS / "nano_curves.png", dpi=110)
 
