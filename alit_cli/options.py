@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from alit_cli.config_files import apply_config
 from alit_cli.console import QUIET
-from alit_cli.errors import InputError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -133,9 +133,22 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         is_eager=True,
         expose_value=False,
-        callback=_apply_config,
+        callback=apply_config,
         help="A TOML file with values for these options, plain or under [the command's name].",
     )(function)
+
+
+def tokens_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--tokens FILE`: the token table of an analysis that has something else as its argument."""
+    kind, text = click.Path(path_type=Path), "The token table."
+    default = "tokens.parquet"
+    return click.option("--tokens", type=kind, metavar="FILE", default=default, show_default=True, help=text)(function)
+
+
+def scores_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--scores DIR`: the command gets a Path, or None for the places where scores usually lie."""
+    text = "The folder of alit score's tables. [default: scores, here or beside the token table]"
+    return click.option("--scores", type=click.Path(path_type=Path), metavar="DIR", help=text)(function)
 
 
 def tables_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -143,8 +156,72 @@ def tables_options(function: Callable[..., Any]) -> Callable[..., Any]:
     kind = click.Path(path_type=Path)
     text = "A csv or parquet of your own with `image` and a column per budget (quality_32 …); may be repeated."
     function = click.option("--table", "tables", type=kind, multiple=True, metavar="FILE", help=text)(function)
-    text = "The folder of alit score's tables. [default: scores, here or beside the token table]"
-    return click.option("--scores", type=kind, metavar="DIR", help=text)(function)
+    return scores_option(function)
+
+
+def image_column_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--image-col NAME` of a file that lists images: a str or None."""
+    text = "The file's column of image names. [default: image, file, path …]"
+    return click.option("--image-col", metavar="NAME", help=text)(function)
+
+
+def threshold_option(text: str) -> Decorator:
+    """`--thr NUMBER[,…]`: the command gets a tuple of numbers or None."""
+    return click.option("--thr", type=Numbers(float), metavar="NUMBER[,…]", help=text)
+
+
+def groups_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--by COLUMN`: how images are grouped, as `group_images` reads it."""
+    text = "Groups: a column, 'folder', or a file of labels (FILE or FILE:COLUMN)."
+    return click.option("--by", metavar="COLUMN", help=text)(function)
+
+
+def few_samples_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--few-samples`: a flag."""
+    text = "Take a Fréchet distance of too few images, biased as it is."
+    return click.option("--few-samples", is_flag=True, help=text)(function)
+
+
+def bootstrap_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--bootstrap N`: resamples, 0 for none."""
+    text = "Resamples for the 95 % intervals; 0: none."
+    kind = click.IntRange(0)
+    return click.option("--bootstrap", metavar="N", type=kind, default=1000, show_default=True, help=text)(function)
+
+
+def seed_option(what: str) -> Decorator:
+    """`--seed N` of `what` is drawn at random."""
+    return click.option(
+        "--seed", metavar="N", type=click.IntRange(0), default=0, show_default=True, help=f"Seed of {what}."
+    )
+
+
+def images_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What a command that runs a model over images wants to know: `limit checkpoint device precision batch_size`."""
+    text, kind = "Images a batch.", click.IntRange(1)
+    option = click.option("--batch-size", metavar="N", type=kind, default=16, show_default=True, help=text)
+    function = checkpoint_option(device_option(precision_option(option(function))))
+    return limit_option(function)
+
+
+def limit_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--limit N`: an int, or None for all."""
+    text = "Only the first so many images."
+    return click.option("--limit", metavar="N", type=click.IntRange(1), help=text)(function)
+
+
+def report_options(out: str, files: str, figures: bool = True) -> Decorator:
+    """How every analysis ends: the command gets `out`, `form` (with figures) and `as_json`.
+
+    `out` is the folder by default, `files` says what it gets.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        function = json_option(config_option(quiet_option(function)))
+        function = format_option(function) if figures else function
+        return out_option(out, f"The folder for {files}.")(function)
+
+    return decorate
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -240,38 +317,3 @@ def _check_device(_ctx: click.Context, param: click.Parameter, value: str) -> st
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
         raise click.BadParameter(f"'{value}' is not one of auto, cpu, cuda, cuda:N, mps", param=param)
     return value
-
-
-def _apply_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
-    """Make the file's values this command's defaults; a key that means nothing is an error."""
-    if path is None:
-        return
-    import tomllib
-
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"Cannot read the config file {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise InputError(f"The config file {path} is not valid TOML: {error}.") from error
-    values = _values_for(ctx, content, path)
-    known = {param.name for param in ctx.command.params}
-    for key in values:
-        if key not in known:
-            raise InputError(f"The config file {path} sets '{key}', which {ctx.command_path} does not have.")
-    ctx.default_map = values
-
-
-def _values_for(ctx: click.Context, content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The file's plain keys, then those of the command's table (`[tokenize]`, `[analyze.complexity]`)."""
-    root = ctx.find_root()
-    commands = root.command.list_commands(root) if isinstance(root.command, click.Group) else []
-    for key, value in content.items():
-        if isinstance(value, Mapping) and key not in commands:
-            raise InputError(f"The config file {path} has a table [{key}], but there is no such command.")
-    table = content
-    for name in ctx.command_path.split()[1:]:
-        inner = table.get(name)
-        table = inner if isinstance(inner, Mapping) else {}
-    both = {**content, **table}
-    return {key.replace("-", "_"): value for key, value in both.items() if not isinstance(value, Mapping)}

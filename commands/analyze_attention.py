@@ -10,25 +10,21 @@ import click
 
 from alit_cli.options import (
     Numbers,
-    checkpoint_option,
-    config_option,
-    device_option,
     example,
-    format_option,
+    images_options,
     iterations_option,
-    json_option,
-    out_option,
-    precision_option,
-    quiet_option,
+    report_options,
+    seed_option,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from alit_cli.analysis.attention_study import AttentionStudy
+    from alit_cli.data.maps import TokenMaps
     from alit_cli.data.masks import Masks
     from alit_cli.data.sources import Item
-    from alit_cli.jobs.attention import Looked
+    from alit_cli.jobs.batches import Found
 
 SHARES = (40.0, 60.0, 80.0)
 
@@ -54,7 +50,14 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
 )
 @click.argument("paths", nargs=-1, required=True)
 @click.option("--masks", metavar="DIR", help="A label map per image: a PNG of ids, named like the image.")
-@click.option("--layer", type=int, default=-2, show_default=True, help="Of the decoder; negative from the end.")
+@click.option(
+    "--layer",
+    metavar="N",
+    type=int,
+    default=-2,
+    show_default=True,
+    help="Which layer of the decoder; negative counts from the end.",
+)
 @iterations_option
 @click.option(
     "--keep",
@@ -66,16 +69,21 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
 )
 @click.option(
     "--background",
+    metavar="ID[,…]",
     type=Numbers(int),
     default="0",
     show_default=True,
     help="Ids of masks that are no segments; -1: none.",
 )
 @click.option(
-    "--ignore", type=Numbers(int), help="Ids that do not count at all. [default: 255, unless a mask has no other]"
+    "--ignore",
+    metavar="ID[,…]",
+    type=Numbers(int),
+    help="Ids that do not count at all. [default: 255, unless a mask has no other]",
 )
 @click.option(
     "--min-area",
+    metavar="SHARE",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
     show_default=True,
@@ -83,24 +91,24 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
 )
 @click.option(
     "--shuffles",
+    metavar="N",
     type=click.IntRange(0),
     default=5,
     show_default=True,
     help="Other images whose maps give a mask's chance level.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of their choice.")
-@click.option("--sheets", type=click.IntRange(0), default=12, show_default=True, help="Images that get a sheet.")
+@seed_option("the choice of shuffles")
+@click.option(
+    "--sheets",
+    metavar="N",
+    type=click.IntRange(0),
+    default=12,
+    show_default=True,
+    help="Images that get a sheet, the first ones.",
+)
 @click.option("--npz", is_flag=True, help="Also write the maps of every image, k×g×g, to maps/.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
-@checkpoint_option
-@device_option
-@precision_option
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a batch.")
-@out_option("attention", "The folder for attention.csv, .parquet, the figure and sheets/.")
-@format_option
-@json_option
-@config_option
-@quiet_option
+@images_options
+@report_options("attention", "attention.csv, .parquet, the figure and sheets/")
 def command(
     paths: tuple[str, ...], masks: str | None, keep: tuple[Any, tuple[float, ...]], as_json: bool, **options: Any
 ) -> None:
@@ -150,7 +158,7 @@ def _masks(found: Sequence[Item], items: Sequence[Item], side: int) -> Masks:
     return masks
 
 
-def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[Looked]) -> None:
+def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[Found[TokenMaps]]) -> None:
     """Every image into the study; those that cannot be read are said."""
     from alit_cli.console import follow, say
     from alit_cli.jobs.decode import file_names
@@ -160,8 +168,8 @@ def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[Lo
     for looked in follow(records, lambda record: record.progress):
         if looked.problem:
             say(looked.problem)
-        if looked.maps:
-            study.take(looked.maps, name_of[looked.maps.image])
+        if looked.value:
+            study.take(looked.value, name_of[looked.value.image])
 
 
 def _say_what_is_missing(study: AttentionStudy) -> None:

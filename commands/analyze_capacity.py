@@ -10,14 +10,15 @@ import click
 
 from alit_cli.console import print_json, say, show_table
 from alit_cli.options import (
-    Numbers,
-    config_option,
+    bootstrap_option,
     example,
-    format_option,
-    json_option,
-    out_option,
-    quiet_option,
+    few_samples_option,
+    groups_option,
+    report_options,
+    seed_option,
     tables_options,
+    threshold_option,
+    tokens_option,
 )
 
 if TYPE_CHECKING:
@@ -51,21 +52,17 @@ MOST_GROUPS = 8
     help="What to look at: classify (top-1, top-5), depth, recon, features (Fréchet distance), language, any measure "
     "(its mean) or comparison (its share).",
 )
-@click.option("--tokens", type=click.Path(path_type=Path), default="tokens.parquet", show_default=True)
-@click.option("--thr", type=Numbers(float), metavar="NUMBER[,…]", help="Thresholds of one --tsc. [default: spread]")
-@click.option("--points", type=click.IntRange(2), default=12, show_default=True, help="Thresholds that are chosen.")
-@click.option("--by", metavar="COLUMN", help="Groups: a column, 'folder', or a file of labels (FILE or FILE:COLUMN).")
-@click.option("--few-samples", is_flag=True, help="Take a Fréchet distance of too few images, biased as it is.")
+@tokens_option
+@threshold_option("Thresholds of one --tsc. [default: spread over the data]")
 @click.option(
-    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the intervals."
+    "--points", metavar="N", type=click.IntRange(2), default=12, show_default=True, help="Thresholds that are chosen."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the resampling.")
+@groups_option
+@few_samples_option
+@bootstrap_option
+@seed_option("the resampling")
 @tables_options
-@format_option
-@out_option(".", "The folder for capacity.csv, .parquet and the figures.")
-@json_option
-@config_option
-@quiet_option
+@report_options(".", "capacity.csv, .parquet and the figures")
 def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -> None:
     """Sweep criteria over thresholds; say how many tokens each spends and what becomes of tasks there.
 

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import click
 
 from alit_cli.console import print_json, say, show_table
-from alit_cli.options import Numbers, config_option, example, json_option, out_option, quiet_option
+from alit_cli.options import (
+    bootstrap_option,
+    example,
+    image_column_option,
+    report_options,
+    seed_option,
+    threshold_option,
+    tokens_option,
+)
 
 if TYPE_CHECKING:
     from alit_cli.analysis.complexity import Complexity, Row
@@ -23,23 +31,14 @@ if TYPE_CHECKING:
     epilog=example("alit analyze complexity savoias.csv"),
 )
 @click.argument("scores", type=click.Path(path_type=Path))
-@click.option(
-    "--tokens", type=click.Path(path_type=Path), default="tokens.parquet", show_default=True, help="The token table."
-)
-@click.option("--image-col", metavar="NAME", help="The column of image names. [default: image, file, path …]")
-@click.option("--score-col", metavar="NAME", help="The column of scores. [default: score, complexity …]")
-@click.option("--group-col", metavar="NAME", help="The column of groups. [default: category, group, class …, if any]")
-@click.option(
-    "--thr", type=Numbers(float), metavar="NUMBER[,…]", help="L1 to count the tokens needed for. [default: quartiles]"
-)
-@click.option(
-    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the intervals."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the resampling.")
-@out_option(".", "The folder for complexity.csv, .parquet and .png.")
-@json_option
-@config_option
-@quiet_option
+@tokens_option
+@image_column_option
+@click.option("--score-col", metavar="NAME", help="Its column of scores. [default: score, complexity …]")
+@click.option("--group-col", metavar="NAME", help="Its column of groups. [default: category, group, class …, if any]")
+@threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
+@bootstrap_option
+@seed_option("the resampling")
+@report_options(".", "complexity.csv, .parquet and .png", figures=False)
 def command(
     scores: Path,
     tokens: Path,
@@ -58,7 +57,7 @@ def command(
     by the whole path, then by the longest ending that fits one image only.
     """
     from alit_cli.analysis.complexity import correlate_complexity, save_tables
-    from alit_cli.analysis.figures import draw_complexity
+    from alit_cli.analysis.figures_complexity import draw_complexity
     from alit_cli.analysis.joining import join_scores
     from alit_cli.analysis.scores import read_scores
 

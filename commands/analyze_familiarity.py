@@ -11,7 +11,14 @@ import click
 
 from alit_cli.console import print_json, say, show_table
 from alit_cli.errors import InputError
-from alit_cli.options import Numbers, config_option, example, format_option, json_option, out_option, quiet_option
+from alit_cli.options import (
+    bootstrap_option,
+    example,
+    few_samples_option,
+    report_options,
+    seed_option,
+    threshold_option,
+)
 
 if TYPE_CHECKING:
     from alit_cli.analysis.familiarity import Difference, Familiarity
@@ -24,9 +31,7 @@ if TYPE_CHECKING:
     epilog=example("alit analyze familiarity photos.parquet sketches.parquet"),
 )
 @click.argument("tables", type=click.Path(path_type=Path), nargs=-1, required=True)
-@click.option(
-    "--thr", type=Numbers(float), metavar="NUMBER[,…]", help="L1 to count the tokens needed for. [default: quartiles]"
-)
+@threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
 @click.option(
     "--scores",
     type=click.Path(path_type=Path),
@@ -34,16 +39,10 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Where alit score put the features of a table, for Fréchet distances; one for each table, in their order.",
 )
-@click.option("--few-samples", is_flag=True, help="Take a Fréchet distance of too few images, biased as it is.")
-@click.option(
-    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the intervals."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of resampling and matching.")
-@format_option
-@out_option(".", "The folder for familiarity.csv, .parquet, familiarity_differences.csv and the figure.")
-@json_option
-@config_option
-@quiet_option
+@few_samples_option
+@bootstrap_option
+@seed_option("resampling and matching")
+@report_options(".", "familiarity.csv, .parquet, familiarity_differences.csv and the figure")
 def command(
     tables: tuple[Path, ...],
     thr: tuple[float, ...] | None,

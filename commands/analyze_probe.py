@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alit_cli.options import (
-    checkpoint_option,
-    config_option,
-    device_option,
     example,
-    format_option,
+    image_column_option,
+    images_options,
     iterations_option,
-    json_option,
-    out_option,
-    precision_option,
-    quiet_option,
+    report_options,
+    seed_option,
 )
 
 if TYPE_CHECKING:
     from alit_cli.analysis.labels import Labelled
     from alit_cli.analysis.probing import Accuracy
     from alit_cli.data.pooled import Pooled
-    from alit_cli.jobs.probe import Encoded
+    from alit_cli.jobs.batches import Found
 
 FOLDERS = "folders"
 POOLS = ("latents", "first", "image", "both")
@@ -55,8 +51,8 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     show_default=True,
     help="A csv, tsv, parquet or xlsx file with columns of images and labels, or the names of the folders they lie in.",
 )
-@click.option("--image-col", metavar="NAME", help="The file's column of image names. [default: image, file, path …]")
-@click.option("--label-col", metavar="NAME", help="The file's column of labels. [default: label, class …]")
+@image_column_option
+@click.option("--label-col", metavar="NAME", help="Its column of labels. [default: label, class …]")
 @click.option(
     "--pool",
     type=click.UNPROCESSED,
@@ -66,28 +62,27 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     callback=_read_pools,
     help="What is averaged: all latents, the first of them, image tokens; both puts latents and image side by side.",
 )
-@click.option("--first", type=click.IntRange(1), help="Latents of the pool first. [default: the model's first budget]")
+@click.option(
+    "--first",
+    metavar="N",
+    type=click.IntRange(1),
+    help="Latents that the pool 'first' averages. [default: the model's first budget]",
+)
 @iterations_option
-@click.option("--folds", type=click.IntRange(2), default=5, show_default=True, help="Of the cross-validation.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the folds.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
-@checkpoint_option
-@device_option
-@precision_option
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a batch.")
-@out_option("probe", "The folder for probe.csv, .parquet and the figure.")
-@format_option
-@json_option
-@config_option
-@quiet_option
+@click.option(
+    "--folds", metavar="N", type=click.IntRange(2), default=5, show_default=True, help="Folds of the cross-validation."
+)
+@seed_option("the folds")
+@images_options
+@report_options("probe", "probe.csv, .parquet and the figure")
 def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **options: Any) -> None:
     """Fit linear classifiers to what the encoder makes of labelled images, averaged over its tokens.
 
     PATHS as alit tokenize takes them. Logistic regression on standardised vectors, C chosen inside each fold; top-1
     with a 95 % interval for every pool and iteration, beside chance and a probe on raw pixels (16×16×3).
     """
-    from alit_cli.analysis.probe_report import draw_probe, save_probe
-    from alit_cli.analysis.probing import check_probe, features_of, probe
+    from alit_cli.analysis.figures_probe import draw_probe
+    from alit_cli.analysis.probing import check_probe, features_of, probe, save_probe
     from alit_cli.console import follow, print_json
     from alit_cli.data.atomic import make_folder
     from alit_cli.data.sources import list_items
@@ -109,7 +104,9 @@ def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **optio
     found = [record.accuracy for record in follow(records, lambda record: record.progress) if record.accuracy]
     files = [*save_probe(found, out), out / f"probe.{form}"]
     source = f"{len(images)} images, {len(set(labels))} classes, {options['folds']} folds"
-    draw_probe(found, first, f"{source} · model {tokenizer.config.name} ({tokenizer.model_id[:8]})", files[-1])
+    size = f"{tokenizer.config.image_size}×{tokenizer.config.image_size} pixels"
+    model = f"model {tokenizer.config.name} ({tokenizer.model_id[:8]}), {size}"
+    draw_probe(found, first, f"{source} · {model}", files[-1])
     if as_json:
         print_json({"images": len(images), "classes": sorted(set(labels)), "probes": found, "files": files})
     else:
@@ -133,7 +130,7 @@ def _labels(options: dict[str, Any], images: Sequence[str]) -> Labelled:
     return labelled
 
 
-def _take_all(records: Iterator[Encoded]) -> list[Pooled]:
+def _take_all(records: Iterator[Found[Pooled]]) -> list[Pooled]:
     """Every image that could be read; the others are said."""
     from alit_cli.console import follow, say
 
@@ -141,14 +138,14 @@ def _take_all(records: Iterator[Encoded]) -> list[Pooled]:
     for record in follow(records, lambda record: record.progress):
         if record.problem:
             say(record.problem)
-        if record.pooled:
-            images.append(record.pooled)
+        if record.value:
+            images.append(record.value)
     return images
 
 
 def _show(found: Sequence[Accuracy], first: int) -> None:
     """The accuracies, a row a pool; then how the last iteration stands against raw pixels and chance."""
-    from alit_cli.analysis.probe_report import pool_name
+    from alit_cli.analysis.probing import pool_name
     from alit_cli.console import say, show_table
 
     plain, rest = found[0], found[1:]

@@ -10,14 +10,10 @@ import click
 
 from alit_cli.console import print_json, say, show_table
 from alit_cli.options import (
-    Numbers,
-    config_option,
     example,
-    format_option,
-    json_option,
-    out_option,
-    quiet_option,
+    report_options,
     tables_options,
+    threshold_option,
 )
 
 if TYPE_CHECKING:
@@ -31,15 +27,9 @@ if TYPE_CHECKING:
     epilog=example("alit analyze quality tokens.parquet"),
 )
 @click.argument("tokens", type=click.Path(path_type=Path), default="tokens.parquet")
-@click.option(
-    "--thr", type=Numbers(float), metavar="NUMBER[,…]", help="L1 to count images below. [default: spread over the data]"
-)
+@threshold_option("L1 to count images below. [default: spread over the data]")
 @tables_options
-@format_option
-@out_option(".", "The folder for quality.csv, .parquet, quality_below.csv and the figure.")
-@json_option
-@config_option
-@quiet_option
+@report_options(".", "quality.csv, .parquet, quality_below.csv and the figure")
 def command(
     tokens: Path,
     thr: tuple[float, ...] | None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alit_cli.console import print_json, say, show_table
-from alit_cli.options import config_option, example, format_option, json_option, out_option, quiet_option
+from alit_cli.options import bootstrap_option, example, report_options, scores_option, seed_option, tokens_option
 
 if TYPE_CHECKING:
     from alit_cli.analysis.gather import Tables
@@ -23,18 +23,12 @@ if TYPE_CHECKING:
 )
 @click.option("--task", metavar="TASK", default="classify", show_default=True, help="classify, depth or language.")
 @click.option("--model", multiple=True, metavar="NAME", help="A model that has been scored; repeat. [default: all]")
-@click.option("--top", type=click.IntRange(1), default=1, show_default=True, help="Of classify: top-X accuracy.")
-@click.option("--tokens", type=click.Path(path_type=Path), default="tokens.parquet", show_default=True)
-@click.option("--scores", type=click.Path(path_type=Path), metavar="DIR", help="The folder of alit score's tables.")
-@click.option(
-    "--bootstrap", type=click.IntRange(min=0), default=1000, show_default=True, help="Resamples for the intervals."
-)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the resampling.")
-@format_option
-@out_option(".", "The folder for strength.csv, .parquet and the figure.")
-@json_option
-@config_option
-@quiet_option
+@click.option("--top", metavar="X", type=click.IntRange(1), default=1, show_default=True, help="Of classify: top-X.")
+@tokens_option
+@scores_option
+@bootstrap_option
+@seed_option("the resampling")
+@report_options(".", "strength.csv, .parquet and the figure")
 def command(
     task: str,
     model: tuple[str, ...],
@@ -51,7 +45,7 @@ def command(
 
     Models are those that alit score has written tables for, by the last part of their names.
     """
-    from alit_cli.analysis.figures_familiarity import draw_strength
+    from alit_cli.analysis.figures_strength import draw_strength
     from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.strength import measure_strength, save_tables, task_outcomes
 

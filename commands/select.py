@@ -15,10 +15,12 @@ from alit_cli.options import (
     Numbers,
     config_option,
     example,
+    groups_option,
     json_option,
     out_option,
     quiet_option,
     tables_options,
+    threshold_option,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ MOST_GROUPS = 40
     show_default=True,
     help="recon, classify, depth or a measure with its number beside it; or with it inside: 'psnr>=28 and l1<0.1'.",
 )
-@click.option("--thr", type=Numbers(float), metavar="NUMBER[,…]", help="The threshold of recon, depth or a measure.")
+@threshold_option("The threshold of recon, depth or a measure.")
 @click.option("--top", type=Numbers(int), metavar="X[,…]", help="Of classify: the true class is among the first X.")
 @click.option(
     "--capacity",
@@ -57,7 +59,7 @@ MOST_GROUPS = 40
 @click.option("--where", metavar="CRITERION", help="Keep only images with, for example, 'n_tokens>=48'.")
 @click.option("--hardest", type=click.IntRange(1), metavar="K", help="Keep only the K that need most; per group.")
 @click.option("--easiest", type=click.IntRange(1), metavar="K", help="Keep only the K that need least; per group.")
-@click.option("--by", metavar="COLUMN", help="Groups: a column, 'folder', or a file of labels (FILE or FILE:COLUMN).")
+@groups_option
 @click.option("--no-tokens", is_flag=True, help="Leave the tokens out of the selection; much faster on large tables.")
 @tables_options
 @out_option("selection.parquet", "Where to write the selection of one criterion.")

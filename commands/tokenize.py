@@ -14,6 +14,7 @@ from alit_cli.options import (
     devices_option,
     example,
     json_option,
+    limit_option,
     precision_option,
     quiet_option,
     run_options,
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 @stop_option
 @click.option("--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
 @click.option("-0", "null", is_flag=True, help="With - as an input: names on standard input end in NUL.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first so many images.")
+@limit_option
 @click.option(
     "--views",
     type=click.Choice(["flip", "ten-crop"]),

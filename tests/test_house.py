@@ -35,14 +35,15 @@ MAY_IMPORT = {
     "report": BASE | {"data", "model", "tasks", "jobs", "analysis", "report", "__version__"},
     "weights": set[str](),
     "console": {"progress"},
-    "options": {"errors", "console"},
+    "config_files": {"errors"},
+    "options": {"config_files", "console"},
     "cli": {"errors", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
     "commands": BASE
     | {"data", "model", "tasks", "jobs", "analysis", "report", "weights", "console", "options", "__version__"},
 }
-WITHOUT_TORCH = {"errors", "progress", "console", "options", "cli", "data", "analysis"}
+WITHOUT_TORCH = {"errors", "progress", "console", "config_files", "options", "cli", "data", "analysis"}
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
 
 DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}

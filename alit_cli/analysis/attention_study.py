@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from alit_cli.analysis.attention import Sameness
-from alit_cli.analysis.attention_figure import draw_attention
 from alit_cli.analysis.attention_tables import BEST, by_iteration, join_rows, overlap_rows, save_attention, spread_rows
 from alit_cli.analysis.binding import Keep, Segments, segments
-from alit_cli.analysis.sheets import draw_overview, draw_sheet, narrow_marks, segment_marks
+from alit_cli.analysis.figures_attention import draw_attention
+from alit_cli.analysis.sheets import MARKED, draw_overview, draw_sheet, narrow_marks, segment_marks
 from alit_cli.data.maps import TokenMaps, save_maps
 from alit_cli.data.masks import Labels, Masks, stem
 from alit_cli.data.matching import match
@@ -126,14 +126,21 @@ class AttentionStudy:
         question = self.question
         figure = question.out / f"attention.{question.form}"
         tables = save_attention(self.rows(), summary, question.out)
-        draw_attention(summary, self.first, f"{self.images} images · {question.source}", figure)
+        draw_attention(summary, self.first, self.shares, f"{self._counts()} · {question.source}", figure)
         return [*tables, figure, *self.files]
+
+    def _counts(self) -> str:
+        """How much the numbers stand for."""
+        images, found = self.bound or (0, 0)
+        return f"{self.images} images" + (f", {images} of them with masks of {found} segments" if found else "")
 
     def _draw(self, maps: TokenMaps, own: Segments | None, path: Path) -> None:
         if own is None:
-            marks, heading = narrow_marks(maps), "the narrowest of the others"
+            marks, heading = narrow_marks(maps), ("the narrowest of the others", "on the pictures: which token")
         else:
-            marks, heading = segment_marks(maps, own, self.question.keep), "best token of each large segment, and IoU"
+            marks, count = segment_marks(maps, own, self.question.keep), len(own.masks)
+            which = f"the {MARKED} largest of {count} segments" if count > MARKED else f"{count} segments"
+            heading = (f"best token of {which}", "token: IoU · cyan: the segment, white: the token's region")
         draw_sheet(maps, marks, heading, self.question.source, path)
         self.files.append(path)
 

@@ -16,20 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from alit_cli.analysis.capacity import ALL, ORIGINAL, Capacity
-from alit_cli.analysis.figures import GREY, INK, MOST_PANELS, STYLE
+from alit_cli.analysis.drawing import COLOURS, GREY, INK, MARKERS, STYLE, save_figure
 from alit_cli.analysis.sweep import UNIFORM, Outcome
-from alit_cli.data.atomic import atomic_file
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's, told apart by every kind of colour vision."""
-MARKERS = "osD^vP"
+MOST_PANELS = 12
 Styles = Mapping[str, tuple[str, str, Literal["-", "--", ":"]]]
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure in the format of its suffix, whole or not at all."""
-    with atomic_file(path) as file:
-        figure.savefig(file, dpi=160, format=path.suffix[1:])
 
 
 def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> list[Path]:

@@ -1,22 +1,16 @@
-"""Familiarity and strength drawn as figures."""
+"""The figure of `alit analyze familiarity`: gains, needs and differences of sets of images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from alit_cli.analysis.drawing import COLOURS, INK, MARKERS, figure_page
 from alit_cli.analysis.familiarity import Familiarity
-from alit_cli.analysis.figures import GREY, INK, STYLE, budget_colours
-from alit_cli.analysis.figures_capacity import COLOURS, MARKERS, save_figure
-from alit_cli.analysis.strength import Strength
 
 
 def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
@@ -25,9 +19,8 @@ def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
     `source` says under the figure where the numbers come from. What `atomic_file` raises.
     """
     names = [one.name for one in result.sets]
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(13, 3.6 + 0.12 * len(names)), layout="constrained")
-        FigureCanvasAgg(figure)
+    size = (13, 3.6 + 0.12 * len(names))
+    with figure_page(size, "Familiar and unfamiliar images", source, path) as figure:
         left, middle, right = figure.subplots(1, 3)
         for number, one in enumerate(result.sets):
             own = result.needs[result.needs.set == one.name]
@@ -46,9 +39,6 @@ def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
         middle.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         middle.set_title(f"Tokens needed for L1 < {threshold:g} (the last: or never)", loc="left", fontsize=10)
         _draw_differences(right, result, names, f"tokens(l1<{threshold:g})")
-        figure.suptitle("Familiar and unfamiliar images", x=0.008, ha="left", fontsize=13, fontweight="bold")
-        figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
-        save_figure(figure, path)
 
 
 def _draw_differences(axes: Axes, result: Familiarity, names: Sequence[str], need: str) -> None:
@@ -70,55 +60,6 @@ def _draw_differences(axes: Axes, result: Familiarity, names: Sequence[str], nee
     axes.set_yticks(range(len(labels)), [f"{name}: {measure}" for name, measure in labels])
     axes.invert_yaxis()
     axes.set_title(f"Against {names[0]} (open: at matched JPEG bytes)", loc="left", fontsize=10)
-
-
-def draw_strength(result: Strength, source: str, path: Path) -> None:
-    """Draw each model's drop against its own strength, a line per budget; what `atomic_file` raises."""
-    table = pd.DataFrame(result.rows).sort_values("strength")
-    share = result.outcome.test is not None
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 4.8), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        for budget, colour in budget_colours(sorted(table.budget.unique())).items():
-            line = table[table.budget == budget]
-            error = np.stack([line["drop"] - line.drop_low, line.drop_high - line["drop"]]).clip(min=0)
-            axes.errorbar(
-                line.strength,
-                line["drop"],
-                None if np.isnan(error).any() else error,
-                color=colour,
-                marker="o",
-                markersize=4,
-                linewidth=1.5,
-                elinewidth=0.8,
-                label=f"{budget} tokens",
-            )
-        _name_models(axes, table)
-        if share:
-            axes.xaxis.set_major_formatter(PercentFormatter(1))
-            axes.yaxis.set_major_formatter(PercentFormatter(1))
-        unit = " (points)" if share else ""
-        axes.set(xlabel=f"{result.outcome.label} on the originals", ylabel=f"lost on reconstructions{unit}")
-        axes.margins(0.12, 0.1)
-        figure.legend(loc="outside right upper", frameon=False, fontsize=8.5)
-        figure.suptitle("What models lose, by their strength", x=0.008, ha="left", fontsize=13, fontweight="bold")
-        figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
-        save_figure(figure, path)
-
-
-def _name_models(axes: Axes, table: pd.DataFrame) -> None:
-    """Each model's name above its highest point."""
-    for model, own in table.groupby("model"):
-        axes.annotate(
-            str(model),
-            (float(own.strength.iloc[0]), float(np.nanmax(own[["drop", "drop_high"]].to_numpy(np.float64)))),
-            (0, 4),
-            textcoords="offset points",
-            ha="center",
-            color=GREY,
-            fontsize=8.5,
-        )
 
 
 def _style(number: int) -> tuple[str, str]:

@@ -8,18 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
-from alit_cli.analysis.figures import GREY, INK, STYLE, budget_colours
+from alit_cli.analysis.drawing import GREY, INK, budget_colours, figure_page
 from alit_cli.analysis.places import EDGES
 from alit_cli.analysis.quality import BASE, SYSTEMS, TOKENS, Quality, Row
-from alit_cli.data.atomic import atomic_file
 
 LOOKS: dict[str, tuple[str, str, Literal["-", "--", ":"]]] = {
     TOKENS: ("#0d6b63", "o", "-"),
@@ -50,22 +46,18 @@ def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Pat
         panels += [partial(_draw_codes, result=result), partial(_draw_changed, result=result)]
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(4.1 * columns, 3.3 * rows + 1), layout="constrained")
-        FigureCanvasAgg(figure)
+    if any(len({row.bits for row in result.of(system)}) == 1 for system in ("jpeg", "webp")):
+        source += " · a codec of one point: its smallest files are larger than the tokens"
+    with figure_page((4.1 * columns, 3.3 * rows + 1), "Quality by tokens", source, path) as figure:
         grid = figure.subplots(rows, columns, squeeze=False)
         for index, axes in enumerate(grid.flat):
             if index < len(panels):
                 panels[index](axes)
             else:
                 axes.remove()
-        figure.suptitle("Quality by tokens", x=0.008, ha="left", fontsize=13, fontweight="bold")
         shown = [system for system in SYSTEMS if result.of(system)]
         handles = [_handle(system) for system in shown]
         figure.legend(handles=handles, loc="outside upper right", ncols=len(shown), frameon=False, fontsize=9)
-        figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
-        with atomic_file(path) as file:
-            figure.savefig(file, dpi=160, format=path.suffix[1:])
 
 
 def _handle(system: str) -> Line2D:
@@ -95,7 +87,7 @@ def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.minorticks_off()
-    axes.set(xlabel="bits an image", ylabel=AXES[name])
+    axes.set(xlabel="bits an image (log scale)", ylabel=AXES[name])
 
 
 def _draw_below(axes: Axes, result: Quality, budgets: Sequence[int]) -> None:
@@ -108,7 +100,8 @@ def _draw_below(axes: Axes, result: Quality, budgets: Sequence[int]) -> None:
         axes.set_xlim(float(EDGES[max(changing[0] - 10, 0)]), float(EDGES[min(changing[-1] + 10, len(EDGES) - 1)]))
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set(xlabel="threshold of L1", ylabel="images below")
+    axes.set(xlabel="threshold of L1", ylabel="share of images below")
+    axes.set_title("Images below each L1, by tokens", loc="left", fontsize=10)
     axes.legend(title="tokens", fontsize=7.5, title_fontsize=8, frameon=False, loc="lower right", ncols=2)
 
 
@@ -119,11 +112,16 @@ def _draw_codes(axes: Axes, result: Quality) -> None:
     axes.plot(budgets, [row.codes_used for row in rows], "-o", color="#0d6b63", markersize=4, label="codes that occur")
     most = math.log2(result.codes)
     entropy = [row.entropy / most for row in rows]
-    label = f"entropy, of {most:.4g} bits"
+    label = f"entropy of the ids, of {most:.4g} bits"
     axes.plot(budgets, entropy, "--s", color="#b9480e", markersize=4, label=label)
+    ids = [min(row.images * _budget(row) / result.codes, 1) for row in rows]
+    if ids[0] < 1:
+        axes.plot(budgets, ids, ":", color=GREY, label="as many codes as there are ids")
+    axes.set_title("Codes in use", loc="left", fontsize=10)
+    axes.set_xticks(budgets[:12])
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set(xlabel="tokens", ylabel=f"of {result.codes} codes")
+    axes.set(xlabel="tokens", ylabel=f"share of {result.codes} codes, or of the entropy")
     axes.legend(fontsize=8, frameon=False, loc="best")
 
 
@@ -133,7 +131,8 @@ def _draw_changed(axes: Axes, result: Quality) -> None:
     axes.bar([str(row.budget) for row in rows], [row.changed for row in rows], color="#0d6b63", width=0.7)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set(xlabel="tokens", ylabel="earlier ids that change")
+    axes.set(xlabel="tokens", ylabel="share of earlier ids")
+    axes.set_title("Ids that the iteration changes", loc="left", fontsize=10)
 
 
 def _budget(row: Row) -> int:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from alit_cli.data.atomic import atomic_file
 from alit_cli.data.pooled import Pooled
+from alit_cli.data.table import write_table
 from alit_cli.errors import InputError
 from alit_cli.progress import Progress
 
@@ -167,3 +173,20 @@ def _cross_validate(
             penalties.append(float(search.best_params_["logisticregression__C"]))
     failed = [warning for warning in caught if issubclass(warning.category, ConvergenceWarning)]
     return right, tuple(penalties), not failed
+
+
+def pool_name(pool: str, first: int) -> str:
+    """How a pool is called where people read it."""
+    names = {"first": f"the first {first} latents", "image": "image tokens", "both": "latents and image tokens"}
+    return {**names, PIXELS: "raw pixels"}.get(pool, pool)
+
+
+def save_probe(found: Sequence[Accuracy], folder: Path) -> list[Path]:
+    """Write probe.csv and probe.parquet, a row a probe; what `atomic_file` raises."""
+    paths = [folder / "probe.csv", folder / "probe.parquet"]
+    rows = [{**dataclasses.asdict(row), "penalties": " ".join(f"{c:g}" for c in row.penalties)} for row in found]
+    table = pd.DataFrame(rows).astype({"iteration": "Int64", "tokens": "Int64"})
+    with atomic_file(paths[0]) as file:
+        table.to_csv(file, index=False, float_format="%.6g")
+    write_table(pa.Table.from_pandas(table, preserve_index=False), paths[1])
+    return paths

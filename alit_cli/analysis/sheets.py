@@ -19,7 +19,7 @@ from scipy.ndimage import binary_erosion, zoom
 
 from alit_cli.analysis.attention import correlations, top_share
 from alit_cli.analysis.binding import Keep, Segments, overlaps, regions
-from alit_cli.analysis.figures import GREY, INK
+from alit_cli.analysis.drawing import GREY, INK
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.images import Pixels
 from alit_cli.data.maps import Maps, TokenMaps
@@ -28,9 +28,9 @@ Canvas = NDArray[np.float32]
 
 HEAT = matplotlib.colormaps["inferno"]
 TILE, GAP, BREAK = 128, 5, 26  # canvas pixels: a picture, between pictures, between blocks
-OUTLINE = (0.2, 1.0, 1.0)
-LEFT, TOP = 92, 44  # for what is written
-HEADINGS = 38  # over the rows of a sheet
+CYAN, WHITE = (0.2, 1.0, 1.0), (1.0, 1.0, 1.0)  # outlines of segments and of tokens' regions
+LEFT = 92  # for what is written
+HEADINGS = 42  # over the rows
 FOLLOWED, MARKED = 4, 4  # tokens in a row
 ALIKE = 0.6  # maps that correlate more show the same thing twice
 
@@ -47,11 +47,12 @@ class Tile:
 
 @dataclass(frozen=True)
 class Mark:
-    """A token worth showing at an iteration: its number, what is written on it, and the outline of a segment."""
+    """A token worth showing at an iteration: its number, what is written on it; a segment and the token's region."""
 
     token: int
     text: str
-    outline: NDArray[np.bool_] | None = None
+    segment: NDArray[np.bool_] | None = None
+    region: NDArray[np.bool_] | None = None
 
 
 def followed(maps: TokenMaps) -> list[int]:
@@ -68,21 +69,27 @@ def segment_marks(maps: TokenMaps, wanted: Segments, keep: Keep) -> list[list[Ma
     """At each iteration, the best token of each of the largest segments, with its overlap at its best share."""
     largest = np.argsort(-wanted.masks.sum(axis=1), kind="stable")[:MARKED]
     side = len(maps.pixels)
-    outlines = [mask & ~binary_erosion(mask) for mask in wanted.masks[largest].reshape(-1, side, side)]
     rows = []
     for values in maps.maps:
-        found = np.max([overlaps(region, wanted) for region in regions(values, side, keep)], axis=0)
-        best = [(int(found[:, index].argmax()), float(found[:, index].max())) for index in largest]
-        rows.append([Mark(j, f"{j}: {iou:.2f}", line) for (j, iou), line in zip(best, outlines, strict=True)])
+        kept = regions(values, side, keep)
+        found = np.stack([overlaps(region, wanted) for region in kept])  # shares k s
+        marks = []
+        for index in largest:
+            share, j = np.unravel_index(found[:, :, index].argmax(), found.shape[:2])
+            segment, region = (flat.reshape(side, side) for flat in (wanted.masks[index], kept[share][j]))
+            marks.append(Mark(int(j), f"{j}: {found[share, j, index]:.2f}", segment, region))
+        rows.append(marks)
     return rows
 
 
-def draw_sheet(maps: TokenMaps, marks: Sequence[Sequence[Mark]], heading: str, source: str, path: Path) -> None:
+def draw_sheet(
+    maps: TokenMaps, marks: Sequence[Sequence[Mark]], heading: tuple[str, str], source: str, path: Path
+) -> None:
     """The picture; then per iteration its reconstruction, the followed tokens and the marked ones.
 
     Args:
         maps: of one image.
-        marks: for each iteration, at most four; `heading` says what they are.
+        marks: for each iteration, at most four; `heading` says what they are, and what is written on them.
         source: under the title: which model and layer it is.
         path: its suffix is the format. Raises what `atomic_file` raises.
     """
@@ -91,22 +98,22 @@ def draw_sheet(maps: TokenMaps, marks: Sequence[Sequence[Mark]], heading: str, s
     heat = [densities(values[[m.token for m in row]]) for values, row in zip(maps.maps, shown, strict=True)]
     top = _top_of_scale(heat)
     columns = [_column(0), *(_column(1 + index, 1 + index // FOLLOWED) for index in range(FOLLOWED + MARKED))]
-    tiles = [Tile(LEFT, TOP, tile_of(maps.pixels))]
+    tiles = [Tile(LEFT, _row(0), tile_of(maps.pixels))]
     for index, (pictures, row) in enumerate(zip(heat, shown, strict=True)):
         y = _row(index + 1) + HEADINGS
         if maps.decoded:
             tiles.append(Tile(columns[0], y, tile_of(maps.decoded[index])))
         for column, density, mark in zip(columns[1:], pictures, row, strict=False):
-            tiles.append(Tile(column, y, overlay(maps.pixels, density, top, mark.outline), mark.text))
+            tiles.append(Tile(column, y, overlay(maps.pixels, density, top, mark.segment, mark.region), mark.text))
     with matplotlib.rc_context({"font.size": 9, "text.color": INK}):
         figure, axes = _page(columns[-1] + TILE + GAP, _row(len(shown) + 1) + HEADINGS, tiles)
         _write_headings(axes, columns, same, heading, bool(maps.decoded))
         for index, (iteration, tokens) in enumerate(zip(maps.iterations, maps.tokens, strict=True), 1):
             _write(axes, GAP, _row(index) + HEADINGS + 60, f"{tokens} tokens", weight="bold")
             _write(axes, GAP, _row(index) + HEADINGS + 78, f"iteration {iteration}", color=GREY)
-        _write(axes, columns[1], TOP + 18, maps.image, size=13, weight="bold")
-        _write(axes, columns[1], TOP + 40, source, color=GREY)
-        _scale(figure, axes, columns[1], TOP + 76, top)
+        _write(axes, columns[1], 24, maps.image, size=13, weight="bold")
+        _write(axes, columns[1], 46, source, color=GREY)
+        _scale(figure, axes, columns[1], 82, top)
         _save(figure, path)
 
 
@@ -114,7 +121,9 @@ def _plain(token: int) -> Mark:
     return Mark(token, "")
 
 
-def _write_headings(axes: Axes, columns: Sequence[int], same: Sequence[int], heading: str, decoded: bool) -> None:
+def _write_headings(
+    axes: Axes, columns: Sequence[int], same: Sequence[int], heading: tuple[str, str], decoded: bool
+) -> None:
     """What stands over the columns of a sheet."""
     line = _row(1) + HEADINGS - 8
     if decoded:
@@ -122,8 +131,8 @@ def _write_headings(axes: Axes, columns: Sequence[int], same: Sequence[int], hea
     for column, token in zip(columns[1:], same, strict=False):
         _write(axes, column, line, f"token {token}")
     _write(axes, columns[1], line - 22, "the same tokens at every iteration", weight="bold")
-    _write(axes, columns[1 + FOLLOWED], line - 22, heading, weight="bold")
-    _write(axes, columns[1 + FOLLOWED], line, "numbers on the pictures", color=GREY)
+    _write(axes, columns[1 + FOLLOWED], line - 22, heading[0], weight="bold")
+    _write(axes, columns[1 + FOLLOWED], line, heading[1], color=GREY)
 
 
 def draw_overview(images: Sequence[TokenMaps], source: str, path: Path) -> None:
@@ -132,16 +141,18 @@ def draw_overview(images: Sequence[TokenMaps], source: str, path: Path) -> None:
     top = _top_of_scale([densities(maps.maps[-1][tokens]) for maps, tokens in chosen])
     left, tiles = GAP - LEFT, []
     for index, (maps, tokens) in enumerate(chosen):
-        tiles.append(Tile(_column(0) + left, _row(index), tile_of(maps.pixels)))
+        y = _row(index) + HEADINGS
+        tiles.append(Tile(_column(0) + left, y, tile_of(maps.pixels), _short(maps.image)))
         for place, token in enumerate(tokens, 1):
             heat = overlay(maps.pixels, densities(maps.maps[-1][[token]])[0], top)
-            tiles.append(Tile(_column(place, 1) + left, _row(index), heat, f"{token}"))
+            tiles.append(Tile(_column(place, 1) + left, y, heat, f"{token}"))
     with matplotlib.rc_context({"font.size": 9, "text.color": INK}):
-        figure, axes = _page(_column(8, 1) + left + TILE + GAP, _row(len(chosen)) + 46, tiles)
-        tokens_there = images[0].tokens[-1]
-        _write(axes, GAP, TOP - 26, f"The narrowest of each image's {tokens_there} tokens", size=13, weight="bold")
-        _write(axes, GAP, TOP - 8, f"numbers: which token · {source}", color=GREY)
-        _scale(figure, axes, GAP, _row(len(chosen)) + 16, top)
+        bottom = _row(len(chosen)) + HEADINGS
+        figure, axes = _page(_column(8, 1) + left + TILE + GAP, bottom + 46, tiles)
+        what = f"the narrowest maps of each image at {images[0].tokens[-1]} tokens; on the pictures: which token"
+        _write(axes, GAP, 19, "Attention to single tokens", size=13, weight="bold")
+        _write(axes, GAP, 37, f"{what} · {source}", color=GREY)
+        _scale(figure, axes, GAP, bottom + 16, top)
         _save(figure, path)
 
 
@@ -170,18 +181,26 @@ def densities(maps: Maps) -> Canvas:
     return found
 
 
-def overlay(pixels: Pixels, density: Canvas, top: float, outline: NDArray[np.bool_] | None = None) -> Canvas:
+def overlay(
+    pixels: Pixels,
+    density: Canvas,
+    top: float,
+    segment: NDArray[np.bool_] | None = None,
+    region: NDArray[np.bool_] | None = None,
+) -> Canvas:
     """Heat over a greyed picture, TILE TILE 3 in 0–1: nothing where there is no attention, full from `top` on.
 
-    An outline (S S) is drawn in cyan, which the heat does not have.
+    Outlines of a segment and of a token's region (S S each) are drawn in cyan and white, which the heat does not have.
     """
     heat = np.clip(zoom(density, TILE / len(density), order=3, mode="nearest", grid_mode=True) / top, 0, 1)
     grey = tile_of(pixels) @ np.array([0.299, 0.587, 0.114], np.float32)
     strength = (0.85 * heat**0.7)[..., None]
     colour = HEAT(0.15 + 0.85 * heat)[..., :3]
     found: Canvas = ((1 - strength) * 0.8 * grey[..., None] + strength * colour).astype(np.float32)
-    if outline is not None:
-        found[tile_of(np.repeat(outline[..., None] * np.uint8(255), 3, axis=2))[..., 0] > 0.4] = OUTLINE
+    for mask, colour in ((region, WHITE), (segment, CYAN)):
+        if mask is not None:
+            large = zoom(mask.astype(np.float32), TILE / len(mask), order=1, mode="nearest", grid_mode=True) > 0.5
+            found[large & ~binary_erosion(large)] = colour
     return found
 
 
@@ -200,8 +219,13 @@ def _column(index: int, breaks: int = 0) -> int:
     return LEFT + index * (TILE + GAP) + breaks * (BREAK - GAP)
 
 
+def _short(name: str) -> str:
+    """The end of an image's name, as much as a picture is wide."""
+    return name if len(name) <= 20 else f"…{name[-19:]}"
+
+
 def _row(index: int) -> int:
-    return TOP + index * (TILE + GAP)
+    return GAP + index * (TILE + GAP)
 
 
 def _page(width: int, height: int, tiles: Sequence[Tile]) -> tuple[Figure, Axes]:
@@ -232,7 +256,7 @@ def _scale(figure: Figure, axes: Axes, x: int, y: int, top: float) -> None:
     colours = matplotlib.colors.ListedColormap(HEAT(np.linspace(0.15, 1, 256)))
     figure.colorbar(ScalarMappable(Normalize(0, top), colours), cax=bar, orientation="horizontal")
     bar.tick_params(labelsize=8, colors=GREY, length=2)
-    bar.set_title("attention to the token, 1 = spread evenly", size=8, color=GREY, loc="left", pad=3)
+    bar.set_title("attention to the token; 1: as if spread evenly", size=8, color=GREY, loc="left", pad=3)
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -11,9 +11,8 @@ from alit_cli.data.images import Picture, Pixels
 from alit_cli.data.maps import TokenMaps
 from alit_cli.data.sources import Item
 from alit_cli.errors import InputError
-from alit_cli.jobs.pictures import default_workers, read_pictures
+from alit_cli.jobs.batches import Found, pixels_of, through_model
 from alit_cli.model.tokenizer import Tokenizer
-from alit_cli.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -35,19 +34,10 @@ class AttentionJob:
     batch_size: int = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Looked:
-    """One record of the job: an image's maps, or why it has none."""
-
-    progress: Progress
-    maps: TokenMaps | None = None
-    problem: str | None = None
-
-
-def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[Looked]:
+def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[Found[TokenMaps]]:
     """The maps of every image in order; one that cannot be read is a record with a problem.
 
-    Yields: Looked, first an empty one at zero.
+    Yields: Found, first an empty one at zero.
 
     Raises:
         InputError: the model has no such layer or iteration.
@@ -56,21 +46,11 @@ def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[Looked]:
     layers = tokenizer.config.layers
     if not -layers <= job.layer < layers:
         raise InputError(f"This model's decoder has {layers} layers: --layer is one of {-layers} … {layers - 1}.")
-    total, done, failed = len(job.items), 0, 0
-    yield Looked(Progress(0, total))
-    waiting: list[Picture] = []
-    side = tokenizer.config.image_size
-    for index, picture in enumerate(read_pictures(job.items, side, "crop", None, default_workers()), 1):
-        if picture.pixels is None:
-            failed += 1
-            yield Looked(Progress(done + failed, total, failed=failed), problem=f"{picture.image}: {picture.error}")
-        else:
-            waiting.append(picture)
-        if len(waiting) == job.batch_size or (index == total and waiting):
-            for maps in _maps(tokenizer, waiting, iterations, job.layer, max(0, job.decoded - done)):
-                done += 1
-                yield Looked(Progress(done + failed, total, failed=failed), maps)
-            waiting = []
+
+    def maps_of(pictures: Sequence[Picture], before: int) -> Iterator[TokenMaps]:
+        return _maps(tokenizer, pictures, iterations, job.layer, max(0, job.decoded - before))
+
+    yield from through_model(job.items, tokenizer.config.image_size, job.batch_size, maps_of)
 
 
 def checked_iterations(tokenizer: Tokenizer, iterations: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -86,7 +66,7 @@ def _maps(
     tokenizer: Tokenizer, pictures: Sequence[Picture], iterations: tuple[int, ...], layer: int, decoded: int
 ) -> Iterator[TokenMaps]:
     """The maps of one batch, with reconstructions of its first `decoded` images."""
-    pixels = [picture.pixels for picture in pictures if picture.pixels is not None]
+    pixels = pixels_of(pictures)
     config = tokenizer.config
     attention: list[np.ndarray] = []
     pictured: list[np.ndarray] = []

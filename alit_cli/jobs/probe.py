@@ -14,9 +14,8 @@ from alit_cli.data.pooled import Pooled, raw_pixels
 from alit_cli.data.sources import Item
 from alit_cli.errors import InputError
 from alit_cli.jobs.attention import checked_iterations
-from alit_cli.jobs.pictures import default_workers, read_pictures
+from alit_cli.jobs.batches import Found, pixels_of, through_model
 from alit_cli.model.tokenizer import Tokenizer
-from alit_cli.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,10 @@ class ProbeJob:
     batch_size: int = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """One record of the job: an image's pooled vectors, or why it has none."""
-
-    progress: Progress
-    pooled: Pooled | None = None
-    problem: str | None = None
-
-
-def encode_pooled(tokenizer: Tokenizer, job: ProbeJob) -> Iterator[Encoded]:
+def encode_pooled(tokenizer: Tokenizer, job: ProbeJob) -> Iterator[Found[Pooled]]:
     """The pooled vectors of every image in order; one that cannot be read is a record with a problem.
 
-    Yields: Encoded, first an empty one at zero.
+    Yields: Found, first an empty one at zero.
 
     Raises:
         InputError: the model has no such iteration, or fewer latents than `first` at the earliest one.
@@ -58,28 +48,18 @@ def encode_pooled(tokenizer: Tokenizer, job: ProbeJob) -> Iterator[Encoded]:
     first = tokenizer.budgets[0] if job.first is None else job.first
     if not 1 <= first <= least:
         raise InputError(f"There are {least} latent tokens at iteration {iterations[0]}, not {first}, to pool first.")
-    total, done, failed = len(job.items), 0, 0
-    yield Encoded(Progress(0, total))
-    waiting: list[Picture] = []
-    side = tokenizer.config.image_size
-    for index, picture in enumerate(read_pictures(job.items, side, "crop", None, default_workers()), 1):
-        if picture.pixels is None:
-            failed += 1
-            yield Encoded(Progress(done + failed, total, failed=failed), problem=f"{picture.image}: {picture.error}")
-        else:
-            waiting.append(picture)
-        if len(waiting) == job.batch_size or (index == total and waiting):
-            for pooled in _pooled(tokenizer, waiting, iterations, first):
-                done += 1
-                yield Encoded(Progress(done + failed, total, failed=failed), pooled)
-            waiting = []
+
+    def pooled_of(pictures: Sequence[Picture], _before: int) -> Iterator[Pooled]:
+        return _pooled(tokenizer, pictures, iterations, first)
+
+    yield from through_model(job.items, tokenizer.config.image_size, job.batch_size, pooled_of)
 
 
 def _pooled(
     tokenizer: Tokenizer, pictures: Sequence[Picture], iterations: tuple[int, ...], first: int
 ) -> Iterator[Pooled]:
     """The vectors of one batch."""
-    fitted = [picture.pixels for picture in pictures if picture.pixels is not None]
+    fitted = pixels_of(pictures)
     state = tokenizer.start(tokenizer.as_pixels(np.stack(fitted)))
     n = tokenizer.config.grid_tokens
     pools: list[Tensor] = []

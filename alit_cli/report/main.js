@@ -1,4 +1,4 @@
-// The rest of the page, and the start: header, facts, curve, panels of other analyses, theme, keys.
+// The rest of the page, and the start: header, facts, curve, panels of other analyses, links, theme, keys.
 
 function showHead() {
   byId("name").textContent = data.table.split("/").pop();
@@ -48,14 +48,20 @@ function showCurve() {
 
 function showPanels() {
   for (const panel of data.panels) {
-    const title = `panel-${panel.topic}`;
-    byId("panels").append(h("section", { "aria-labelledby": title, class: "panel" },
+    const title = `panel-${panel.topic}-title`;
+    byId("panels").append(h("section", { id: `panel-${panel.topic}`, "aria-labelledby": title, class: "panel" },
       h("h2", { id: title }, panel.title),
-      panel.figures.map(([name, uri]) => h("figure", { class: "plate" }, h("img", { src: uri, alt: `${panel.title}: ${name}` }), h("figcaption", {}, name))),
+      panel.figures.map(([name, uri]) => h("figure", { class: "plate" }, h("div", { class: "slide", tabindex: "0", role: "group", "aria-label": name }, h("img", { src: uri, alt: `${panel.title}: ${name}` })), h("figcaption", {}, name))),
       panel.left_out ? h("p", { class: "note" }, `${plural(panel.left_out, "more figure")} in the folder`) : null,
       panel.tables.map(csvTable),
     ));
   }
+}
+
+/** Links to the sections, because the images between them are many. */
+function showNav() {
+  const sections = [...document.querySelectorAll("main section")].filter((section) => !section.hidden);
+  byId("nav").append(...sections.map((section) => h("a", { href: `#${section.id}` }, section.dataset.short || section.querySelector("h2").textContent)));
 }
 
 function csvTable(table) {
@@ -119,4 +125,5 @@ showCurve();
 showGrid();
 showKeys();
 showPanels();
+showNav();
 document.documentElement.dataset.ready = "true";

@@ -11,8 +11,8 @@ from PIL import Image
 
 from alit_cli.analysis.attention import Sameness, correlations, entropy, spreads, top_share
 from alit_cli.analysis.attention_study import AttentionStudy, Question, match_masks
-from alit_cli.analysis.binding import Keep
-from alit_cli.analysis.sheets import narrowest
+from alit_cli.analysis.binding import Keep, segments
+from alit_cli.analysis.sheets import narrowest, segment_marks
 from alit_cli.data.maps import TokenMaps
 from alit_cli.data.masks import Masks
 from alit_cli.data.sources import list_items
@@ -63,6 +63,19 @@ def test_narrow_tokens_that_differ_come_first() -> None:
     maps = np.array([np.full((4, 4), 0.1), corner, corner * 0.9 + 0.01, blob, unseen], np.float32)
     assert narrowest(maps, 5) == [1, 3, 0, 4, 2]  # the one nobody looks at and the twin of the first are last
     assert narrowest(maps, 2, without=[1]) == [3, 0]
+
+
+def test_marks_outline_the_region_that_has_the_overlap_they_write() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.kron(np.array([[1, 1, 2, 0], [3, 3, 2, 4]]), np.ones((4, 2))).astype(np.int32)
+    wanted = segments(labels)
+    for rule in ("top", "mass"):
+        (row,) = segment_marks(token_maps("a", rng.random((5, 4, 4))), wanted, Keep(rule, (0.2, 0.4, 0.6)))
+        assert len(row) == 4
+        for mark in row:
+            assert mark.segment is not None and mark.region is not None
+            share = (mark.segment & mark.region).sum() / (mark.segment | mark.region).sum()
+            assert mark.text == f"{mark.token}: {share:.2f}"
 
 
 def planted(folder: Path, **options: object) -> tuple[AttentionStudy, pd.DataFrame]:

@@ -10,7 +10,8 @@ from PIL import Image
 from scipy import stats
 
 from alit_cli.analysis.complexity import Complexity, Row, code_length, correlate_complexity, save_tables
-from alit_cli.analysis.figures import budget_colours, draw_complexity
+from alit_cli.analysis.drawing import budget_colours
+from alit_cli.analysis.figures_complexity import draw_complexity
 from alit_cli.analysis.joining import Study, join_scores
 from alit_cli.analysis.scores import read_scores
 from tests.analysis.tables import BUDGETS, info, write_study, write_tokens

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from alit_cli.analysis.figures_probe import draw_probe
 from alit_cli.analysis.labels import labels_of_file, labels_of_folders
-from alit_cli.analysis.probe_report import draw_probe, save_probe
-from alit_cli.analysis.probing import PIXELS, POOLS, Accuracy, Feature, check_probe, features_of, probe
+from alit_cli.analysis.probing import PIXELS, POOLS, Accuracy, Feature, check_probe, features_of, probe, save_probe
 from alit_cli.data.pooled import Pooled, raw_pixels
 from alit_cli.errors import InputError
 

@@ -5,12 +5,16 @@ import os
 import re
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 
+from alit_cli.cli import main
 from tests.analysis.tables import write_study
 from tests.conftest import Alit
 
+OWN = {"familiarity": {"scores"}}
+"""Options that must be otherwise: several tables have several folders of scores."""
 FILES = ["complexity.csv", "complexity.parquet", "complexity.png"]
 
 
@@ -112,3 +116,20 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(words: str, sentence: str, 
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
     assert not (here / "complexity.csv").exists()
+
+
+def test_an_option_means_the_same_in_every_analysis() -> None:
+    meanings: dict[str, set[tuple[object, ...]]] = {}
+    context = click.Context(main)
+    group = main.get_command(context, "analyze")
+    assert isinstance(group, click.Group)
+    for name in group.list_commands(context):
+        analysis = group.get_command(context, name)
+        assert analysis is not None
+        for param in analysis.params:
+            if isinstance(param, click.Option) and param.name not in OWN.get(name, ()):
+                told = None if param.name in {"thr", "seed", "out"} else (param.help, repr(param.default))
+                kind = (param.type.name, param.metavar, param.multiple, told)
+                meanings.setdefault(param.opts[0], set()).add(kind)
+    assert {name: kinds for name, kinds in meanings.items() if len(kinds) > 1} == {}
+    assert {"--tokens", "--scores", "--bootstrap", "--seed", "--thr", "--out", "--format", "--json"} <= set(meanings)

@@ -42,7 +42,11 @@ def test_maps_and_binding_are_printed_and_written(here: Path, alit: Alit) -> Non
     assert lines[-len(names) :] == [f"attention/{name}" for name in names]
     assert "2 of 3 images have one of the 2 masks" in result.stderr
     assert "img_2.png" in result.stderr
-    assert Path("attention/attention.svg").read_bytes().startswith(b"<?xml")
+    figure = Path("attention/attention.svg").read_text()
+    assert figure.startswith("<?xml")
+    for region in ("40 % of positions", "60 % of positions", "80 % of positions", "best for each image"):
+        assert f"<!-- Objects, region: {region} -->" in figure
+    assert "<!-- 3 images, 2 of them with masks of 4 segments" in figure
 
 
 def test_json_and_chosen_iterations(here: Path, alit: Alit) -> None:

@@ -30,7 +30,7 @@ def test_pools_are_means_of_the_encoders_output(tmp_path: Path, tokenizer: Token
     (tmp_path / "bad.png").write_bytes(b"")
     job = ProbeJob(list_items([tmp_path]), iterations=(2, 1), first=3, batch_size=2)
     records = list(encode_pooled(tokenizer, job))
-    found = [record.pooled for record in records if record.pooled]
+    found = [record.value for record in records if record.value]
     assert [record.problem for record in records if record.problem] == ["bad.png: The file is empty."]
     assert [pooled.image for pooled in found] == [photo.name for photo in photos]
     with Image.open(photos[1]) as image:

@@ -197,6 +197,14 @@ def test_harmful_names_are_only_names(reader: Reader, made: Made) -> None:
     assert page.locator("#panels td").first.text_content() == "<b>Art</b>"
 
 
+def test_links_lead_to_every_section(reader: Reader, made: Made) -> None:
+    page = reader.open(made.job.out)
+    links = page.locator("nav a")
+    assert links.all_inner_texts() == ["Needs", "Error", "Images", "Complexity"]
+    links.last.click()
+    assert page.locator("#panel-complexity").evaluate("one => one.getBoundingClientRect().top < innerHeight")
+
+
 def test_nothing_is_wider_than_a_phone(reader: Reader, made: Made) -> None:
     page = reader.open(made.job.out)
     page.set_viewport_size({"width": 390, "height": 844})

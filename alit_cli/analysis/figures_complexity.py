@@ -1,48 +1,22 @@
-"""Tables drawn as figures; nothing is computed here but where things stand on the page."""
+"""The figure of `alit analyze complexity`: mean L1 by complexity, pooled and by category."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from scipy.optimize import isotonic_regression
 
 from alit_cli.analysis.complexity import GROUP, OVERALL, Complexity
-from alit_cli.data.atomic import atomic_file
+from alit_cli.analysis.drawing import Colours, budget_colours, figure_page
 
-Colours = Mapping[int, tuple[float, ...]]
-
-INK, GREY, FAINT = "#222222", "#6b6b6b", "#e6e6e6"
 MOST_PANELS = 12
-STYLE: dict[Any, object] = {
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GREY,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-}
-
-
-def budget_colours(budgets: Sequence[int]) -> Colours:
-    """A colour per budget, light to dark as tokens are added; told apart by every kind of colour vision."""
-    shades = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.0, len(budgets)))
-    return {budget: tuple(shade) for budget, shade in zip(budgets, shades, strict=True)}
 
 
 def draw_complexity(result: Complexity, source: str, path: Path) -> None:
@@ -52,24 +26,18 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
     """
     own, pooled = (result.bins[result.bins.scope == scope] for scope in (GROUP, OVERALL))
     colours = budget_colours(sorted(result.bins.budget.unique()))
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.6) if pooled.empty else (12.8, 5.4), layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle("Mean L1 by complexity", x=0.008, ha="left", fontsize=13, fontweight="bold")
+    images = own[own.budget == own.budget.min()].groupby("group").images.sum()
+    shown = sorted(images.nlargest(MOST_PANELS).index)
+    if len(shown) < len(images):
+        source += f" · panels: the {len(shown)} largest of {len(images)} categories"
+    with figure_page((6.4, 4.6) if pooled.empty else (12.8, 5.4), "Mean L1 by complexity", source, path) as figure:
         if pooled.empty:
             _draw_main(figure.subfigures(squeeze=False)[0, 0], own, "complexity score", colours)
         else:
-            images = own[own.budget == own.budget.min()].groupby("group").images.sum()
-            shown = sorted(images.nlargest(MOST_PANELS).index)
             left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6), squeeze=False)[0]
             main = _draw_main(left, pooled, "complexity: percentile within its category", colours)
             main.set_xlim(0, 100)
             _draw_panels(right, own, shown, colours, one_scale=result.scaled)
-            if len(shown) < len(images):
-                source += f" · panels: the {len(shown)} largest of {len(images)} categories"
-        figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
-        with atomic_file(path) as file:
-            figure.savefig(file, dpi=160, format="png")
 
 
 def _draw_main(figure: SubFigure, bins: pd.DataFrame, label: str, colours: Colours) -> Axes:

@@ -1,0 +1,48 @@
+"""Files of options, as `--config` reads them: values for what the command line and the environment leave open."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from alit_cli.errors import InputError
+
+
+def apply_config(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    """The callback of `--config`: make the file's values this command's defaults; nothing for None.
+
+    Raises:
+        InputError: no such file, no TOML, or a key that means nothing.
+    """
+    if path is None:
+        return
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"Cannot read the config file {path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise InputError(f"The config file {path} is not valid TOML: {error}.") from error
+    values = _values_for(ctx, content, path)
+    known = {param.name for param in ctx.command.params}
+    for key in values:
+        if key not in known:
+            raise InputError(f"The config file {path} sets '{key}', which {ctx.command_path} does not have.")
+    ctx.default_map = values
+
+
+def _values_for(ctx: click.Context, content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The file's plain keys, then those of the command's table (`[tokenize]`, `[analyze.complexity]`)."""
+    root = ctx.find_root()
+    commands = root.command.list_commands(root) if isinstance(root.command, click.Group) else []
+    for key, value in content.items():
+        if isinstance(value, Mapping) and key not in commands:
+            raise InputError(f"The config file {path} has a table [{key}], but there is no such command.")
+    table = content
+    for name in ctx.command_path.split()[1:]:
+        inner = table.get(name)
+        table = inner if isinstance(inner, Mapping) else {}
+    both = {**content, **table}
+    return {key.replace("-", "_"): value for key, value in both.items() if not isinstance(value, Mapping)}
