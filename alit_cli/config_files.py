@@ -25,12 +25,24 @@ def apply_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
         raise InputError(f"Cannot read the config file {path}: {error.strerror}.") from error
     except ValueError as error:
         raise InputError(f"The config file {path} is not valid TOML: {error}.") from error
-    values = _values_for(ctx, content, path)
-    known = {param.name for param in ctx.command.params}
-    for key in values:
+    values = {}
+    known = _options(ctx.command)
+    for key, value in _values_for(ctx, content, path).items():
         if key not in known:
             raise InputError(f"The config file {path} sets '{key}', which {ctx.command_path} does not have.")
+        option = known[key]
+        values[str(option.name)] = [value] if option.multiple and not isinstance(value, list) else value
     ctx.default_map = values
+
+
+def _options(command: click.Command) -> dict[str, click.Option]:
+    """The command's options by what a file may call them: their long names, and those of the Python they fill."""
+    found = {}
+    for param in command.params:
+        if isinstance(param, click.Option):
+            for name in (param.name, *(text[2:] for text in param.opts if text.startswith("--"))):
+                found[str(name).replace("-", "_")] = param
+    return found
 
 
 def _values_for(ctx: click.Context, content: Mapping[str, Any], path: Path) -> dict[str, Any]:

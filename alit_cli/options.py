@@ -1,6 +1,5 @@
 """The options that several commands share, each a decorator, so that they behave alike everywhere."""
 
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,44 +9,9 @@ import click
 
 from alit_cli.config_files import apply_config
 from alit_cli.console import QUIET
+from alit_cli.option_types import Numbers
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-class Numbers(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
-    """Numbers with commas between them (`0.05,0.08`) or a list in a config file; the command gets a tuple."""
-
-    name = "numbers"
-
-    def __init__(self, kind: type[int] | type[float]) -> None:
-        self.kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Read the numbers, or name the piece that is not one."""
-        pieces = value if isinstance(value, list | tuple) else str(value).split(",")
-        if not pieces:
-            self.fail("there is no number in it", param, ctx)
-        return tuple(self._number(str(piece).strip(), param, ctx) for piece in pieces)
-
-    def _number(self, piece: str, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            number = self.kind(piece)
-        except ValueError:
-            number = math.nan
-        if not math.isfinite(number):
-            self.fail(f"'{piece}' is not a {'whole ' if self.kind is int else ''}number", param, ctx)
-        return number
-
-
-class Names(click.ParamType):  # type: ignore[type-arg]
-    """Names with commas between them (`label,caption`) or a list in a config file; the command gets a tuple."""
-
-    name = "names"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Split, and leave out what is empty."""
-        pieces = value if isinstance(value, list | tuple) else str(value).split(",")
-        return tuple(piece for each in pieces if (piece := str(each).strip()))
 
 
 def example(*lines: str) -> str:
@@ -210,15 +174,14 @@ def limit_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--limit", metavar="N", type=click.IntRange(1), help=text)(function)
 
 
-def report_options(out: str, files: str, figures: bool = True) -> Decorator:
-    """How every analysis ends: the command gets `out`, `form` (with figures) and `as_json`.
+def report_options(out: str, files: str) -> Decorator:
+    """How every analysis ends: the command gets `out`, `form` and `as_json`.
 
     `out` is the folder by default, `files` says what it gets.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        function = json_option(config_option(quiet_option(function)))
-        function = format_option(function) if figures else function
+        function = format_option(json_option(config_option(quiet_option(function))))
         return out_option(out, f"The folder for {files}.")(function)
 
     return decorate

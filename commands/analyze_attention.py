@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alit_cli.options import (
-    Numbers,
-    example,
-    images_options,
-    iterations_option,
-    report_options,
-    seed_option,
-)
+from alit_cli.option_types import Numbers
+from alit_cli.options import example, images_options, iterations_option, report_options, seed_option
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
 @bootstrap_option
 @seed_option("the resampling")
-@report_options(".", "complexity.csv, .parquet and .png", figures=False)
+@report_options(".", "complexity.csv, .parquet and the figure")
 def command(
     scores: Path,
     tokens: Path,
@@ -49,6 +49,7 @@ def command(
     bootstrap: int,
     seed: int,
     out: Path,
+    form: str,
     as_json: bool,
 ) -> None:
     """Correlate SCORES of complexity with L1, the tokens needed and plain measures of the same images.
@@ -65,7 +66,7 @@ def command(
     study = join_scores(tokens, listed)
     _say_joined(listed, study)
     result = correlate_complexity(study, thr, bootstrap, seed)
-    files = [*save_tables(result, out), out / "complexity.png"]
+    files = [*save_tables(result, out), out / f"complexity.{form}"]
     draw_complexity(result, _source(study, scores), files[-1])
     _say_read_as(result, given=thr is not None)
     if as_json:

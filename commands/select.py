@@ -11,8 +11,8 @@ from click.core import ParameterSource
 
 from alit_cli.console import print_json, say, show_table
 from alit_cli.errors import InputError
+from alit_cli.option_types import Numbers
 from alit_cli.options import (
-    Numbers,
     config_option,
     example,
     groups_option,

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alit_cli.option_types import Names, Numbers
 from alit_cli.options import (
-    Names,
-    Numbers,
     checkpoint_option,
     config_option,
     device_option,

@@ -5,15 +5,8 @@ from typing import Any
 
 import click
 
-from alit_cli.options import (
-    Numbers,
-    config_option,
-    device_option,
-    example,
-    out_option,
-    precision_option,
-    quiet_option,
-)
+from alit_cli.option_types import Numbers
+from alit_cli.options import config_option, device_option, example, out_option, precision_option, quiet_option
 
 
 @click.command(

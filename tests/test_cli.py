@@ -12,6 +12,7 @@ import click
 import pytest
 
 from alit_cli import __version__, cli, errors, options
+from alit_cli.option_types import Numbers
 from tests.conftest import Alit
 
 RAISES: dict[str, Exception] = {
@@ -51,8 +52,8 @@ cli.main(prog_name="alit")
 
 @click.command(epilog=options.example("alit dummy"))
 @click.option("--fail", type=click.Choice(list(RAISES)))
-@click.option("--thr", type=options.Numbers(float), default="0.08")
-@click.option("--batch-size", type=options.Numbers(int), default="8")
+@click.option("--thr", type=Numbers(float), default="0.08")
+@click.option("--batch-size", type=Numbers(int), default="8")
 @options.out_option("tokens.parquet")
 @options.checkpoint_option
 @options.device_option
@@ -173,6 +174,23 @@ def test_a_config_file_that_means_nothing_is_named(alit: Alit, tmp_path: Path, t
     result = alit("dummy", "--config", file)
     assert result.exit_code == 2
     assert sentence in result.stderr
+
+
+def test_a_file_calls_options_by_their_long_names(alit: Alit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command(epilog=options.example("alit named"))
+    @click.option("--format", "form")
+    @click.option("--hash", "digest", is_flag=True)
+    @click.option("--task", "tasks", multiple=True)
+    @click.option("--model", "models", multiple=True)
+    @options.json_option
+    @options.config_option
+    def named(form: str, digest: bool, tasks: tuple[str, ...], models: tuple[str, ...], as_json: bool) -> None:
+        click.echo(f"{form} {digest} {tasks} {models} {as_json}")
+
+    monkeypatch.setitem(sys.modules, "alit_cli.commands.dummy", SimpleNamespace(command=named))
+    file = tmp_path / "run.toml"
+    file.write_text('format = "svg"\nhash = true\ntask = "recon"\nmodels = ["a", "b"]\njson = true')
+    assert alit("dummy", "--config", file).stdout == "svg True ('recon',) ('a', 'b') True\n"
 
 
 def test_a_config_table_of_a_nested_command(alit: Alit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

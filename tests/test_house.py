@@ -36,14 +36,27 @@ MAY_IMPORT = {
     "weights": set[str](),
     "console": {"progress"},
     "config_files": {"errors"},
-    "options": {"config_files", "console"},
+    "option_types": {"errors"},
+    "options": {"config_files", "console", "option_types"},
     "cli": {"errors", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
     "commands": BASE
-    | {"data", "model", "tasks", "jobs", "analysis", "report", "weights", "console", "options", "__version__"},
+    | {
+        "data",
+        "model",
+        "tasks",
+        "jobs",
+        "analysis",
+        "report",
+        "weights",
+        "console",
+        "option_types",
+        "options",
+        "__version__",
+    },
 }
-WITHOUT_TORCH = {"errors", "progress", "console", "config_files", "options", "cli", "data", "analysis"}
+WITHOUT_TORCH = {"errors", "progress", "console", "config_files", "option_types", "options", "cli", "data", "analysis"}
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
 
 DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
