@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "weights": set[str](),
     "console": {"progress"},
     "config_files": {"errors"},
-    "option_types": {"errors"},
+    "option_types": set[str](),
     "options": {"config_files", "console", "option_types"},
     "cli": {"errors", "__version__"},
     "__main__": {"cli"},
