@@ -66,7 +66,7 @@ def follow(
     `progress` picks the report out of a record (None: nothing to show). The first report is where the job
     starts, so the rate counts only what is done from there on. The last report is always shown.
     """
-    with _display(every) as show:
+    with telling(every) as show:
         for record in records:
             report = progress(record)
             if report is not None:
@@ -79,13 +79,14 @@ def work_off(job: Callable[[Tell], Iterable[Progress]], every: float = 30.0) -> 
 
     The job is given what shows a report at once, for what it does before it can yield the first one.
     """
-    with _display(every) as show:
+    with telling(every) as show:
         for report in job(show):
             show(report)
 
 
 @contextmanager
-def _display(every: float) -> Iterator[Tell]:
+def telling(every: float = 30.0) -> Iterator[Tell]:
+    """What shows a report at once, for a block that yields none; as follow does."""
     if _quiet():
         yield silent
         return

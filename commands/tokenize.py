@@ -146,10 +146,11 @@ def _run(job: "TokenizeJob", worker: tuple[int, int] | None, devices: int | None
 
 
 def _estimate(job: "TokenizeJob", as_json: bool) -> None:
-    from alit_cli.console import print_json, show_table
+    from alit_cli.console import print_json, show_table, telling
     from alit_cli.jobs.estimate import estimate
 
-    found = estimate(job)
+    with telling() as tell:
+        found = estimate(job, tell)
     if as_json:
         print_json({"out": job.out, "seconds": found.seconds, **vars(found)})
         return

@@ -47,16 +47,19 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def claimed(path: str | Path) -> Iterator[bool]:
+def claimed(path: str | Path, wait: bool = False) -> Iterator[bool]:
     """Whether this process has the file `path`, which is there, to itself among those that claim it, for this block.
 
     A process that ends loses its claim, however it ends. Where the system knows no locks, everybody has it.
+
+    Args:
+        wait: until nobody else has it; the file may be gone by then.
     """
     with open(path, "r+b") as file:
         try:
             import fcntl
 
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
             return

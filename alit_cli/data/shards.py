@@ -5,18 +5,18 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alit_cli.data.atomic import atomic_file
+from alit_cli.data.atomic import atomic_file, claimed
 from alit_cli.data.parts import finished_shards as finished_shards
 from alit_cli.data.parts import mark_path
 from alit_cli.data.parts import part_path as part_path
-from alit_cli.data.plan import Plan, Shard, remove_work
+from alit_cli.data.plan import PLAN, Plan, Shard, remove_work
 from alit_cli.data.sources import readable
 from alit_cli.data.table import ROW_GROUP, encodings, write_table
 from alit_cli.errors import AlitError, NotFinished
@@ -66,6 +66,26 @@ def join_shards(folder: str | Path, plan: Plan, out: str | Path) -> None:
         for group in rows:
             writer.write_table(group, row_group_size=ROW_GROUP)
     remove_work(folder)
+
+
+def join_once(folder: str | Path, join: Callable[[], None], wait: bool = False) -> None:
+    """Call `join`, which makes a table of a folder's shards and removes it; of several processes at once, one does.
+
+    A file system without locks lets two of them join, which writes the same bytes twice.
+
+    Args:
+        wait: come back only when the table is there, where another process is making it.
+    """
+    plan = os.path.join(folder, PLAN)
+    try:
+        with claimed(plan, wait) as mine:
+            if mine and os.path.exists(plan):
+                join()
+    except (FileNotFoundError, AlitError):
+        if os.path.exists(plan):
+            raise
+    if not os.path.exists(plan) and os.path.isdir(folder):  # another joined them; a late shard made the folder anew
+        remove_work(folder)
 
 
 def joined_rows(folder: str | Path, plan: Plan) -> Iterator[pa.Table]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from alit_cli.model.losses import l1_per_image
 from alit_cli.model.rollout import Alit
 from alit_cli.model.vae import VAE
 from alit_cli.model.vqgan import VQGAN
+from alit_cli.progress import Progress
 
 
 class BaseObjective(Objective):
@@ -39,18 +40,21 @@ class BaseObjective(Objective):
         """The base tokenizer only."""
         return [self.model.base]
 
+    def fill(self, step: int, average: Alit) -> Iterator[Progress]:
+        """Fill a VQGAN's codebook at the start."""
+        base, same = self.model.base, average.base
+        if step == 0 and isinstance(base, VQGAN) and isinstance(same, VQGAN):
+            chunks = self._vectors(base, self.views.order(0, self.recipe.seed))
+            yield from self.keeper.fill(chunks, (base.codebook, same.codebook))
+
     def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
-        """Train the critic; fill a VQGAN's codebook at the start and keep it alive."""
+        """Train the critic; keep a VQGAN's codebook alive."""
         self.pixels.train_critic(step, 0, lambda batch: self.model.base.autoencode(batch.images).reconstruction)
         base, same = self.model.base, average.base
         if not (isinstance(base, VQGAN) and isinstance(same, VQGAN)):
             return False
-        tables = (base.codebook, same.codebook)
-        if step == 0:
-            self.keeper.fill(self._vectors(base, self.views.order(0, self.recipe.seed)), tables)
-            return True
         if self.keeper.due(step, 0, self.recipe.base.steps):
-            self.keeper.revive(self._vectors(base, rows), tables)
+            self.keeper.revive(torch.cat(list(self._vectors(base, rows))), (base.codebook, same.codebook))
             return True
         return False
 
@@ -87,21 +91,24 @@ class BaseObjective(Objective):
         self.pixels.restore(state)
 
     @torch.no_grad()
-    def _vectors(self, base: VQGAN, rows: np.ndarray) -> Tensor:
-        """Encoder outputs (s d) of as many photographs as k-means wants."""
+    def _vectors(self, base: VQGAN, rows: np.ndarray) -> Iterator[Tensor]:
+        """Encoder outputs (s d) of as many photographs as k-means wants, some at a time."""
         rows = np.sort(rows[: max(1, KMEANS_POINTS // self.model.config.grid_tokens)])
-        chunks = (self.views.batch(rows[i : i + 32]).to(self.processes.device) for i in range(0, len(rows), 32))
-        return torch.cat([to_tokens(base.encode(chunk)).flatten(0, 1) for chunk in chunks])
+        for i in range(0, len(rows), 32):
+            images = self.views.batch(rows[i : i + 32]).to(self.processes.device)
+            yield to_tokens(base.encode(images)).flatten(0, 1)
 
 
-def align_with_pixels(model: Alit, views: Views, device: torch.device, photos: int = 512) -> Alit:
+def align_with_pixels(
+    model: Alit, views: Views, device: torch.device, photos: int = 512
+) -> Generator[Progress, None, Alit]:
     """The same VAE in coordinates in which a latent error costs the same pixel error in every direction.
 
     Distillation minimizes the MSE of latents; an autoencoder leaves it open what a unit of each channel means. With J
     the decoder's derivative at one grid place and G the mean of JᵀJ over photographs and places, the new latent is
     G^½ (z - mean z), scaled to unit deviation. Both 1×1 convolutions around the latent absorb the change, so the
     reconstruction of every image stays what it was. The posterior's variance, which nothing reads after this
-    stage, is left alone. A VQGAN is returned as it is.
+    stage, is left alone. A VQGAN is returned as it is. Yields how far that is.
 
     Args:
         photos: how many photographs G and the deviation are measured on.
@@ -112,7 +119,8 @@ def align_with_pixels(model: Alit, views: Views, device: torch.device, photos: i
     rows = views.order(0, 0)[:photos]
     chunks = [np.sort(rows[i : i + 32]) for i in range(0, len(rows), 32)]
     latents, gram = [], torch.zeros(model.config.base.latent_dim, model.config.base.latent_dim, device=device)
-    for chunk in chunks:
+    for done, chunk in enumerate(chunks):
+        yield Progress(32 * done, len(rows), "photographs", note="aligning latents with pixels")
         with torch.no_grad():
             latents.append(base.posterior(views.batch(chunk).to(device))[0])
         gram += _pixel_gram(base, latents[-1])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alit_cli.jobs.processes import Processes
+from alit_cli.progress import Progress
 
 KMEANS_POINTS = 40_000
 KMEANS_ROUNDS = 10
@@ -44,17 +46,29 @@ class CodebookKeeper:
         return step > begin and (step - begin) % REVIVE_EVERY == 0 and step < 0.9 * steps
 
     @torch.no_grad()
-    def fill(self, points: Tensor, tables: Sequence[Tensor]) -> None:
-        """Put every code (v c, in each of `tables`) on a k-means centre of points (s c)."""
+    def fill(self, chunks: Iterable[Tensor], tables: Sequence[Tensor]) -> Iterator[Progress]:
+        """Put every code (v c, in each of `tables`) on a k-means centre of the points in chunks (s c each).
+
+        Yields after every chunk and every round of k-means; the tables change after the last.
+        """
         from scipy.cluster.vq import kmeans2
 
-        places = self._placed(points).cpu().numpy()
+        found: list[Tensor] = []
+        for chunk in chunks:
+            found.append(self._placed(chunk).cpu())
+            yield Progress(sum(map(len, found)), 0, "latents for the codebook")
+        places = torch.cat(found).numpy()
         v = len(self.counts)
         if len(places) < v:
             places = np.concatenate([places] * (1 + v // len(places)))
-        with warnings.catch_warnings():  # an empty cluster keeps its first centre; unused codes are revived later
-            warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
-            centres, _ = kmeans2(places, v, iter=KMEANS_ROUNDS, minit="points", rng=0)
+        start: dict[str, Any] = {"k": v, "minit": "points", "rng": 0}
+        for done in range(KMEANS_ROUNDS):
+            yield Progress(done, KMEANS_ROUNDS, "rounds of k-means")
+            with warnings.catch_warnings():  # an empty cluster keeps its centre; unused codes are revived later
+                warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
+                centres, _ = kmeans2(places, **start, iter=1)
+            start = {"k": centres, "minit": "matrix"}
+        yield Progress(KMEANS_ROUNDS, KMEANS_ROUNDS, "rounds of k-means")
         for table in tables:
             table.copy_(self._placed(torch.from_numpy(centres)))
 

@@ -12,8 +12,9 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
+from alit_cli.data.atomic import named_write_errors
 from alit_cli.data.table import TableInfo, column_names, open_columns, read_info
-from alit_cli.errors import AlitError, InputError
+from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
 
@@ -125,8 +126,6 @@ def decoded_pictures(
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
-    try:
+    with named_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
-    except OSError as error:
-        raise AlitError(f"cannot write {path}: {error.strerror or error}") from error

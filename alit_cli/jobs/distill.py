@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from alit_cli.model.losses import grid_loss
 from alit_cli.model.rollout import Alit, Latents, State
 from alit_cli.model.vae import VAE
 from alit_cli.model.vqgan import VQGAN
+from alit_cli.progress import Progress
 
 
 class DistillObjective(Objective):
@@ -52,19 +53,21 @@ class DistillObjective(Objective):
             parts = self._sampled(step, state, target)
         return parts | {"usage": self.keeper.usage()} if self._quantizes(step) else parts
 
+    def fill(self, step: int, average: Alit) -> Iterator[Progress]:
+        """Fill the codebook when quantization begins."""
+        ours, same = self.model.codebook, average.codebook
+        if step == self._quantized_from() and ours is not None and same is not None:
+            yield from self.keeper.fill(self._sample_latents(), (ours.weight, same.weight))
+
     def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
-        """Start at the mean; fill the codebook when quantization begins, and revive dead codes until the last tenth."""
-        steps, begin = self.recipe.distill.steps, int(self.recipe.quantize_from * self.recipe.distill.steps)
+        """Start at the mean; revive dead codes from the beginning of quantization until the last tenth."""
         starts = step == 0 and isinstance(self.model.base, VAE)
         if starts:
             self._start_at_the_mean(self._batch(rows), average)
         if self.model.codebook is None or average.codebook is None:
             return starts
         tables = (self.model.codebook.weight, average.codebook.weight)
-        if step == begin:
-            self.keeper.fill(self._sample_latents(), tables)
-            return True
-        if self.keeper.due(step, begin, steps):
+        if self.keeper.due(step, self._quantized_from(), self.recipe.distill.steps):
             self.keeper.revive(self._read(self._batch(rows), self._pick(step)), tables)
             return True
         return starts
@@ -140,8 +143,10 @@ class DistillObjective(Objective):
         )
 
     def _quantizes(self, step: int) -> bool:
-        steps = self.recipe.distill.steps
-        return self.model.codebook is not None and step >= int(self.recipe.quantize_from * steps)
+        return self.model.codebook is not None and step >= self._quantized_from()
+
+    def _quantized_from(self) -> int:
+        return int(self.recipe.quantize_from * self.recipe.distill.steps)
 
     def _pick(self, step: int) -> int:
         """The iteration this step trains."""
@@ -169,11 +174,11 @@ class DistillObjective(Objective):
         state = self.model.start(batch.images, self.features.of(batch))
         return self.model.encoder.read_out(roll(self.model, state, t + 1)).flatten(0, 1)
 
-    def _sample_latents(self) -> Tensor:
-        """Latents of the last iteration of as many photographs as k-means wants."""
+    def _sample_latents(self) -> Iterator[Tensor]:
+        """Latents (s c) of the last iteration of as many photographs as k-means wants, some at a time."""
         rows = self.views.order(0, self.recipe.seed)[: KMEANS_POINTS // self.model.config.budgets[-1]]
-        chunks = (self._batch(np.sort(rows[i : i + 32])) for i in range(0, len(rows), 32))
-        return torch.cat([self._read(chunk, self.model.config.iterations - 1) for chunk in chunks])
+        for i in range(0, len(rows), 32):
+            yield self._read(self._batch(np.sort(rows[i : i + 32])), self.model.config.iterations - 1)
 
 
 def draw_iteration(iterations: int, stage: StageRecipe, seed: int, step: int) -> int:

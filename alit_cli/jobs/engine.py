@@ -9,12 +9,12 @@ from typing import Literal
 
 import torch
 
-from alit_cli.data.atomic import claimed
 from alit_cli.data.parts import unfinished
-from alit_cli.data.plan import PLAN, remove_work
+from alit_cli.data.plan import PLAN
+from alit_cli.data.shards import join_once as join_folder_once
 from alit_cli.data.sources import readable
 from alit_cli.data.table import count_rows
-from alit_cli.errors import AlitError, InputError, NotFinished
+from alit_cli.errors import InputError, NotFinished
 from alit_cli.jobs.crew import TRIES, crew
 from alit_cli.jobs.tokenize import TokenizeJob, join, rounds
 from alit_cli.jobs.work import Step, Work, alone
@@ -141,19 +141,8 @@ def finished(job: TokenizeJob) -> bool:
 
 
 def join_once(work: Work) -> None:
-    """Make the table where all shards are finished; of several processes that try at once, one does it.
-
-    A file system without locks lets two of them join, which writes the same bytes twice.
-    """
-    try:
-        with claimed(work.folder / PLAN) as mine:
-            if mine and not work.todo():
-                join(work)
-    except (FileNotFoundError, AlitError):
-        if (work.folder / PLAN).exists():
-            raise
-        if work.folder.exists():  # another has joined them, and a late shard has made the folder anew
-            remove_work(work.folder)
+    """Make the table where all shards are finished; of several processes that try at once, one does it."""
+    join_folder_once(work.folder, lambda: None if work.todo() else join(work))
 
 
 def _deal(

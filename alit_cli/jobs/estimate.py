@@ -17,7 +17,7 @@ from alit_cli.jobs.shard import ShardRun, reading
 from alit_cli.jobs.tokenize import TokenizeJob, listing, shard_images
 from alit_cli.model.memory import Halving
 from alit_cli.model.tokenizer import load
-from alit_cli.progress import Tell, silent
+from alit_cli.progress import Progress, Tell, silent
 
 SAMPLE = 32
 """Images that are tokenized to see how fast it goes; a batch where that is more."""
@@ -49,7 +49,7 @@ class Estimate:
 
 
 def estimate(job: TokenizeJob, tell: Tell = silent) -> Estimate:
-    """List the inputs and time a few of them; writes nothing. `tell` is given how many there are so far.
+    """List the inputs and time a few of them; writes nothing. `tell` is given how far both are.
 
     Raises:
         InputError: as prepare does for inputs, model and options.
@@ -62,7 +62,7 @@ def estimate(job: TokenizeJob, tell: Tell = silent) -> Estimate:
     if done and seconds:
         speed, basis = done / seconds, f"the {len(stats)} shards that are done"
     else:
-        speed, basis = _measured(job, info, sample), f"{len(sample)} of the images, just now"
+        speed, basis = _measured(job, info, sample, tell), f"{len(sample)} of the images, just now"
     return Estimate(images, -(-images // shard_size), size, done, speed, basis)
 
 
@@ -86,16 +86,16 @@ def _tally(found: Iterable[Found], size: int) -> tuple[int, int, list[Item]]:
     return images, total + sum(parquet.values()), sample
 
 
-def _measured(job: TokenizeJob, info: TableInfo, sample: list[Item]) -> float:
+def _measured(job: TokenizeJob, info: TableInfo, sample: list[Item], tell: Tell) -> float:
     """Images a second, the first batch left out: it warms up."""
     tokenizer = load(job.checkpoint, job.device, job.precision)
     reader = make_reader(reading(tokenizer, info), min(1, 1 if job.workers is None else job.workers), [], 1)
     try:
-        for _ in range(2):
+        for done in (0, len(sample)):
             begun = time.perf_counter()
             run = ShardRun(tokenizer, info, reader, Halving())
-            for _done in run.run(sample):
-                pass
+            for timed in run.run(sample):
+                tell(Progress(done + timed, 2 * len(sample), "images timed"))
             seconds = time.perf_counter() - begun
     finally:
         reader.close()

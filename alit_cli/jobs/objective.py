@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from alit_cli.jobs.recipe import Recipe, StageName
 from alit_cli.model.rollout import Alit
+from alit_cli.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,15 @@ class Objective(ABC):
         for iteration in average.rollout(images):
             yield iteration.reconstruction
 
+    def fill(self, step: int, average: Alit) -> Iterator[Progress]:
+        """Fill a codebook, of the averaged weights too, where the step about to be taken begins to use it.
+
+        Yields how far that is, and nothing where there is nothing to fill; no weight changes before the last report.
+        """
+        yield from ()
+
     def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
-        """Anything that changes weights outside the optimizer, such as filling a codebook; whether it did.
+        """Anything else that changes weights outside the optimizer, such as reviving codes; whether it did.
 
         Args:
             step: the step about to be taken.

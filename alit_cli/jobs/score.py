@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ import torch
 from alit_cli import __version__
 from alit_cli.data.items import Found, Item
 from alit_cli.data.originals import find_originals
-from alit_cli.data.plan import Plan, Shard, fingerprint, open_plan, remove_work
+from alit_cli.data.plan import PLAN, Plan, Shard, fingerprint, open_plan, remove_work
 from alit_cli.data.score_table import ERROR, FOLDER, ORIGINAL, ScoreInfo, read_score_info, score_path, score_schema
-from alit_cli.data.shards import commit_shard, finished_shards, join_shards
+from alit_cli.data.shards import commit_shard, finished_shards, join_once, join_shards
 from alit_cli.data.table import TableInfo, column_names, open_columns, read_info
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.pictures import default_workers
@@ -123,11 +124,15 @@ def score(job: ScoreJob) -> Iterator[Progress]:
         )
     items = find_originals(job.table, job.images)
     run = _Run(job, info, tokenizer, items)
-    due = {shard: paths for shard in run.shards if (paths := run.due(shard))}
+    due = [shard for shard in run.shards if run.due(shard)]
     done = len(items) - sum(shard.images for shard in due)
     failed = 0
     yield Progress(done, len(items))
-    for shard, paths in due.items():
+    for shard in due:
+        paths = run.due(shard)  # another process with the same task may have done it meanwhile
+        if not paths:
+            done += shard.images
+            continue
         scoring = run.scoring(shard, paths)
         for read in scoring.run(items[shard.start : shard.stop]):
             yield Progress(done + read, len(items), failed=failed + scoring.failed)
@@ -135,7 +140,7 @@ def score(job: ScoreJob) -> Iterator[Progress]:
             commit_shard(scoring.table(path, run.schemas[path]), _work(path), shard.index, scoring.stats())
         done, failed = done + shard.images, failed + scoring.failed
     for path, plan in run.plans.items():
-        join_shards(_work(path), plan, path)
+        join_once(_work(path), partial(join_shards, _work(path), plan, path), wait=True)
 
 
 class _Run:
@@ -148,7 +153,6 @@ class _Run:
         self.tasks: dict[Path, Task[Any]] = {}
         self.schemas: dict[Path, pa.Schema] = {}
         self.plans: dict[Path, Plan] = {}
-        self.finished: dict[Path, set[int]] = {}
         size = job.shard_size or SHARD_IMAGES[tokenizer.device.type]
         for (name, model), path in zip(job.tasks, job.paths(), strict=True):
             self._open(name, model, path, items, size)
@@ -156,7 +160,8 @@ class _Run:
 
     def due(self, shard: Shard) -> list[Path]:
         """The tables that lack a shard."""
-        return [path for path in self.plans if shard.index not in self.finished[path]]
+        open_still = [path for path in self.plans if (_work(path) / PLAN).exists()]
+        return [path for path in open_still if shard.index not in finished_shards(_work(path))]
 
     def scoring(self, shard: Shard, paths: Sequence[Path]) -> ScoreShard:
         """The work on one shard, for some of the tables."""
@@ -188,7 +193,6 @@ class _Run:
         known = ScoreInfo(**{**vars(known), "options": options})
         self.tasks[path], self.plans[path] = task, plan
         self.schemas[path] = score_schema(known, task.measures, {**task.extras, ERROR: "string"})
-        self.finished[path] = finished_shards(_work(path))
 
     def _request(self, model: str, items: list[Item]) -> Request:
         job = self.job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -14,8 +15,8 @@ from typing import Any
 import torch
 
 from alit_cli.config import BaseKind, ModelConfig, preset
-from alit_cli.data.atomic import atomic_file
-from alit_cli.data.sources import list_items
+from alit_cli.data.atomic import atomic_file, claimed, make_folder, named_write_errors
+from alit_cli.data.sources import Item, list_items
 from alit_cli.errors import InputError
 from alit_cli.jobs.base import BaseObjective, align_with_pixels
 from alit_cli.jobs.distill import DistillObjective
@@ -94,8 +95,9 @@ def training_job(
     job = TrainJob(photos, out, config, recipe, names, start, half, workers or DECODE_THREADS, Processes(device))
     if resume and not job.work.exists():
         raise InputError(f"there is no unfinished run to resume: {job.work} does not exist")
-    if overwrite and job.processes.is_main:
-        shutil.rmtree(job.work, ignore_errors=True)
+    if overwrite and job.processes.is_main and job.work.exists():
+        with _ours(job):
+            shutil.rmtree(job.work, ignore_errors=True)
     return job
 
 
@@ -120,13 +122,22 @@ def headline(job: TrainJob) -> str:
 def train(job: TrainJob, pace: Pace) -> Iterator[Progress | TrainRecord]:
     """Run the stages that are not done yet; the checkpoint is written after each.
 
-    Yields: Progress while photographs are decoded, then a TrainRecord every so many steps.
+    Yields: Progress while photographs are decoded and where a stage begins or ends with long work, and a TrainRecord
+    every so many steps.
 
     Raises:
-        InputError: no photographs, another run's work folder, stages that lack an earlier one.
+        InputError: no photographs, another run's work folder, or one in which another process trains, stages that lack
+            an earlier one.
     """
     model, record = _begin(job)
     items = list_items(list(job.photos))
+    with _ours(job):
+        yield from _train(job, pace, model, record, items)
+
+
+def _train(
+    job: TrainJob, pace: Pace, model: Alit, record: Record, items: Sequence[Item]
+) -> Iterator[Progress | TrainRecord]:
     held_out = min(job.recipe.validation, len(items) // 5)
     if job.processes.is_main:
         _claim(job, record, len(items))
@@ -141,11 +152,11 @@ def train(job: TrainJob, pace: Pace) -> Iterator[Progress | TrainRecord]:
             job.processes.wait()  # every process has read the state that one will write
             last: TrainRecord | None = None
             for step in run.run(pace):
-                last = step
+                last = step if isinstance(step, TrainRecord) else last
                 yield step
             model = run.average
             if name == "base":
-                model = align_with_pixels(model, views, job.processes.device)
+                model = yield from align_with_pixels(model, views, job.processes.device)
                 job.processes.same(model)
             record = _extend(record, name, model, job, last)
             if job.processes.is_main:
@@ -188,6 +199,22 @@ def _begin(job: TrainJob) -> tuple[Alit, Record]:
             raise InputError(f"stage {name} needs {missing[0]} first: add it to --stages or give a trained --init")
         have.add(name)
     return model.to(job.processes.device), record
+
+
+@contextlib.contextmanager
+def _ours(job: TrainJob) -> Iterator[None]:
+    """Keep other runs out of the work folder, for this block. Raises InputError: another process trains in it."""
+    if not job.processes.is_main:
+        yield
+        return
+    make_folder(job.work)
+    lock = job.work / "job.lock"
+    with named_write_errors(lock):
+        lock.touch()
+    with claimed(lock) as mine:
+        if not mine:
+            raise InputError(f"another process is training in {job.work}: wait for it, or give another --out")
+        yield
 
 
 def _claim(job: TrainJob, record: Record, photographs: int) -> None:

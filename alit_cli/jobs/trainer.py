@@ -8,7 +8,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,8 @@ class StageRun:
         self.objective, self.recipe, self.views, self.folder = objective, recipe, views, folder
         self.processes, self.device = processes, processes.device
         self.precision = choose_precision(recipe.precision, self.device)
-        self.journal = Journal(folder) if processes.is_main else None
+        with named_write_errors(folder):
+            self.journal = Journal(folder) if processes.is_main else None
         self.interruption = Interruption()
         self.step = 0
         self.seconds = 0.0
@@ -105,8 +106,11 @@ class StageRun:
         self.optimizer = Optimizers(self.trained, recipe)
         self._resume()
 
-    def run(self, pace: Pace) -> Iterator[TrainRecord]:
-        """Yield a record every log_steps and at the end; on interruption the state is saved first."""
+    def run(self, pace: Pace) -> Iterator[TrainRecord | Progress]:
+        """Yield a record every log_steps and at the end, and Progress while a codebook is filled.
+
+        On interruption the state is saved first.
+        """
         name, steps = self.objective.name, self.recipe.steps
         if self.step >= steps:
             return
@@ -147,13 +151,13 @@ class StageRun:
         if self.processes.add(asked).item():
             self.interruption.act()
 
-    def _steps(self, pace: Pace) -> Iterator[TrainRecord]:
+    def _steps(self, pace: Pace) -> Iterator[TrainRecord | Progress]:
         sums: dict[str, float] = {}
         taken = 0
         mark = saved = told = time.monotonic()
         while self.step < self.recipe.steps:
             self._stop_if_asked()
-            for name, value in self._step().items():
+            for name, value in (yield from self._step()).items():
                 sums[name] = sums.get(name, 0.0) + value
             taken += 1
             validate = self.step % pace.validate_steps == 0 or self.step == self.recipe.steps
@@ -181,12 +185,17 @@ class StageRun:
                 self.save()
                 saved = time.monotonic()
 
-    def _step(self) -> dict[str, float]:
+    def _step(self) -> Generator[Progress, None, dict[str, float]]:
         """One optimizer step; its losses are means over the whole batch, whoever worked on it."""
         self._seed()
         rows = self._rows(self.step)
         self.views.expect(np.concatenate([self.processes.share(self._rows(s)) for s in (self.step, self.step + 1)]))
-        if self.objective.before_step(self.step, rows, self.average):
+        filled = False
+        for report in self.objective.fill(self.step, self.average):
+            self._stop_if_asked()  # it may take minutes
+            yield report
+            filled = True
+        if self.objective.before_step(self.step, rows, self.average) or filled:
             self.processes.same(self.objective.model)
             self.processes.same(self.average)
         self.optimizer.clear()

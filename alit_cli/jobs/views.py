@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
@@ -13,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alit_cli.data.atomic import atomic_file, named_write_errors
 from alit_cli.data.images import decode, fit, random_view
 from alit_cli.data.sources import Item
 from alit_cli.errors import ImageProblem, InputError
@@ -121,20 +124,25 @@ def make_views(
 
     Raises:
         InputError: too few photographs can be read, or their crops do not fit on the disk.
+        AlitError: the disk is full.
     """
     mark = folder / VIEWS_MARK
     if mark.exists():
         return
     chosen, training = _split(len(items), held_out, seed)
     validation = [picture for item in chosen if (picture := _one(items[item], side)) is not None]
-    np.save(folder / "validation.npy", np.stack(validation) if validation else np.zeros((0, side, side, 3), np.uint8))
+    held = io.BytesIO()  # numpy names no reason where a file cannot be written
+    np.save(held, np.stack(validation) if validation else np.zeros((0, side, side, 3), np.uint8))
+    with atomic_file(folder / "validation.npy") as file:
+        file.write(held.getbuffer())
     kept = len(training)
     if views:
         kept = yield from _keep(items, training, side, views, seed, folder)
     if kept < 2:
         why = next(filter(None, (_problem(items[index]) for index in training)), "")
         raise InputError(f"only {kept} of {len(training)} photographs can be trained on, and it takes two or more{why}")
-    mark.write_text(json.dumps({"photos": kept, "views": views}))
+    with atomic_file(mark) as file:
+        file.write(json.dumps({"photos": kept, "views": views}).encode())
 
 
 def open_views(
@@ -160,14 +168,19 @@ def _keep(
     items: Sequence[Item], training: np.ndarray, side: int, views: int, seed: int, folder: Path
 ) -> Generator[Progress, None, int]:
     """Decode every photograph once; gives the number that could be read."""
+    path = folder / "views.npy"
+    path.unlink(missing_ok=True)  # an attempt that was interrupted must not take the room of this one
     shape = (len(training) * views, side, side, 3)
     needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"{views} crops of {len(training)} photographs take {needed / 1e9:.0f} GB and {folder} has "
-            f"{free / 1e9:.0f} GB free; give fewer --views, or --views 0 to decode them anew at every use"
+            f"{views} crops of {len(training)} photographs take {needed / 2**20:,.1f} MiB and {folder} has "
+            f"{free / 2**20:,.1f} MiB free; give fewer --views, or --views 0 to decode them anew at every use"
         )
-    store = np.lib.format.open_memmap(folder / "views.npy", "w+", np.uint8, shape)
+    store = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with named_write_errors(path), open(path, "r+b") as file:
+        if hasattr(os, "posix_fallocate"):  # a page of the map that finds no room on the disk would kill the process
+            os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     kept = 0
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
         crops = pool.map(lambda index: _many(items[index], side, views, [seed, int(index)]), training)

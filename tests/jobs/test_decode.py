@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from alit_cli.errors import InputError
+from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.decode import DecodeJob, decode, file_names
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.model.tokenizer import load
@@ -73,3 +74,12 @@ def test_names_stay_apart_and_inside() -> None:
     assert file_names(["a.jpg", "a.png", "b/c.tiff"]) == ["a.jpg.png", "a.png.png", "b/c.png"]
     with pytest.raises(InputError):
         file_names(["../out.png"])
+
+
+def test_a_full_disk_is_one_sentence(job: DecodeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(AlitError, match=r"The disk is full: '.*img_.*png' .* run the same command again"):
+        list(decode(job))

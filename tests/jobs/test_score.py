@@ -86,6 +86,16 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(job: ScoreJob, tm
     assert sorted(path.name for path in job.out.iterdir()) == ["baselines.parquet", "recon.parquet"]
 
 
+def test_two_runs_at_once_make_one_table(job: ScoreJob, tmp_path: Path) -> None:
+    slow = score(job)
+    list(itertools.islice(slow, 2))
+    fast = _run(job)
+    for _ in slow:
+        pass
+    assert pq.read_table(job.paths()[0]).equals(fast)
+    assert [path.name for path in job.out.iterdir()] == ["recon.parquet"]
+
+
 def test_tasks_share_one_decoding_and_do_not_change_each_other(
     job: ScoreJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import signal
+from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +26,7 @@ from alit_cli.jobs.trainer import Pace, TrainRecord
 from alit_cli.jobs.views import Views, open_views
 from alit_cli.model.checkpoint import read_checkpoint
 from alit_cli.model.rollout import Alit
+from alit_cli.progress import Progress
 from tests.jobs.photos import write_photos
 from tests.model import tiny
 
@@ -234,6 +237,53 @@ def test_a_vqgans_codebook_stays_alive(tmp_path: Path) -> None:
     assert board.Images("base/reconstructions")
 
 
+def _aligned(aligning: Generator[Progress, None, Alit]) -> Alit:
+    """What it gives, once it has said how far it is."""
+    assert next(aligning).unit == "photographs"
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(aligning)
+    model: Alit = end.value.value
+    return model
+
+
+def test_filling_a_codebook_is_told_and_can_be_interrupted(tmp_path: Path) -> None:
+    whole = dataclasses.replace(_job(tmp_path, SAMPLED, "vqgan"), stages=("base", "distill"))
+    reports = [record for record in train(whole, OFTEN) if isinstance(record, Progress)]
+    rounds = [(report.done, report.total) for report in reports if report.unit == "rounds of k-means"]
+    assert rounds == 2 * [(done, 10) for done in range(11)]  # the VQGAN's codebook, then that of the 1D tokens
+    assert [report.done > 0 for report in reports if report.unit == "latents for the codebook"] == [True, True]
+    broken = dataclasses.replace(whole, out=tmp_path / "broken.safetensors")
+    for stage in whole.stages:
+        run = train(broken, OFTEN)
+        with pytest.raises(KeyboardInterrupt):  # at the next round, not after the last
+            for record in run:
+                if isinstance(record, Progress) and record.unit == "rounds of k-means":
+                    assert record.done < 4
+                    if record.done == 3:
+                        signal.raise_signal(signal.SIGINT)
+        assert (broken.work / f"{stage}.state").exists()
+        for record in train(broken, OFTEN):
+            if isinstance(record, TrainRecord) and record.stage != stage:
+                break
+    for _ in train(broken, OFTEN):
+        pass
+    expected, found = load_file(whole.out), load_file(broken.out)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_two_runs_do_not_share_a_work_folder(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    first = train(job, OFTEN)
+    next(first)
+    with pytest.raises(InputError, match="another process is training"):
+        next(iter(train(job, OFTEN)))
+    for _ in first:
+        pass
+    assert job.out.exists()
+    assert list(train(job, OFTEN)) == []
+
+
 def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
     job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
     for _ in train(job, OFTEN):
@@ -241,12 +291,12 @@ def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
     views = _views(job)
     torch.manual_seed(0)
     model = Alit(job.config).eval()
-    aligned = align_with_pixels(model, views, torch.device("cpu"))
+    aligned = _aligned(align_with_pixels(model, views, torch.device("cpu")))
     images = views.batch(views.order(0, 0))
     before = model.base.decode(model.base.target(model.base.encode(images)))
     after = aligned.base.decode(aligned.base.target(aligned.base.encode(images)))
     assert torch.allclose(before, after, atol=1e-4)
-    again = align_with_pixels(aligned, views, torch.device("cpu"))
+    again = _aligned(align_with_pixels(aligned, views, torch.device("cpu")))
     gap = (again.base.encode(images) - aligned.base.encode(images)).abs().max()
     assert gap < 1e-2  # already aligned
 

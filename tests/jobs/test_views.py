@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 import torch
 
 from alit_cli.data.sources import list_items
-from alit_cli.errors import InputError
+from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.views import FRESH, KeptViews, Views, make_views, open_views
 from tests.jobs.photos import write_photos
 
@@ -60,3 +62,29 @@ def test_crops_that_do_not_fit_on_the_disk_are_refused_before_work(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
     with pytest.raises(InputError, match="--views 0"):
         _views(folder, 2, "kept")
+
+
+def test_a_disk_that_fills_up_meanwhile_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_file: int, _start: int, _size: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(AlitError, match=r"The disk is full: '.*views\.npy'"):
+        _views(folder, 2, "kept")
+    assert not (folder / "kept" / "views.json").exists()
+
+
+def test_an_attempt_that_was_interrupted_takes_no_room_from_the_next(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items, work = list_items([str(folder / "photos")]), folder / "kept"
+    work.mkdir()
+    begun = make_views(items, SIDE, 2, HELD_OUT, SEED, work)
+    next(begun)
+    begun.close()
+    usage, size = shutil.disk_usage(folder), (work / "views.npy").stat().st_size
+    there = (work / "views.npy").exists
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 if there() else size))
+    for _ in make_views(items, SIDE, 2, HELD_OUT, SEED, work):
+        pass
+    assert open_views(work, items, SIDE, HELD_OUT, SEED).photos == 9

@@ -188,7 +188,9 @@ def test_a_dry_run_writes_nothing(made: Path, job: TokenizeJob, tmp_path: Path, 
     assert found["bytes"] == sum(os.path.getsize(item.path) for item in list_items(job.paths))
     assert found["seconds"] > 0
     assert os.listdir(tmp_path) == []
-    assert "images/s" in alit(*words, "--dry-run").stdout
+    said = alit(*words, "--dry-run")
+    assert "images/s" in said.stdout
+    assert "22/22 images timed" in said.stderr
 
 
 @pytest.mark.parametrize("stop", [None, 0.3])
