@@ -135,7 +135,7 @@ def write_selection(
     schema = _schema(tables, decision, options, groups, tokens)
     settings = encodings(schema)
     settings["use_dictionary"] = [name for name in settings["use_dictionary"] if name != "image"]
-    with atomic_file(out) as file, pq.ParquetWriter(file, schema, **settings) as writer:
+    with atomic_file(out, tidy=True) as file, pq.ParquetWriter(file, schema, **settings) as writer:
         for start, table in _chunks(tables, decision, kept, tokens):
             rows = np.arange(start, start + table.num_rows)
             rows = rows[(decision.ok if kept is None else decision.ok & kept)[rows]]

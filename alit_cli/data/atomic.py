@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -11,6 +13,7 @@ from typing import BinaryIO
 from alit_cli.data.sources import readable
 from alit_cli.errors import AlitError, InputError
 
+ORPHAN_SECONDS = 1.0
 FULL = {errno.ENOSPC, errno.EDQUOT}
 NOT_ALLOWED = {
     errno.EACCES,
@@ -24,18 +27,24 @@ NOT_ALLOWED = {
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_file(path: str | Path, tidy: bool = False) -> Iterator[BinaryIO]:
     """A binary file that takes its name `path` only when the block ends well; missing folders are made.
 
     Until then it has a temporary name beside it, ending in `.tmp`, which is removed when the block fails. On
     return the bytes are on disk. Raises AlitError for a full disk, InputError where nothing may be written.
+
+    Args:
+        tidy: first remove the temporary files of this path that killed processes have left; it lists the folder.
     """
     path = os.fspath(path)
+    if tidy:
+        _remove_orphans(path)
     temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
     with named_write_errors(path):
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:
             with open(temporary, "xb") as file:
+                _lock(file)  # it says that somebody is writing, for as long as somebody is
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -57,15 +66,36 @@ def claimed(path: str | Path, wait: bool = False) -> Iterator[bool]:
     """
     with open(path, "r+b") as file:
         try:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            _lock(file, wait)
         except BlockingIOError:
             yield False
             return
-        except (ImportError, OSError):
-            pass
         yield True
+
+
+def _lock(file: BinaryIO, wait: bool = False) -> bool:
+    """Lock an open file until it is closed; False where the system knows no locks. Raises BlockingIOError."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        raise
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _remove_orphans(path: str) -> None:
+    """Remove temporary files of `path` that nobody has locked, and that are not so new that the lock may yet come."""
+    folder, name = os.path.split(path)
+    pattern = re.compile(re.escape(name) + r"\.\d+-[0-9a-f]{8}\.tmp")
+    with contextlib.suppress(OSError):
+        for found in filter(pattern.fullmatch, os.listdir(folder or ".")):
+            orphan = os.path.join(folder, found)
+            with contextlib.suppress(OSError), open(orphan, "r+b") as file:
+                if time.time() - os.path.getmtime(orphan) > ORPHAN_SECONDS and _lock(file):
+                    os.unlink(orphan)
 
 
 def make_folder(path: str | Path) -> None:

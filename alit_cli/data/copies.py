@@ -35,7 +35,7 @@ class Copies:
         if not os.path.exists(path):
             if not self._room(entry.size):
                 return None
-            with atomic_file(path) as file:
+            with atomic_file(path, tidy=True) as file:
                 try:
                     remote.fetch(entry.url, file.name)
                 except OSError as problem:

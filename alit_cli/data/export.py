@@ -44,7 +44,7 @@ def export(
         raise InputError(f"There is no format '{form}'; there is: {', '.join(WRITERS)}.")
     choice = choose(table, budget, selection)
     total = count_rows(table)
-    with atomic_file(out) as stream:
+    with atomic_file(out, tidy=True) as stream:
         writer = WRITERS[form](stream)
         done = 0
         yield Progress(0, total, "rows")

@@ -54,7 +54,7 @@ def merge_into_file(again: Again, out: Path, info: str) -> None:
     """Replace the rows in a table; `info` is what it says of itself from then on. Raises as atomic_file."""
     with pq.ParquetFile(out) as old:
         schema = old.schema_arrow.with_metadata({**(old.schema_arrow.metadata or {}), KEY: info.encode()})
-        with atomic_file(out) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
+        with atomic_file(out, tidy=True) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
             for group in range(old.num_row_groups):
                 rows = again.put_into(old.read_row_group(group))
                 writer.write_table(rows, row_group_size=max(1, len(rows)))

@@ -62,7 +62,7 @@ def join_shards(folder: str | Path, plan: Plan, out: str | Path) -> None:
     """
     rows = joined_rows(folder, plan)
     schema = pq.read_schema(part_path(folder, 0))
-    with atomic_file(out) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
+    with atomic_file(out, tidy=True) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
         for group in rows:
             writer.write_table(group, row_group_size=ROW_GROUP)
     remove_work(folder)

@@ -134,7 +134,7 @@ class StageRun:
             "optimizer": self.optimizer.state_dict(),
             "objective": self.objective.state(),
         }
-        with atomic_file(self.state_path) as file:
+        with atomic_file(self.state_path, tidy=True) as file:
             try:
                 torch.save(state, file)
             except RuntimeError as problem:  # torch's own words for bytes that did not arrive

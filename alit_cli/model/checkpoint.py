@@ -112,7 +112,7 @@ def write_checkpoint(path: Path, model: Alit, record: Record, dtype: torch.dtype
     """
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     data = save(tensors, metadata={METADATA_KEY: record.to_json()})
-    with atomic_file(str(path)) as file:
+    with atomic_file(str(path), tidy=True) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
 

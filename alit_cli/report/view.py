@@ -87,7 +87,7 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
     data = page_data(info, facts, start, sample, strips, panels)
     data |= {"table": readable(str(job.table)), "version": __version__}
     page = render(f"{readable(job.table.name)} · alit", data).encode()
-    with atomic_file(job.out) as file:
+    with atomic_file(job.out, tidy=True) as file:
         file.write(page)
     yield Viewed(len(sample.rows), sample.of, sum(strip.original for strip in strips), len(page))
 

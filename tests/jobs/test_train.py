@@ -240,11 +240,21 @@ def test_a_vqgans_codebook_stays_alive(tmp_path: Path) -> None:
 def _aligned(aligning: Generator[Progress, None, Alit]) -> Alit:
     """What it gives, once it has said how far it is."""
     assert next(aligning).unit == "photographs"
-    with pytest.raises(StopIteration) as end:
-        while True:
+    while True:
+        try:
             next(aligning)
-    model: Alit = end.value.value
-    return model
+        except StopIteration as end:
+            model: Alit = end.value
+            return model
+
+
+def _interrupted_in_k_means(job: TrainJob) -> None:
+    """Train until Ctrl-C in the third round, which acts before the fourth."""
+    for record in train(job, OFTEN):
+        if isinstance(record, Progress) and record.unit == "rounds of k-means":
+            assert record.done < 4
+            if record.done == 3:
+                signal.raise_signal(signal.SIGINT)
 
 
 def test_filling_a_codebook_is_told_and_can_be_interrupted(tmp_path: Path) -> None:
@@ -255,13 +265,8 @@ def test_filling_a_codebook_is_told_and_can_be_interrupted(tmp_path: Path) -> No
     assert [report.done > 0 for report in reports if report.unit == "latents for the codebook"] == [True, True]
     broken = dataclasses.replace(whole, out=tmp_path / "broken.safetensors")
     for stage in whole.stages:
-        run = train(broken, OFTEN)
-        with pytest.raises(KeyboardInterrupt):  # at the next round, not after the last
-            for record in run:
-                if isinstance(record, Progress) and record.unit == "rounds of k-means":
-                    assert record.done < 4
-                    if record.done == 3:
-                        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            _interrupted_in_k_means(broken)
         assert (broken.work / f"{stage}.state").exists()
         for record in train(broken, OFTEN):
             if isinstance(record, TrainRecord) and record.stage != stage:
