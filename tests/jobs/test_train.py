@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import signal
 from collections.abc import Generator
 from pathlib import Path
 from typing import BinaryIO
@@ -246,47 +245,6 @@ def _aligned(aligning: Generator[Progress, None, Alit]) -> Alit:
         except StopIteration as end:
             model: Alit = end.value
             return model
-
-
-def _interrupted_in_k_means(job: TrainJob) -> None:
-    """Train until Ctrl-C in the third round, which acts before the fourth."""
-    for record in train(job, OFTEN):
-        if isinstance(record, Progress) and record.unit == "rounds of k-means":
-            assert record.done < 4
-            if record.done == 3:
-                signal.raise_signal(signal.SIGINT)
-
-
-def test_filling_a_codebook_is_told_and_can_be_interrupted(tmp_path: Path) -> None:
-    whole = dataclasses.replace(_job(tmp_path, SAMPLED, "vqgan"), stages=("base", "distill"))
-    reports = [record for record in train(whole, OFTEN) if isinstance(record, Progress)]
-    rounds = [(report.done, report.total) for report in reports if report.unit == "rounds of k-means"]
-    assert rounds == 2 * [(done, 10) for done in range(11)]  # the VQGAN's codebook, then that of the 1D tokens
-    assert [report.done > 0 for report in reports if report.unit == "latents for the codebook"] == [True, True]
-    broken = dataclasses.replace(whole, out=tmp_path / "broken.safetensors")
-    for stage in whole.stages:
-        with pytest.raises(KeyboardInterrupt):
-            _interrupted_in_k_means(broken)
-        assert (broken.work / f"{stage}.state").exists()
-        for record in train(broken, OFTEN):
-            if isinstance(record, TrainRecord) and record.stage != stage:
-                break
-    for _ in train(broken, OFTEN):
-        pass
-    expected, found = load_file(whole.out), load_file(broken.out)
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
-
-
-def test_two_runs_do_not_share_a_work_folder(tmp_path: Path) -> None:
-    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
-    first = train(job, OFTEN)
-    next(first)
-    with pytest.raises(InputError, match="another process is training"):
-        next(iter(train(job, OFTEN)))
-    for _ in first:
-        pass
-    assert job.out.exists()
-    assert list(train(job, OFTEN)) == []
 
 
 def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:

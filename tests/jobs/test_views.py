@@ -79,9 +79,7 @@ def test_an_attempt_that_was_interrupted_takes_no_room_from_the_next(
 ) -> None:
     items, work = list_items([str(folder / "photos")]), folder / "kept"
     work.mkdir()
-    begun = make_views(items, SIDE, 2, HELD_OUT, SEED, work)
-    next(begun)
-    begun.close()
+    next(iter(make_views(items, SIDE, 2, HELD_OUT, SEED, work)))
     usage, size = shutil.disk_usage(folder), (work / "views.npy").stat().st_size
     there = (work / "views.npy").exists
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 if there() else size))
