@@ -50,8 +50,8 @@ MOST_GROUPS = 8
     multiple=True,
     default=("recon",),
     show_default="recon",
-    help="What to look at: classify (top-1, top-5), depth, recon, features (Fréchet distance), language, any measure "
-    "(its mean) or comparison (its share).",
+    help="What to look at: classify (top-1, top-5), top3, depth, recon, features (Fréchet distance), language, any "
+    "measure (its mean) or comparison (its share).",
 )
 @tokens_option
 @threshold_option("Thresholds of one --tsc. [default: spread over the data]")
