@@ -16,6 +16,7 @@ from alit_cli.progress import Progress
 
 KMEANS_POINTS = 40_000
 KMEANS_ROUNDS = 10
+NOTE = "k-means of the codebook"
 REVIVE_EVERY = 100
 """Steps between two revivals."""
 
@@ -56,19 +57,19 @@ class CodebookKeeper:
         found: list[Tensor] = []
         for chunk in chunks:
             found.append(self._placed(chunk).cpu())
-            yield Progress(sum(map(len, found)), 0, "latents for the codebook")
+            yield Progress(sum(map(len, found)), 0, "latents", note="for the codebook")
         places = torch.cat(found).numpy()
         v = len(self.counts)
         if len(places) < v:
             places = np.concatenate([places] * (1 + v // len(places)))
         start: dict[str, Any] = {"k": v, "minit": "points", "rng": 0}
         for done in range(KMEANS_ROUNDS):
-            yield Progress(done, KMEANS_ROUNDS, "rounds of k-means")
+            yield Progress(done, KMEANS_ROUNDS, "rounds", note=NOTE)
             with warnings.catch_warnings():  # an empty cluster keeps its centre; unused codes are revived later
                 warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)
                 centres, _ = kmeans2(places, **start, iter=1)
             start = {"k": centres, "minit": "matrix"}
-        yield Progress(KMEANS_ROUNDS, KMEANS_ROUNDS, "rounds of k-means")
+        yield Progress(KMEANS_ROUNDS, KMEANS_ROUNDS, "rounds", note=NOTE)
         for table in tables:
             table.copy_(self._placed(torch.from_numpy(centres)))
 

@@ -95,7 +95,7 @@ def _measured(job: TokenizeJob, info: TableInfo, sample: list[Item], tell: Tell)
             begun = time.perf_counter()
             run = ShardRun(tokenizer, info, reader, Halving())
             for timed in run.run(sample):
-                tell(Progress(done + timed, 2 * len(sample), "images timed"))
+                tell(Progress(done + timed, 2 * len(sample), note="timed"))
             seconds = time.perf_counter() - begun
     finally:
         reader.close()

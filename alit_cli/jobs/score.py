@@ -116,6 +116,8 @@ def score(job: ScoreJob) -> Iterator[Progress]:
     if len(set(job.paths())) < len(job.tasks):
         raise InputError("Two of the networks have the same name, and their tables would too: give each its own --out.")
     info = read_info(job.table)
+    if info.tokens in column_names(job.table):
+        raise InputError(f"'{job.table}' is a selection; name the token table that it was made from.")
     tokenizer = load(job.checkpoint, job.device, info.precision)
     if tokenizer.sha256 != info.model_sha256:
         raise InputError(

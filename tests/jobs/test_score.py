@@ -86,6 +86,15 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(job: ScoreJob, tm
     assert sorted(path.name for path in job.out.iterdir()) == ["baselines.parquet", "recon.parquet"]
 
 
+def test_a_selection_is_named_as_one(job: ScoreJob) -> None:
+    table = pq.read_table(job.table)
+    selection = job.table.with_name("selection.parquet")
+    rows = table.select(["image", "tokens_2"]).rename_columns(["image", "tokens"])
+    pq.write_table(rows.replace_schema_metadata(table.schema.metadata), selection)
+    with pytest.raises(InputError, match="is a selection; name the token table"):
+        next(iter(score(dataclasses.replace(job, table=selection))))
+
+
 def test_two_runs_at_once_make_one_table(job: ScoreJob, tmp_path: Path) -> None:
     slow = score(job)
     list(itertools.islice(slow, 2))

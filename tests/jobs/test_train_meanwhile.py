@@ -20,7 +20,7 @@ from tests.jobs.test_train import OFTEN, SAMPLED, _job
 def _interrupted_in_k_means(job: TrainJob) -> None:
     """Train until Ctrl-C in the third round, which acts before the fourth."""
     for record in train(job, OFTEN):
-        if isinstance(record, Progress) and record.unit == "rounds of k-means":
+        if isinstance(record, Progress) and record.unit == "rounds":
             assert record.done < 4
             if record.done == 3:
                 signal.raise_signal(signal.SIGINT)
@@ -29,9 +29,9 @@ def _interrupted_in_k_means(job: TrainJob) -> None:
 def test_filling_a_codebook_is_told_and_can_be_interrupted(tmp_path: Path) -> None:
     whole = dataclasses.replace(_job(tmp_path, SAMPLED, "vqgan"), stages=("base", "distill"))
     reports = [record for record in train(whole, OFTEN) if isinstance(record, Progress)]
-    rounds = [(report.done, report.total) for report in reports if report.unit == "rounds of k-means"]
+    rounds = [(report.done, report.total) for report in reports if report.unit == "rounds"]
     assert rounds == 2 * [(done, 10) for done in range(11)]  # the VQGAN's codebook, then that of the 1D tokens
-    assert [report.done > 0 for report in reports if report.unit == "latents for the codebook"] == [True, True]
+    assert [report.done > 0 for report in reports if report.unit == "latents"] == [True, True]
     broken = dataclasses.replace(whole, out=tmp_path / "broken.safetensors")
     for stage in whole.stages:
         with pytest.raises(KeyboardInterrupt):
