@@ -23,8 +23,8 @@ from alit_cli.options import (
 
 if TYPE_CHECKING:
     from alit_cli.analysis.capacity import Capacity, Point
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.sweep import Outcome
+    from alit_cli.analysis.tables import Tables
 
 MOST_GROUPS = 8
 """Groups that are printed; the files have all of them."""
@@ -72,9 +72,9 @@ def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -
     from alit_cli.analysis.capacity import measure_capacity, save_tables
     from alit_cli.analysis.criteria import split
     from alit_cli.analysis.figures_capacity import draw_capacity
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.grouping import group_images
     from alit_cli.analysis.sweep import read_lines, read_outcomes
+    from alit_cli.analysis.tables import Tables
 
     tables = Tables(tokens, options["scores"], options["tables"])
     outcomes = read_outcomes(tables, split(options["toi"]))

@@ -22,7 +22,7 @@ from alit_cli.options import (
 
 if TYPE_CHECKING:
     from alit_cli.analysis.familiarity import Difference, Familiarity
-    from alit_cli.analysis.gather import Tables
+    from alit_cli.analysis.tables import Tables
 
 
 @click.command(
@@ -80,7 +80,7 @@ def command(
 
 def _open(paths: Sequence[Path], scores: Sequence[Path]) -> list[Tables]:
     """The tables, all of one model; each with its own scores, or none."""
-    from alit_cli.analysis.gather import Tables
+    from alit_cli.analysis.tables import Tables
 
     if scores and len(scores) != len(paths):
         raise InputError(f"There are {len(paths)} tables and {len(scores)} --scores; give one for each, in order.")

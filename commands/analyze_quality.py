@@ -17,8 +17,8 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.quality import Quality, Row
+    from alit_cli.analysis.tables import Tables
 
 
 @click.command(
@@ -46,9 +46,9 @@ def command(
     features. What was not scored is left out. Nothing is decoded.
     """
     from alit_cli.analysis.figures_quality import draw_quality
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.quality import measure_quality, save_tables
     from alit_cli.analysis.selection import check_thresholds
+    from alit_cli.analysis.tables import Tables
 
     check_thresholds(thr or ())
     found = Tables(tokens, scores, tables)

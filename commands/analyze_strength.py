@@ -12,8 +12,8 @@ from alit_cli.console import print_json, say, show_table
 from alit_cli.options import bootstrap_option, example, report_options, scores_option, seed_option, tokens_option
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.strength import Strength
+    from alit_cli.analysis.tables import Tables
 
 
 @click.command(
@@ -46,8 +46,8 @@ def command(
     Models are those that alit score has written tables for, by the last part of their names.
     """
     from alit_cli.analysis.figures_strength import draw_strength
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.strength import measure_strength, save_tables, task_outcomes
+    from alit_cli.analysis.tables import Tables
 
     tables = Tables(tokens, scores)
     result = measure_strength(tables, task_outcomes(tables, task, model, top), bootstrap, seed)

@@ -24,8 +24,8 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.selection import Decision, Summary
+    from alit_cli.analysis.tables import Tables
 
 MOST_GROUPS = 40
 """Groups that are printed; --json has all of them."""
@@ -73,9 +73,9 @@ def command(table: Path, out: Path, as_json: bool, **options: Any) -> None:
     one. One threshold writes the selection, which alit decode turns into pictures; several are only compared.
     Columns are looked up in TABLE, then in the tables of alit score; class_rank@resnet-18 names one of several.
     """
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.grouping import group_images
     from alit_cli.analysis.selected import Narrowing, narrow, summaries_by_group, write_selection
+    from alit_cli.analysis.tables import Tables
 
     tables = Tables(table, options["scores"], options["tables"])
     decisions = _decide(tables, options)

@@ -14,11 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alit_cli.analysis.bootstrap import BinnedMeans
-from alit_cli.analysis.distances import Distances, frechet_distances
-from alit_cli.analysis.gather import Tables
+from alit_cli.analysis.frechet_choices import Distances, frechet_distances
 from alit_cli.analysis.grouping import Groups
 from alit_cli.analysis.selection import check_answerable
 from alit_cli.analysis.sweep import Choices, Line, Outcome
+from alit_cli.analysis.tables import Tables
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.table import write_table
 

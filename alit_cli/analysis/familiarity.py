@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from alit_cli.analysis.bootstrap import BinnedMeans
 from alit_cli.analysis.differences import cliffs_delta, mann_whitney, match_by
-from alit_cli.analysis.distances import frechet_distances
-from alit_cli.analysis.gather import Tables
+from alit_cli.analysis.frechet_choices import frechet_distances
 from alit_cli.analysis.selection import check_answerable, check_thresholds, select
 from alit_cli.analysis.sweep import Choices, Outcome
+from alit_cli.analysis.tables import Tables
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.table import write_table
 from alit_cli.errors import InputError

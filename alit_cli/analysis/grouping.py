@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.scores import GROUP_NAMES
 from alit_cli.analysis.sides import order
+from alit_cli.analysis.tables import Tables
 from alit_cli.data.lists import IMAGE_NAMES, find_column, read_frame
 from alit_cli.data.table import open_columns
 from alit_cli.errors import InputError

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from alit_cli.analysis.codes import CodeCounts
 from alit_cli.analysis.frechet import Moments, Reference
-from alit_cli.analysis.gather import Tables
-from alit_cli.analysis.places import EDGES, places
+from alit_cli.analysis.histogram import EDGES, histogram
+from alit_cli.analysis.tables import Tables
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.table import write_table
 from alit_cli.errors import InputError
@@ -123,7 +123,7 @@ def measure_quality(tables: Tables) -> Quality:
         for name in names:
             means.add(name, chunk.columns[name][chunk.ok].astype(np.float64))
         for step, losses in enumerate(chunk.columns["l1"][chunk.ok].T):
-            counted[step] += places(losses)
+            counted[step] += histogram(losses)
         codes.add([chunk.table[name] for name in ids])
     source, distances, width = _frechet(tables, strangers)
     rows = [_token_row(tables, step, means, codes, distances) for step in range(len(tables.budgets))]

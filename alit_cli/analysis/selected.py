@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.analysis.criteria import Criterion, criterion, holds, names, parse
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.grouping import Groups
 from alit_cli.analysis.selection import Decision, Summary, decide, summarize
+from alit_cli.analysis.tables import Tables
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.sources import readable
 from alit_cli.data.table import KEY, ROW_GROUP, encodings, token_schema

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alit_cli.analysis.criteria import Comparison, Criterion, comparisons, holds, names
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.spending import spend
+from alit_cli.analysis.tables import Tables
 from alit_cli.errors import InputError
 
 Floats = NDArray[np.floating[Any]]

@@ -15,9 +15,9 @@ import scipy.stats
 
 from alit_cli.analysis.bootstrap import BinnedMeans
 from alit_cli.analysis.criteria import Comparison
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.selection import check_answerable
 from alit_cli.analysis.sweep import Outcome
+from alit_cli.analysis.tables import Tables
 from alit_cli.analysis.vocabulary import TASKS, meaning
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.table import write_table
