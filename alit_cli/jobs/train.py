@@ -20,10 +20,11 @@ from alit_cli.errors import InputError
 from alit_cli.jobs.base import BaseObjective, align_with_pixels
 from alit_cli.jobs.distill import DistillObjective
 from alit_cli.jobs.finetune import FinetuneObjective
+from alit_cli.jobs.journal import TrainRecord
 from alit_cli.jobs.objective import Objective
 from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import STAGES, Recipe, StageName, recipe_for
-from alit_cli.jobs.trainer import Pace, StageRun, TrainRecord
+from alit_cli.jobs.trainer import Pace, StageRun
 from alit_cli.jobs.views import DECODE_THREADS, VIEWS_MARK, Views, make_views, open_views
 from alit_cli.model.checkpoint import Record, read_checkpoint, read_record, write_checkpoint
 from alit_cli.model.device import choose_precision
