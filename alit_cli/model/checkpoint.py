@@ -39,7 +39,7 @@ class Record:
 
     Attributes:
         config: the model's configuration.
-        stages: training stages finished, in order: base, distil, finetune; imported files say `imported`.
+        stages: training stages finished, in order: base, distill, finetune; imported files say `imported`.
         training: one entry a stage: options, data, steps, seconds, losses, validation L1 per budget.
     """
 
