@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alit_cli.console import print_json, say, show_table
+from alit_cli.console import percent, print_json, say, show_table
 from alit_cli.options import (
     bootstrap_option,
     example,
@@ -94,9 +94,11 @@ def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -
 
 def _source(tables: Tables, result: Capacity) -> str:
     """Where the numbers of the figure come from."""
-    info, images = tables.info, max(point.n for point in result.points)
-    size = f"{info.image_size}×{info.image_size} pixels, {info.budgets[0]}–{info.budgets[-1]} tokens"
-    return f"{images} images · {info.model} ({info.model_id[:8]}), {size} · bands: 95 % bootstrap intervals"
+    from alit_cli.analysis.drawing import made_by
+
+    images, budgets = max(point.n for point in result.points), tables.budgets
+    model = f"{made_by(tables.info)}, {budgets[0]}–{budgets[-1]} tokens"
+    return f"{images} images · {model} · bands: 95 % bootstrap intervals"
 
 
 def _say_remarks(tables: Tables, result: Capacity) -> None:
@@ -137,7 +139,7 @@ def _show(result: Capacity) -> None:
         "Fewest tokens within 1 % of the best",
         ["group", "outcome", "best", "by", "", "capacity", "value"],
         [
-            [near.group, near.outcome, near.best, near.line, near.criterion, _percent(near.capacity), near.value]
+            [near.group, near.outcome, near.best, near.line, near.criterion, percent(near.capacity), near.value]
             for near in result.nearly
             if groups <= MOST_GROUPS or near.group == ALL
         ],
@@ -145,11 +147,7 @@ def _show(result: Capacity) -> None:
 
 
 def _spent(point: Point) -> list[str | None]:
-    return [_percent(point.capacity), _percent(point.unsatisfied)]
-
-
-def _percent(share: float) -> str | None:
-    return None if math.isnan(share) else f"{100 * share:5.1f} %"
+    return [percent(point.capacity), percent(point.unsatisfied)]
 
 
 def _value(found: dict[str, Point], outcome: Outcome) -> str | None:

@@ -63,9 +63,11 @@ def command(
 
 
 def _source(tables: Tables, result: Strength) -> str:
-    info, images = tables.info, max(row.n for row in result.rows)
-    size = f"{info.image_size}×{info.image_size} pixels"
-    return f"{images} images · model: {info.model} ({info.model_id[:8]}), {size} · bars: 95 % bootstrap intervals"
+    """Where the numbers of the figure come from."""
+    from alit_cli.analysis.drawing import made_by
+
+    images = max(row.n for row in result.rows)
+    return f"{images} images · model: {made_by(tables.info)} · bars: 95 % bootstrap intervals"
 
 
 def _show(result: Strength) -> None:

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from alit_cli.data.atomic import atomic_file
+from alit_cli.analysis.saving import save_csv, save_parquet
 from alit_cli.data.pooled import Pooled
-from alit_cli.data.table import write_table
 from alit_cli.errors import InputError
 from alit_cli.progress import Progress
 
@@ -183,10 +181,6 @@ def pool_name(pool: str, first: int) -> str:
 
 def save_probe(found: Sequence[Accuracy], folder: Path) -> list[Path]:
     """Write probe.csv and probe.parquet, a row a probe; what `atomic_file` raises."""
-    paths = [folder / "probe.csv", folder / "probe.parquet"]
     rows = [{**dataclasses.asdict(row), "penalties": " ".join(f"{c:g}" for c in row.penalties)} for row in found]
     table = pd.DataFrame(rows).astype({"iteration": "Int64", "tokens": "Int64"})
-    with atomic_file(paths[0]) as file:
-        table.to_csv(file, index=False, float_format="%.6g")
-    write_table(pa.Table.from_pandas(table, preserve_index=False), paths[1])
-    return paths
+    return [save_csv(table, folder / "probe.csv"), save_parquet(table, folder / "probe.parquet")]

@@ -145,6 +145,21 @@ def check_thresholds(thresholds: Sequence[float]) -> None:
             raise InputError(f"A threshold cannot be {threshold:g}; give a number from 0 up, such as 0.08.")
 
 
+def quartiles(*losses: Floats) -> tuple[float, ...]:
+    """Thresholds from the data: the quartiles of the middle column's known losses (n T each), ascending.
+
+    Of all arrays together, in as few digits as keep them apart; none where no loss is known.
+    """
+    middle = np.concatenate([own[:, (own.shape[1] - 1) // 2] for own in losses])
+    known = middle[np.isfinite(middle)].astype(np.float64)
+    found = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else ()
+    for digits in (2, 3, 4):
+        rounded = sorted({float(f"{value:.{digits}g}") for value in found})
+        if len(rounded) == len(found):
+            break
+    return tuple(rounded)
+
+
 def check_answerable(tables: Tables, criterion: Criterion | None) -> None:
     """Raise InputError where a table whose rollouts stopped early cannot answer; None stands for every budget."""
     stop = tables.info.stop

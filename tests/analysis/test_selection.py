@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from alit_cli.analysis.selection import select
+from alit_cli.analysis.selection import quartiles, select
 from alit_cli.data.table import TableInfo, read_info
 from alit_cli.errors import InputError
 from tests.analysis.selections import select_table, summarize_table
@@ -163,3 +163,9 @@ def test_a_damaged_table_leaves_no_selection(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="damaged"):
         select_table(tokens, 0.2, tmp_path / "selection.parquet")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tokens.parquet"]
+
+
+def test_quartiles_of_several_tables_are_three_however_close_they_are() -> None:
+    close = np.array([[0.9, 0.0501, 0.0], [0.9, 0.0508, 0.0], [0.9, np.nan, 0.0]])
+    assert quartiles(close, np.array([[0.9, 0.0515, 0.0]])) == (0.0504, 0.0508, 0.0512)
+    assert quartiles(np.full((2, 3), np.nan)) == ()
