@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from alit_cli.analysis.probing import Accuracy
     from alit_cli.data.labels import Labelled
     from alit_cli.data.pooled import Pooled
-    from alit_cli.jobs.batches import Found
+    from alit_cli.jobs.batches import ImageRecord
 
 FOLDERS = "folders"
 POOLS = ("latents", "first", "image", "both")
@@ -131,7 +131,7 @@ def _labels(options: dict[str, Any], images: Sequence[str]) -> Labelled:
     return labelled
 
 
-def _take_all(records: Iterator[Found[Pooled]]) -> list[Pooled]:
+def _take_all(records: Iterator[ImageRecord[Pooled]]) -> list[Pooled]:
     """Every image that could be read; the others are said."""
     from alit_cli.console import follow, say
 
