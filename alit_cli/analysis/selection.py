@@ -26,13 +26,11 @@ class Selection:
         index: which of the budgets, int64 n.
         n_tokens: the budget, int64 n.
         satisfied: whether the criterion is met there, bool n; where it never is, the budget is the largest.
-        value: the criterion at that budget, n; NaN where it is not known.
     """
 
     index: NDArray[np.int64]
     n_tokens: NDArray[np.int64]
     satisfied: NDArray[np.bool_]
-    value: Floats
 
 
 @dataclass(frozen=True)
@@ -134,8 +132,7 @@ def select(losses: Floats, budgets: Sequence[int], threshold: float) -> Selectio
     """
     found, satisfied, _ = first_met(losses < threshold)
     index = found.astype(np.int64)
-    value = losses[np.arange(len(losses)), index]
-    return Selection(index, np.asarray(budgets, np.int64)[index], satisfied, value)
+    return Selection(index, np.asarray(budgets, np.int64)[index], satisfied)
 
 
 def check_thresholds(thresholds: Sequence[float]) -> None:

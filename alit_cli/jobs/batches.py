@@ -40,8 +40,8 @@ def through_model(
         batch_size: images that the model gets at once; the last ones may be fewer.
         model: from the pictures of a batch, which have pixels, and how many it had before, one value each, in order.
 
-    Yields: ImageRecord, first an empty one at zero. Values come in the order of the images; a problem is told as soon as it
-        is met, so it may come before the values of images that wait for their batch to fill.
+    Yields: ImageRecord, first an empty one at zero. Values come in the order of the images; a problem is told as soon
+        as it is met, so it may come before the values of images that wait for their batch to fill.
     """
     total, done, failed = len(items), 0, 0
     yield ImageRecord(Progress(0, total))

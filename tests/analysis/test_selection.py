@@ -42,7 +42,6 @@ def test_select_equals_the_oracle(rows: list[list[float]], threshold: float) -> 
     found, expected = select(losses, BUDGETS, threshold), oracle(losses, threshold)
     np.testing.assert_array_equal(found.n_tokens, expected.n_tokens)
     np.testing.assert_array_equal(found.satisfied, expected.satisfied)
-    np.testing.assert_array_equal(found.value, expected.l1)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
