@@ -47,7 +47,7 @@ from alit_cli.options import config_option, device_option, example, out_option, 
     multiple=True,
     help="Weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each. [default: no perceptual term]",
 )
-@click.option("--gan", "gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
+@click.option("--gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
 @click.option("--views", type=click.IntRange(0), help="Random crops kept per photograph; 0: a fresh one at every use.")
 @click.option("--workers", type=click.IntRange(1), help="Threads that decode photographs, with --views 0. [default: 4]")
 @click.option(

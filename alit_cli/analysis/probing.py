@@ -86,14 +86,18 @@ def check_probe(labels: Sequence[str], folds: int) -> None:
         raise InputError("A probe needs scikit-learn: pip install 'alit[tasks]'.") from error
     counts = Counter(labels)
     if len(counts) < 2:
-        raise InputError(f"A probe tells classes apart, and there is only {len(counts)}.")
+        raise InputError(
+            f"A probe tells classes apart, and there is only {len(counts)}; give images of several, or other --labels."
+        )
     name, least = min(counts.items(), key=lambda pair: pair[1])
     if least < folds:
         raise InputError(
             f"The class '{name}' has {least} images, fewer than the {folds} folds: take fewer folds or leave it out."
         )
     if least - -(-least // folds) < INNER:
-        raise InputError(f"The class '{name}' has {least} images: too few for a probe of {folds} folds.")
+        raise InputError(
+            f"The class '{name}' has {least} images: too few for a probe of {folds} folds; add some or leave it out."
+        )
 
 
 def features_of(images: Sequence[Pooled], pools: Sequence[str]) -> list[Feature]:

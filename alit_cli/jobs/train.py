@@ -94,7 +94,9 @@ def training_job(
     recipe = recipe_for(config.name, steps, every_stage, **changes)
     job = TrainJob(photos, out, config, recipe, names, start, half, workers or DECODE_THREADS, Processes(device))
     if resume and not job.work.exists():
-        raise InputError(f"there is no unfinished run to resume: {job.work} does not exist")
+        raise InputError(
+            f"there is no unfinished run in {job.work}: give its --out, or leave --resume out to begin one"
+        )
     if overwrite and job.processes.is_main:
         shutil.rmtree(job.work, ignore_errors=True)
     return job

@@ -55,8 +55,12 @@ class StageRun:
     def __init__(
         self, objective: Objective, recipe: StageRecipe, views: Views, folder: Path, processes: Processes
     ) -> None:
-        if recipe.batch_size < processes.count * recipe.accumulate:
-            raise InputError(f"a batch of {recipe.batch_size} cannot be split: raise --batch-size")
+        pieces = processes.count * recipe.accumulate
+        if recipe.batch_size < pieces:
+            raise InputError(
+                f"a batch of {recipe.batch_size} photographs cannot be worked off in {pieces} pieces "
+                f"({processes.count} processes, --accumulate {recipe.accumulate}): raise --batch-size"
+            )
         self.objective, self.recipe, self.views, self.folder = objective, recipe, views, folder
         self.processes, self.device = processes, processes.device
         self.precision = choose_precision(recipe.precision, self.device)

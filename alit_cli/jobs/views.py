@@ -121,7 +121,7 @@ class FreshViews(Views):
             if crops is not None:
                 crop: Crop = crops[0]
                 return crop
-        raise InputError("none of the photographs can be read any more")
+        raise InputError("none of the photographs can be read any more: put them back where the run found them")
 
 
 def to_images(pixels: np.ndarray) -> Tensor:

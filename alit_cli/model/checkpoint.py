@@ -124,7 +124,7 @@ def read_record(path: Path) -> Record:
         InputError: the file is missing, is no safetensors file, or is not ours.
     """
     if not path.is_file():
-        raise InputError(f"there is no model file {path}")
+        raise InputError(f"there is no model file {path}: alit train and alit import write them")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
