@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from alit_cli.options import (
 
 if TYPE_CHECKING:
     from alit_cli.analysis.capacity import Capacity, Point
-    from alit_cli.analysis.sweep import Outcome
+    from alit_cli.analysis.sweep import Line, Outcome
     from alit_cli.analysis.tables import Tables
 
 MOST_GROUPS = 8
@@ -49,8 +50,8 @@ MOST_GROUPS = 8
     multiple=True,
     default=("recon",),
     show_default="recon",
-    help="What to look at: classify (top-1, top-5), depth, recon, features (Fréchet distance), language, any measure "
-    "(its mean) or comparison (its share).",
+    help="What to look at: classify (top-1, top-5), top3, depth, recon, features (Fréchet distance), language, any "
+    "measure (its mean) or comparison (its share).",
 )
 @tokens_option
 @threshold_option("Thresholds of one --tsc. [default: spread over the data]")
@@ -85,6 +86,7 @@ def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -
     )
     files = [*save_tables(result, out), *draw_capacity(result, _source(tables, result), out, form)]
     _say_remarks(tables, result)
+    _say_judges(tables, lines, outcomes)
     if as_json:
         print_json({"table": tokens, "points": result.points, "within_1_percent": result.nearly, "files": files})
     else:
@@ -114,6 +116,20 @@ def _say_remarks(tables: Tables, result: Capacity) -> None:
             )
         elif "predicted" in tables.words(f"label_source@{tables.model(outcome.column)}"):
             say(f"{outcome.name}: labels are the model's own predictions on the originals, so that those are 100 %.")
+
+
+def _say_judges(tables: Tables, lines: Sequence[Line], outcomes: Sequence[Outcome]) -> None:
+    """Where one network both chooses budgets and judges them: what it guesses right by luck then counts as gained."""
+    from alit_cli.analysis.criteria import comparisons
+
+    choosing = {tables.model(part.name) for line in lines for one in line.criteria for part in comparisons(one)}
+    for outcome in outcomes:
+        judge = tables.model(outcome.column)
+        if judge and judge in choosing:
+            say(
+                f"{outcome.name}: {judge} both chooses the budgets and judges them, so that its lucky guesses count as "
+                "gained. Score a second network and give one of them to --tsc, the other to --toi, to see what holds."
+            )
 
 
 def _show(result: Capacity) -> None:

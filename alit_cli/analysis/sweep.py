@@ -21,6 +21,7 @@ from alit_cli.errors import InputError
 SAMPLE = 20_000
 CANDIDATES = 200
 UNIFORM = "uniform"
+TOP = re.compile(r"top[1-9]\d*")
 RANKS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 300, 500)
 
 
@@ -75,31 +76,32 @@ class Outcome:
 
 
 def read_outcomes(tables: Tables, texts: Sequence[str]) -> list[Outcome]:
-    """The outcomes of `--toi`: a task, a measure (its mean) or a comparison (its share of images).
+    """The outcomes of `--toi`: a task, `top5`, a measure (its mean) or a comparison (its share of images).
 
     Raises InputError for a column that is not there, or has no number for every budget.
     """
     found: list[Outcome] = []
     for text in texts:
         task, at, model = text.partition("@")
+        of = f" of {model}" if model else ""
         if re.search("[<>=]", text):
             test = parse(text)
             if not isinstance(test, Comparison) or not isinstance(test.value, float):
                 raise InputError(f"'{text}' is no outcome; write one comparison with its number, or a measure.")
             found.append(Outcome(str(test), f"share with {test}", test.name, test))
-        elif task == "classify":
+        elif task == "classify" or TOP.fullmatch(task):
             column = f"class_rank{at}{model}"
-            for top in (1, 5):
+            for top in (1, 5) if task == "classify" else (int(task[3:]),):
                 test = Comparison(column, "<=", float(top))
-                found.append(Outcome(f"top{top}{at}{model}", f"top-{top} accuracy", column, test))
+                found.append(Outcome(f"top{top}{at}{model}", f"top-{top} accuracy{of}", column, test))
         elif task in ("features", "frechet", "fid"):
             column = f"features{at}{model}"
-            found.append(Outcome(f"frechet{at}{model}", "Fréchet distance", column, frechet=True))
+            found.append(Outcome(f"frechet{at}{model}", f"Fréchet distance{of}", column, frechet=True))
         else:
             column = measure(text)
             if task == "language" and not tables.has(column):
                 column = f"caption_loglik{at}{model}"
-            found.append(Outcome(column, meaning(column).label, column))
+            found.append(Outcome(column, f"{meaning(column).label}{of}", column))
     for outcome in found:
         if not tables.find(outcome.column).per_budget:
             raise InputError(f"'{outcome.column}' is the same at every budget; an outcome has a number for each.")

@@ -140,3 +140,11 @@ def test_a_table_that_stopped_early_has_no_capacity_curve(tmp_path: Path) -> Non
     (tmp_path / "scores").mkdir()
     with pytest.raises(InputError, match="stopped each image"):
         measure(path, "l1<0.2", "recon")
+
+
+def test_any_top_of_any_network_is_an_outcome(world: tuple[Path, dict[str, Any]]) -> None:
+    path, numbers = world
+    result, table = measure(path, "recon", "top3@resnet-18", resamples=0)
+    assert [(one.name, one.label) for one in result.outcomes] == [("top3@resnet-18", "top-3 accuracy of resnet-18")]
+    uniform = table[table.line == "uniform"].value.to_list()
+    assert uniform == pytest.approx([(numbers["class_rank"][:59, step] <= 3).mean() for step in range(3)])

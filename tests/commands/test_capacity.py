@@ -54,6 +54,16 @@ def test_capacity_prints_tables_and_writes_figures(here: Path, alit: Alit) -> No
     assert set(pd.read_csv("study/capacity.csv").group) == {"all images", "art", "photo"}
 
 
+def test_a_network_that_judges_its_own_choice_is_named(here: Path, alit: Alit) -> None:
+    names = [f"{'art' if row % 3 else 'photo'}/{row}.jpg" for row in range(60)]
+    ranks = np.random.default_rng(0).integers(1, 4, (60, 4)).astype(float)
+    write_scores(here / "scores/classify@second.parquet", names, {"class_rank": ranks})
+    line = ["analyze", "capacity", "--bootstrap", "0", "--points", "3", "--tsc", "classify@resnet-18", "--toi"]
+    sentence = "resnet-18 both chooses the budgets and judges them"
+    assert sentence in alit(*line, "classify@resnet-18,recon").stderr
+    assert sentence not in alit(*line, "classify@second,recon").stderr
+
+
 def test_accuracy_against_predicted_labels_is_said_to_be_that(here: Path, alit: Alit) -> None:
     names = [f"{row}.jpg" for row in range(60)]
     extras = {"label_source": ["predicted"] * 60}

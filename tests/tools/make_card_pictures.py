@@ -37,7 +37,7 @@ def draw_stage(axes: Axes, records: list[dict[str, Any]], title: str) -> None:
     for budget in {first, last}:
         value = records[-1]["validation"][str(budget)]
         what = "grid tokens" if len(colours) == 1 else "tokens"
-        where = (0, -13) if budget == last else (0, 6)
+        where = (0, -13) if budget == last else (0, 14)
         axes.annotate(
             f"{budget} {what}: {value:.3f}", (steps[-1], value), where, textcoords="offset points", ha="right"
         )

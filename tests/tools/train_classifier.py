@@ -1,6 +1,6 @@
 """Train a small image classifier of transformers on one half of a labelled set, and list the other half for scoring.
 
-Usage: python tests/tools/train_classifier.py IMAGES LABELS.csv OUT [--side 96] [--steps 400] [--blur 0]
+Usage: python tests/tools/train_classifier.py IMAGES LABELS.csv OUT [--side 96] [--steps 400] [--blur 0] [--seed 0]
 
 IMAGES is a folder, LABELS.csv has the columns image and label. Of every class the images at even places train, those at
 odd places are held out. OUT gets the classifier as save_pretrained writes it, `held_out.csv` (image and label) and
@@ -40,8 +40,9 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--blur", type=float, default=0.0, help="share of views that lose their fine detail")
+    parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    torch.manual_seed(0)
+    torch.manual_seed(asked.seed)
     torch.set_num_threads(1)
     frame = pd.read_csv(asked.labels, dtype=str).sort_values(["label", "image"])
     names = sorted(frame.label.unique())
