@@ -53,6 +53,11 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]
     console.print(table)
 
 
+def percent(share: float) -> str | None:
+    """A share as a cell of a column, their points below each other: ` 12.5 %`; None for NaN."""
+    return None if math.isnan(share) else f"{100 * share:5.1f} %"
+
+
 def print_json(value: Any) -> None:
     """Print one JSON object on stdout; dataclasses, paths and numpy scalars are welcome, NaN becomes null."""
     click.echo(json.dumps(_jsonable(value), indent=2))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from alit_cli.data.maps import TokenMaps
     from alit_cli.data.masks import Masks
     from alit_cli.data.sources import Item
-    from alit_cli.jobs.batches import Found
+    from alit_cli.jobs.batches import ImageRecord
 
 SHARES = (40.0, 60.0, 80.0)
 
@@ -152,7 +152,7 @@ def _masks(found: Sequence[Item], items: Sequence[Item], side: int) -> Masks:
     return masks
 
 
-def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[Found[TokenMaps]]) -> None:
+def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[ImageRecord[TokenMaps]]) -> None:
     """Every image into the study; those that cannot be read are said."""
     from alit_cli.console import follow, say
     from alit_cli.jobs.decode import file_names

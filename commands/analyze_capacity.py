@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alit_cli.console import print_json, say, show_table
+from alit_cli.console import percent, print_json, say, show_table
 from alit_cli.options import (
     bootstrap_option,
     example,
@@ -24,8 +24,8 @@ from alit_cli.options import (
 
 if TYPE_CHECKING:
     from alit_cli.analysis.capacity import Capacity, Point
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.sweep import Line, Outcome
+    from alit_cli.analysis.tables import Tables
 
 MOST_GROUPS = 8
 """Groups that are printed; the files have all of them."""
@@ -73,9 +73,9 @@ def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -
     from alit_cli.analysis.capacity import measure_capacity, save_tables
     from alit_cli.analysis.criteria import split
     from alit_cli.analysis.figures_capacity import draw_capacity
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.grouping import group_images
     from alit_cli.analysis.sweep import read_lines, read_outcomes
+    from alit_cli.analysis.tables import Tables
 
     tables = Tables(tokens, options["scores"], options["tables"])
     outcomes = read_outcomes(tables, split(options["toi"]))
@@ -96,9 +96,11 @@ def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -
 
 def _source(tables: Tables, result: Capacity) -> str:
     """Where the numbers of the figure come from."""
-    info, images = tables.info, max(point.n for point in result.points)
-    size = f"{info.image_size}×{info.image_size} pixels, {info.budgets[0]}–{info.budgets[-1]} tokens"
-    return f"{images} images · {info.model} ({info.model_id[:8]}), {size} · bands: 95 % bootstrap intervals"
+    from alit_cli.analysis.drawing import made_by
+
+    images, budgets = max(point.n for point in result.points), tables.budgets
+    model = f"{made_by(tables.info)}, {budgets[0]}–{budgets[-1]} tokens"
+    return f"{images} images · {model} · bands: 95 % bootstrap intervals"
 
 
 def _say_remarks(tables: Tables, result: Capacity) -> None:
@@ -153,7 +155,7 @@ def _show(result: Capacity) -> None:
         "Fewest tokens within 1 % of the best",
         ["group", "outcome", "best", "by", "", "capacity", "value"],
         [
-            [near.group, near.outcome, near.best, near.line, near.criterion, _percent(near.capacity), near.value]
+            [near.group, near.outcome, near.best, near.line, near.criterion, percent(near.capacity), near.value]
             for near in result.nearly
             if groups <= MOST_GROUPS or near.group == ALL
         ],
@@ -161,11 +163,7 @@ def _show(result: Capacity) -> None:
 
 
 def _spent(point: Point) -> list[str | None]:
-    return [_percent(point.capacity), _percent(point.unsatisfied)]
-
-
-def _percent(share: float) -> str | None:
-    return None if math.isnan(share) else f"{100 * share:5.1f} %"
+    return [percent(point.capacity), percent(point.unsatisfied)]
 
 
 def _value(found: dict[str, Point], outcome: Outcome) -> str | None:

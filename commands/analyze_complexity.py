@@ -118,11 +118,9 @@ def _say_read_as(result: Complexity, given: bool) -> None:
 
 def _source(study: Study, scores: Path) -> str:
     """Where the numbers of the figure come from."""
-    info = study.info
-    size = f"{info.image_size}×{info.image_size}"
-    return (
-        f"{len(study.score)} images · scores: {scores.name} · model: {info.model} ({info.model_id[:8]}), {size} pixels"
-    )
+    from alit_cli.analysis.drawing import made_by
+
+    return f"{len(study.score)} images · scores: {scores.name} · model: {made_by(study.info)}"
 
 
 def _show(study: Study, result: Complexity) -> None:

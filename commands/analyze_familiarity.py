@@ -22,7 +22,7 @@ from alit_cli.options import (
 
 if TYPE_CHECKING:
     from alit_cli.analysis.familiarity import Difference, Familiarity
-    from alit_cli.analysis.gather import Tables
+    from alit_cli.analysis.tables import Tables
 
 
 @click.command(
@@ -58,6 +58,7 @@ def command(
 
     Because unfamiliar images may just be busier, sets are also compared at matched JPEG bytes.
     """
+    from alit_cli.analysis.drawing import made_by
     from alit_cli.analysis.familiarity import compare_sets, read_set, save_tables
     from alit_cli.analysis.figures_familiarity import draw_familiarity
 
@@ -65,9 +66,7 @@ def command(
     sets = [read_set(one, name, few_samples, seed) for one, name in zip(opened, _names(tables), strict=True)]
     result = compare_sets(sets, opened[0].budgets, thr, bootstrap, seed)
     files = [*save_tables(result, out), out / f"familiarity.{form}"]
-    info = opened[0].info
-    size = f"{info.image_size}×{info.image_size} pixels"
-    draw_familiarity(result, f"model: {info.model} ({info.model_id[:8]}), {size} · bars: 95 % intervals", files[-1])
+    draw_familiarity(result, f"model: {made_by(opened[0].info)} · bars: 95 % intervals", files[-1])
     _say_remarks(opened, result, given=thr is not None)
     if as_json:
         print_json({"sets": result.rows, "differences": result.differences, "files": files})
@@ -80,7 +79,7 @@ def command(
 
 def _open(paths: Sequence[Path], scores: Sequence[Path]) -> list[Tables]:
     """The tables, all of one model; each with its own scores, or none."""
-    from alit_cli.analysis.gather import Tables
+    from alit_cli.analysis.tables import Tables
 
     if scores and len(scores) != len(paths):
         raise InputError(f"There are {len(paths)} tables and {len(scores)} --scores; give one for each, in order.")

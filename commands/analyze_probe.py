@@ -18,10 +18,10 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.labels import Labelled
     from alit_cli.analysis.probing import Accuracy
+    from alit_cli.data.labels import Labelled
     from alit_cli.data.pooled import Pooled
-    from alit_cli.jobs.batches import Found
+    from alit_cli.jobs.batches import ImageRecord
 
 FOLDERS = "folders"
 POOLS = ("latents", "first", "image", "both")
@@ -116,13 +116,14 @@ def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **optio
 
 def _labels(options: dict[str, Any], images: Sequence[str]) -> Labelled:
     """The images' labels, and a remark on where they come from."""
-    from alit_cli.analysis.labels import labels_of_file, labels_of_folders
     from alit_cli.console import say
+    from alit_cli.data.labels import labels_of_file, labels_of_folders
 
     if options["labels"] == FOLDERS:
         labelled = labels_of_folders(images)
     else:
-        labelled = labels_of_file(Path(options["labels"]), images, options["image_col"], options["label_col"])
+        columns, ways = (options["image_col"], options["label_col"]), ("--image-col", "--label-col")
+        labelled = labels_of_file(Path(options["labels"]), images, *columns, ways, "input")
     classes = len(set(labelled.of.values()))
     say(f"{len(labelled.of)} of {len(images)} images have a label, {classes} classes, from {labelled.said}.")
     if labelled.unmatched:
@@ -130,7 +131,7 @@ def _labels(options: dict[str, Any], images: Sequence[str]) -> Labelled:
     return labelled
 
 
-def _take_all(records: Iterator[Found[Pooled]]) -> list[Pooled]:
+def _take_all(records: Iterator[ImageRecord[Pooled]]) -> list[Pooled]:
     """Every image that could be read; the others are said."""
     from alit_cli.console import follow, say
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from alit_cli.console import print_json, say, show_table
+from alit_cli.console import percent, print_json, say, show_table
 from alit_cli.options import (
     example,
     report_options,
@@ -17,8 +17,8 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.quality import Quality, Row
+    from alit_cli.analysis.tables import Tables
 
 
 @click.command(
@@ -46,9 +46,9 @@ def command(
     features. What was not scored is left out. Nothing is decoded.
     """
     from alit_cli.analysis.figures_quality import draw_quality
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.quality import measure_quality, save_tables
     from alit_cli.analysis.selection import check_thresholds
+    from alit_cli.analysis.tables import Tables
 
     check_thresholds(thr or ())
     found = Tables(tokens, scores, tables)
@@ -69,10 +69,11 @@ def command(
 
 def _source(tables: Tables, result: Quality) -> str:
     """Where the numbers of the figure come from."""
-    info = tables.info
+    from alit_cli.analysis.drawing import made_by
+
     images = max(row.images for row in result.rows)
-    model = f"{info.model} ({info.model_id[:8]}), {info.image_size}×{info.image_size} pixels"
-    return f"{images} images · model: {model}{f' · features: {result.frechet}' if result.frechet else ''}"
+    features = f" · features: {result.frechet}" if result.frechet else ""
+    return f"{images} images · model: {made_by(tables.info)}{features}"
 
 
 def _say_missing(result: Quality) -> None:
@@ -102,9 +103,9 @@ def _show_tokens(result: Quality) -> None:
         "SSIM": [_number(row.ssim, 3) for row in rows],
         "LPIPS": [_number(row.lpips, 3) for row in rows],
         "Fréchet": [_number(row.frechet, 2) for row in rows],
-        "codes used": [_percent(row.codes_used) for row in rows],
+        "codes used": [percent(row.codes_used) for row in rows],
         "entropy": [_number(row.entropy, 2) for row in rows],
-        "ids changed": [_percent(row.changed) for row in rows],
+        "ids changed": [percent(row.changed) for row in rows],
     }
     known = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     show_table(
@@ -144,7 +145,7 @@ def _show_below(result: Quality, tables: Tables, thr: tuple[float, ...] | None) 
         "Images with an L1 below",
         ["tokens", *(f"{threshold:g}" for threshold in thresholds)],
         [
-            [budget, *(_percent(share_below(result, step, threshold)) for threshold in thresholds)]
+            [budget, *(percent(share_below(result, step, threshold)) for threshold in thresholds)]
             for step, budget in enumerate(tables.budgets)
         ],
     )
@@ -156,7 +157,3 @@ def _both(row: Row) -> str:
 
 def _number(value: float, digits: int) -> str | None:
     return None if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _percent(share: float) -> str | None:
-    return None if math.isnan(share) else f"{100 * share:.1f} %"

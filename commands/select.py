@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from alit_cli.console import print_json, say, show_table
+from alit_cli.console import percent, print_json, say, show_table
 from alit_cli.errors import InputError
 from alit_cli.option_types import Numbers
 from alit_cli.options import (
@@ -24,8 +24,8 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.selection import Decision, Summary
+    from alit_cli.analysis.tables import Tables
 
 MOST_GROUPS = 40
 """Groups that are printed; --json has all of them."""
@@ -73,9 +73,9 @@ def command(table: Path, out: Path, as_json: bool, **options: Any) -> None:
     one. One threshold writes the selection, which alit decode turns into pictures; several are only compared.
     Columns are looked up in TABLE, then in the tables of alit score; class_rank@resnet-18 names one of several.
     """
-    from alit_cli.analysis.gather import Tables
     from alit_cli.analysis.grouping import group_images
     from alit_cli.analysis.selected import Narrowing, narrow, summaries_by_group, write_selection
+    from alit_cli.analysis.tables import Tables
 
     tables = Tables(table, options["scores"], options["tables"])
     decisions = _decide(tables, options)
@@ -139,8 +139,8 @@ def _show(summaries: list[list[Summary]]) -> None:
                 *([row.group or "all images"] if groups else []),
                 *row.images,
                 row.mean_tokens,
-                _percent(row.capacity),
-                _percent(row.unsatisfied_share),
+                percent(row.capacity),
+                percent(row.unsatisfied_share),
             ]
             for row in shown
         ],
@@ -157,7 +157,7 @@ def _show_bars(summary: Summary) -> None:
         "",
         ["tokens", "images", "share", ""],
         [
-            [budget, images, _percent(images / summary.total), "█" * round(40 * images / longest)]
+            [budget, images, percent(images / summary.total), "█" * round(40 * images / longest)]
             for budget, images in zip(summary.budgets, summary.images, strict=True)
         ],
     )
@@ -174,10 +174,6 @@ def _say_remarks(tables: Tables, summaries: list[list[Summary]]) -> None:
         if summary.lost:
             share = f"{100 * summary.lost_share:.2g} % of the images"
             say(f"{summary.criterion}: {share} meet it at their budget, but not at some larger one.")
-
-
-def _percent(share: float) -> str | None:
-    return None if share != share else f"{100 * share:5.1f} %"
 
 
 def _plain(summary: Summary) -> dict[str, object]:

@@ -47,7 +47,7 @@ from alit_cli.options import config_option, device_option, example, out_option, 
     multiple=True,
     help="Weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each. [default: no perceptual term]",
 )
-@click.option("--gan", "gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
+@click.option("--gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
 @click.option("--views", type=click.IntRange(0), help="Random crops kept per photograph; 0: a fresh one at every use.")
 @click.option("--workers", type=click.IntRange(1), help="Threads that decode photographs, with --views 0. [default: 4]")
 @click.option(
@@ -78,9 +78,10 @@ def command(photos: tuple[str, ...], out: Path, **options: Any) -> None:
     `torchrun --nproc-per-node N -m alit_cli train …` and `accelerate launch` share the work among processes.
     """
     from alit_cli.console import follow, say
+    from alit_cli.jobs.journal import TrainRecord
     from alit_cli.jobs.recipe import STAGES
     from alit_cli.jobs.train import headline, train, training_job
-    from alit_cli.jobs.trainer import Pace, TrainRecord
+    from alit_cli.jobs.trainer import Pace
 
     pace = Pace(save_seconds=60 * options.pop("save_every"), validate_steps=options.pop("validate_every"))
     steps = {name: options.pop(f"{name}_steps") for name in STAGES}

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test ever looks for anything on the hub; read when the library is imported
 
 Alit = Callable[..., Result]
+Refused = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
@@ -25,5 +26,20 @@ def alit() -> Alit:
 
     def run(*args: object) -> Result:
         return CliRunner().invoke(main, [str(arg) for arg in args], prog_name="alit")
+
+    return run
+
+
+@pytest.fixture
+def refused(alit: Alit) -> Refused:
+    """Run `alit ARGS…` that must fail with 2 and nothing but one sentence of error that holds the first argument."""
+
+    def run(sentence: str, *args: object) -> None:
+        result = alit(*args)
+        assert result.exit_code == 2
+        assert sentence in result.stderr
+        assert result.stderr.startswith("Error: ")
+        assert result.stderr.count("\n") == 1
+        assert result.stdout == ""
 
     return run

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from alit_cli.analysis.attention import Sameness, spreads
 from alit_cli.analysis.binding import Binding, Keep, Segments, bind, regions
-from alit_cli.data.atomic import atomic_file
+from alit_cli.analysis.saving import save_csv, save_parquet
 from alit_cli.data.maps import TokenMaps
-from alit_cli.data.table import write_table
 
 SETS = ("all", "first")
 """Whose best is taken: all tokens of the iteration, or the model's first budget of them."""
@@ -100,8 +98,4 @@ def series(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 def save_attention(rows: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> list[Path]:
     """Write attention.csv (the means) and attention.parquet (every image); what `atomic_file` raises."""
-    paths = [folder / "attention.csv", folder / "attention.parquet"]
-    with atomic_file(paths[0]) as file:
-        summary.to_csv(file, index=False, float_format="%.6g")
-    write_table(pa.Table.from_pandas(rows, preserve_index=False), paths[1])
-    return paths
+    return [save_csv(summary, folder / "attention.csv"), save_parquet(rows, folder / "attention.parquet")]

@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from alit_cli.analysis.bootstrap import BinnedMeans
-from alit_cli.analysis.distances import Distances, frechet_distances
-from alit_cli.analysis.gather import Tables
+from alit_cli.analysis.frechet_choices import Distances, frechet_distances
 from alit_cli.analysis.grouping import Groups
+from alit_cli.analysis.saving import save_csv, save_parquet
 from alit_cli.analysis.selection import check_answerable
 from alit_cli.analysis.sweep import Choices, Line, Outcome
-from alit_cli.data.atomic import atomic_file
-from alit_cli.data.table import write_table
+from alit_cli.analysis.tables import Tables
 
 Floats = NDArray[np.float64]
 
@@ -244,9 +242,8 @@ def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[Ne
 def save_tables(result: Capacity, folder: Path) -> list[Path]:
     """Write the points as capacity.csv and .parquet, the rest as capacity_nearly.csv; what `atomic_file` raises."""
     table = pd.DataFrame(result.points).astype({"threshold": float})
-    texts = {folder / "capacity.csv": table, folder / "capacity_nearly.csv": pd.DataFrame(result.nearly)}
-    for path, frame in texts.items():
-        with atomic_file(path) as file:
-            frame.to_csv(file, index=False, float_format="%.6g")
-    write_table(pa.Table.from_pandas(table, preserve_index=False), folder / "capacity.parquet")
-    return [*texts, folder / "capacity.parquet"]
+    return [
+        save_csv(table, folder / "capacity.csv"),
+        save_csv(pd.DataFrame(result.nearly), folder / "capacity_nearly.csv"),
+        save_parquet(table, folder / "capacity.parquet"),
+    ]

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from alit_cli.analysis.correlation import Correlations, correlate, interval, pool
 from alit_cli.analysis.joining import Study
-from alit_cli.analysis.selection import check_thresholds, select
-from alit_cli.data.atomic import atomic_file
-from alit_cli.data.table import TableInfo, write_table
+from alit_cli.analysis.saving import save_csv, save_parquet
+from alit_cli.analysis.selection import check_thresholds, quartiles, select
+from alit_cli.data.table import TableInfo
 
 Floats = NDArray[np.float64]
 
@@ -111,8 +110,8 @@ def correlate_complexity(
     """
     check_thresholds(thresholds or ())
     relative = _relative(study)
-    absolute_at = tuple(sorted(set(thresholds))) if thresholds else _quartiles(study.losses)
-    relative_at = () if relative is None else _quartiles(relative)
+    absolute_at = tuple(sorted(set(thresholds))) if thresholds else quartiles(study.losses)
+    relative_at = () if relative is None else quartiles(relative)
     measures = _measures(study, relative, absolute_at, relative_at)
     scaled = _looks_scaled(study)
     return Complexity(
@@ -146,18 +145,6 @@ def code_length(losses: NDArray[np.floating[Any]], info: TableInfo) -> Floats:
     residual = 2 * math.e * 255 * losses.astype(np.float64)
     length: Floats = tokens + 3 * np.log2(np.maximum(residual, 1))
     return length
-
-
-def _quartiles(losses: NDArray[np.floating[Any]]) -> tuple[float, ...]:
-    """The quartiles of the middle column's known losses, in as few digits as keep them apart; none if none is known."""
-    middle = losses[:, (losses.shape[1] - 1) // 2]
-    known = middle[np.isfinite(middle)].astype(np.float64)
-    quartiles = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else ()
-    for digits in (2, 3, 4):
-        rounded = sorted({float(f"{value:.{digits}g}") for value in quartiles})
-        if len(rounded) == len(quartiles):
-            break
-    return tuple(rounded)
 
 
 def _measures(
@@ -276,9 +263,5 @@ def _binned(
 
 def save_tables(result: Complexity, folder: Path) -> list[Path]:
     """Write `Complexity.rows` as complexity.csv and complexity.parquet; what `atomic_file` raises."""
-    paths = [folder / "complexity.csv", folder / "complexity.parquet"]
     table = pd.DataFrame(result.rows).astype({"budget": "Int64", "threshold": float, "share_largest": float})
-    with atomic_file(paths[0]) as file:
-        table.to_csv(file, index=False, float_format="%.6g")
-    write_table(pa.Table.from_pandas(table, preserve_index=False), paths[1])
-    return paths
+    return [save_csv(table, folder / "complexity.csv"), save_parquet(table, folder / "complexity.parquet")]

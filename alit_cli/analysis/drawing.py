@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from alit_cli.data.atomic import atomic_file
+from alit_cli.data.table import TableInfo
 
 Colours = Mapping[int, tuple[float, ...]]
 
@@ -40,6 +41,11 @@ def budget_colours(budgets: Sequence[int]) -> Colours:
     """A colour per budget, light to dark as tokens are added; told apart by every kind of colour vision."""
     shades = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.0, len(budgets)))
     return {budget: tuple(shade) for budget, shade in zip(budgets, shades, strict=True)}
+
+
+def made_by(info: TableInfo) -> str:
+    """Which model a figure's numbers come from: `nano (8a1b2c3d), 128×128 pixels`."""
+    return f"{info.model} ({info.model_id[:8]}), {info.image_size}×{info.image_size} pixels"
 
 
 @contextmanager

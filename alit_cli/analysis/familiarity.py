@@ -11,17 +11,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from alit_cli.analysis.bootstrap import BinnedMeans
 from alit_cli.analysis.differences import cliffs_delta, mann_whitney, match_by
-from alit_cli.analysis.distances import frechet_distances
-from alit_cli.analysis.gather import Tables
-from alit_cli.analysis.selection import check_answerable, check_thresholds, select
+from alit_cli.analysis.frechet_choices import frechet_distances
+from alit_cli.analysis.saving import save_csv, save_parquet
+from alit_cli.analysis.selection import check_answerable, check_thresholds, quartiles, select
 from alit_cli.analysis.sweep import Choices, Outcome
-from alit_cli.data.atomic import atomic_file
-from alit_cli.data.table import write_table
+from alit_cli.analysis.tables import Tables
 from alit_cli.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -152,7 +150,7 @@ def compare_sets(
     """
     check_thresholds(thresholds or ())
     generator = np.random.default_rng(seed)
-    at = tuple(sorted(set(thresholds))) if thresholds else _quartiles(sets)
+    at = tuple(sorted(set(thresholds))) if thresholds else quartiles(*(one.l1 for one in sets))
     rows = [row for one in sets for row in _describe(one, budgets, at, resamples, generator)]
     first, *others = sets
     differences = [difference for one in others for difference in _differences(one, first, budgets, at, generator)]
@@ -164,11 +162,6 @@ def compare_sets(
         needs += [(one.name, *row) for row in zip(budgets, shares, means, strict=True)]
     table = pd.DataFrame(needs, columns=["set", "tokens", "share", "l1"])
     return Familiarity(tuple(sets), tuple(rows), tuple(differences), table, tuple(budgets), at)
-
-
-def _quartiles(sets: Sequence[ImageSet]) -> tuple[float, ...]:
-    middle = np.concatenate([one.l1[:, (one.l1.shape[1] - 1) // 2] for one in sets])
-    return tuple(sorted({float(f"{value:.2g}") for value in np.nanquantile(middle, [0.25, 0.5, 0.75])}))
 
 
 def _numbers(one: ImageSet, budgets: Sequence[int], thresholds: Sequence[float]) -> dict[str, NDArray[Any]]:
@@ -253,13 +246,9 @@ def _known(values: NDArray[Any]) -> Floats:
 def save_tables(result: Familiarity, folder: Path) -> list[Path]:
     """Write familiarity.csv and .parquet (the sets), familiarity_differences.csv; what `atomic_file` raises."""
     table = pd.DataFrame(result.rows)
-    texts = {folder / "familiarity.csv": table, folder / "familiarity_differences.csv": _frame(result.differences)}
-    for path, frame in texts.items():
-        with atomic_file(path) as file:
-            frame.to_csv(file, index=False, float_format="%.6g")
-    write_table(pa.Table.from_pandas(table, preserve_index=False), folder / "familiarity.parquet")
-    return [*texts, folder / "familiarity.parquet"]
-
-
-def _frame(differences: Sequence[Difference]) -> pd.DataFrame:
-    return pd.DataFrame(differences, columns=[field.name for field in dataclasses.fields(Difference)])
+    names = [field.name for field in dataclasses.fields(Difference)]  # of one set alone there are no rows
+    return [
+        save_csv(table, folder / "familiarity.csv"),
+        save_csv(pd.DataFrame(result.differences, columns=names), folder / "familiarity_differences.csv"),
+        save_parquet(table, folder / "familiarity.parquet"),
+    ]

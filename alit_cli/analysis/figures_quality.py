@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from alit_cli.analysis.drawing import GREY, INK, budget_colours, figure_page
-from alit_cli.analysis.places import EDGES
+from alit_cli.analysis.histogram import EDGES
 from alit_cli.analysis.quality import BASE, SYSTEMS, TOKENS, Quality, Row
 
 LOOKS: dict[str, tuple[str, str, Literal["-", "--", ":"]]] = {

@@ -85,15 +85,6 @@ class Reference:
         return float(difference @ difference + np.trace(self.covariance) + np.trace(covariance) - roots)
 
 
-def frechet_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
-    """The squared Fréchet distance of two sets of features, m d and n d."""
-    centre = np.asarray(a[:1000], np.float64).mean(axis=0)
-    one, other = Moments(centre), Moments(centre)
-    one.add(a)
-    other.add(b)
-    return Reference(one).distance(other)
-
-
 def check_enough(n: int, dimension: int, what: str, few: bool = False) -> None:
     """Raise InputError where n features of a dimension cannot fill a covariance, unless told that few will do."""
     least = 2 if few else dimension + 1

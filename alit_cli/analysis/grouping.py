@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.scores import GROUP_NAMES
-from alit_cli.analysis.sides import order
+from alit_cli.analysis.sides import rows_of_keys
+from alit_cli.analysis.tables import Tables
 from alit_cli.data.lists import IMAGE_NAMES, find_column, read_frame
 from alit_cli.data.table import open_columns
 from alit_cli.errors import InputError
@@ -60,7 +60,7 @@ def _from_file(tables: Tables, path: Path, column: str | None) -> Groups:
     image = find_column(frame, None, IMAGE_NAMES, "image names", "a column 'image'", path)
     group = find_column(frame, column, (*GROUP_NAMES, "label"), "groups", f"--by {path}:COLUMN", path, taken=(image,))
     names = pa.chunked_array([pa.array(frame[image].astype(str))])
-    places, remarks = order(str(path), names, open_columns(tables.path, ["image"])["image"])
+    places, remarks = rows_of_keys(str(path), names, open_columns(tables.path, ["image"])["image"])
     tables.remarks += remarks
     labels = pa.array(frame[group].astype("string"), pa.string(), from_pandas=True)
     return _encode(group, pa.chunked_array([labels.take(pa.array(places, mask=places < 0))]))

@@ -12,13 +12,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from alit_cli.data.atomic import atomic_file
+from alit_cli.analysis.saving import save_csv, save_parquet
 from alit_cli.data.pooled import Pooled
-from alit_cli.data.table import write_table
 from alit_cli.errors import InputError
 from alit_cli.progress import Progress
 
@@ -88,14 +86,18 @@ def check_probe(labels: Sequence[str], folds: int) -> None:
         raise InputError("A probe needs scikit-learn: pip install 'alit[tasks]'.") from error
     counts = Counter(labels)
     if len(counts) < 2:
-        raise InputError(f"A probe tells classes apart, and there is only {len(counts)}.")
+        raise InputError(
+            f"A probe tells classes apart, and there is only {len(counts)}; give images of several, or other --labels."
+        )
     name, least = min(counts.items(), key=lambda pair: pair[1])
     if least < folds:
         raise InputError(
             f"The class '{name}' has {least} images, fewer than the {folds} folds: take fewer folds or leave it out."
         )
     if least - -(-least // folds) < INNER:
-        raise InputError(f"The class '{name}' has {least} images: too few for a probe of {folds} folds.")
+        raise InputError(
+            f"The class '{name}' has {least} images: too few for a probe of {folds} folds; add some or leave it out."
+        )
 
 
 def features_of(images: Sequence[Pooled], pools: Sequence[str]) -> list[Feature]:
@@ -183,10 +185,6 @@ def pool_name(pool: str, first: int) -> str:
 
 def save_probe(found: Sequence[Accuracy], folder: Path) -> list[Path]:
     """Write probe.csv and probe.parquet, a row a probe; what `atomic_file` raises."""
-    paths = [folder / "probe.csv", folder / "probe.parquet"]
     rows = [{**dataclasses.asdict(row), "penalties": " ".join(f"{c:g}" for c in row.penalties)} for row in found]
     table = pd.DataFrame(rows).astype({"iteration": "Int64", "tokens": "Int64"})
-    with atomic_file(paths[0]) as file:
-        table.to_csv(file, index=False, float_format="%.6g")
-    write_table(pa.Table.from_pandas(table, preserve_index=False), paths[1])
-    return paths
+    return [save_csv(table, folder / "probe.csv"), save_parquet(table, folder / "probe.parquet")]

@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from alit_cli.analysis.codes import CodeCounts
 from alit_cli.analysis.frechet import Moments, Reference
-from alit_cli.analysis.gather import Tables
-from alit_cli.analysis.places import EDGES, places
-from alit_cli.data.atomic import atomic_file
-from alit_cli.data.table import write_table
+from alit_cli.analysis.histogram import EDGES, histogram
+from alit_cli.analysis.saving import save_csv, save_parquet
+from alit_cli.analysis.tables import Tables
 from alit_cli.errors import InputError
 
 ROWS = 20_000
@@ -123,7 +121,7 @@ def measure_quality(tables: Tables) -> Quality:
         for name in names:
             means.add(name, chunk.columns[name][chunk.ok].astype(np.float64))
         for step, losses in enumerate(chunk.columns["l1"][chunk.ok].T):
-            counted[step] += places(losses)
+            counted[step] += histogram(losses)
         codes.add([chunk.table[name] for name in ids])
     source, distances, width = _frechet(tables, strangers)
     rows = [_token_row(tables, step, means, codes, distances) for step in range(len(tables.budgets))]
@@ -230,7 +228,6 @@ def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float
 
 def save_tables(result: Quality, budgets: Sequence[int], folder: Path) -> list[Path]:
     """Write the rows as quality.csv and quality.parquet, the curves as quality_below.csv; what `atomic_file` raises."""
-    paths = [folder / name for name in ("quality.csv", "quality.parquet", "quality_below.csv")]
     table = pd.DataFrame(result.rows).astype({"budget": "Int64"})
     table = table.loc[:, table.notna().any()]
     shown = range(CURVE_STEP, 1 + int((result.below < 1).any(axis=0).sum()) + CURVE_STEP, CURVE_STEP)
@@ -240,11 +237,11 @@ def save_tables(result: Quality, budgets: Sequence[int], folder: Path) -> list[P
         for i in shown
         if i < len(EDGES)
     ]
-    for path, frame in ((paths[0], table), (paths[2], pd.DataFrame(shares, columns=["budget", "l1_below", "share"]))):
-        with atomic_file(path) as file:
-            frame.to_csv(file, index=False, float_format="%.6g")
-    write_table(pa.Table.from_pandas(table, preserve_index=False), paths[1])
-    return paths
+    return [
+        save_csv(table, folder / "quality.csv"),
+        save_parquet(table, folder / "quality.parquet"),
+        save_csv(pd.DataFrame(shares, columns=["budget", "l1_below", "share"]), folder / "quality_below.csv"),
+    ]
 
 
 def share_below(result: Quality, step: int, threshold: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alit_cli.analysis.criteria import Criterion, criterion, holds, names, parse
-from alit_cli.analysis.gather import Tables
+from alit_cli.analysis.criteria import Criterion, holds, names, parse
 from alit_cli.analysis.grouping import Groups
-from alit_cli.analysis.selection import Decision, Summary, decide, summarize
+from alit_cli.analysis.selection import Decision, Summary, summarize
+from alit_cli.analysis.tables import Tables
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.sources import readable
 from alit_cli.data.table import KEY, ROW_GROUP, encodings, token_schema
@@ -210,21 +210,3 @@ def _schema(
     if groups is not None:
         fields.append((groups.name, pa.string()))
     return pa.schema(fields, metadata={KEY: described.to_json().encode()})
-
-
-def summarize_table(path: Path, thresholds: Sequence[float], tsc: str = "recon") -> list[Summary]:
-    """What each threshold asks of a token table (file or folder of parts), reading its columns once.
-
-    Raises InputError for a file that is not a token table, an unknown criterion or a threshold that is none.
-    """
-    tables = Tables(path)
-    criteria = [criterion(tsc, threshold) for threshold in thresholds]
-    return [summarize(tables, decision) for decision in decide(tables, criteria, values=False)]
-
-
-def select_table(path: Path, threshold: float, out: Path, tsc: str = "recon") -> Summary:
-    """Write the selection of a token table (file or folder of parts) to `out`; raises as `summarize_table`."""
-    tables = Tables(path)
-    (decision,) = decide(tables, [criterion(tsc, threshold)])
-    write_selection(tables, decision, out, {"criterion": tsc, "threshold": threshold})
-    return summarize(tables, decision)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alit_cli.analysis.criteria import Comparison, Criterion, comparisons, holds, names
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.spending import spend
+from alit_cli.analysis.tables import Tables
 from alit_cli.errors import InputError
 
 Floats = NDArray[np.floating[Any]]
@@ -26,13 +26,11 @@ class Selection:
         index: which of the budgets, int64 n.
         n_tokens: the budget, int64 n.
         satisfied: whether the criterion is met there, bool n; where it never is, the budget is the largest.
-        value: the criterion at that budget, n; NaN where it is not known.
     """
 
     index: NDArray[np.int64]
     n_tokens: NDArray[np.int64]
     satisfied: NDArray[np.bool_]
-    value: Floats
 
 
 @dataclass(frozen=True)
@@ -134,8 +132,7 @@ def select(losses: Floats, budgets: Sequence[int], threshold: float) -> Selectio
     """
     found, satisfied, _ = first_met(losses < threshold)
     index = found.astype(np.int64)
-    value = losses[np.arange(len(losses)), index]
-    return Selection(index, np.asarray(budgets, np.int64)[index], satisfied, value)
+    return Selection(index, np.asarray(budgets, np.int64)[index], satisfied)
 
 
 def check_thresholds(thresholds: Sequence[float]) -> None:
@@ -143,6 +140,21 @@ def check_thresholds(thresholds: Sequence[float]) -> None:
     for threshold in thresholds:
         if not (math.isfinite(threshold) and threshold >= 0):
             raise InputError(f"A threshold cannot be {threshold:g}; give a number from 0 up, such as 0.08.")
+
+
+def quartiles(*losses: Floats) -> tuple[float, ...]:
+    """Thresholds from the data: the quartiles of the middle column's known losses (n T each), ascending.
+
+    Of all arrays together, in as few digits as keep them apart; none where no loss is known.
+    """
+    middle = np.concatenate([own[:, (own.shape[1] - 1) // 2] for own in losses])
+    known = middle[np.isfinite(middle)].astype(np.float64)
+    found = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else ()
+    for digits in (2, 3, 4):
+        rounded = sorted({float(f"{value:.{digits}g}") for value in found})
+        if len(rounded) == len(found):
+            break
+    return tuple(rounded)
 
 
 def check_answerable(tables: Tables, criterion: Criterion | None) -> None:

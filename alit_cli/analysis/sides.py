@@ -70,7 +70,7 @@ class Side:
         if self.frame is None and self._same_rows(tokens):
             return Sliced(parts(self.path, columns, rows)), []
         whole = open_columns(self.path, [self.image, *columns]) if self.frame is None else self.frame
-        places, remarks = order(self.name, whole[self.image], open_columns(tokens, ["image"])["image"])
+        places, remarks = rows_of_keys(self.name, whole[self.image], open_columns(tokens, ["image"])["image"])
         laid = whole.select(list(columns)).take(pa.array(places, mask=places < 0))
         return Sliced([laid]), remarks
 
@@ -115,7 +115,7 @@ def _about(schema: pa.Schema) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def order(side: str, names: pa.ChunkedArray, keys: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+def rows_of_keys(side: str, names: pa.ChunkedArray, keys: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     """For each key, which of the names is its own (-1: none), and remarks on those left over on either side.
 
     By the whole path, then by the longest ending that fits one image only. Raises InputError where none matches,

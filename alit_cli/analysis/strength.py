@@ -10,17 +10,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import scipy.stats
 
 from alit_cli.analysis.bootstrap import BinnedMeans
 from alit_cli.analysis.criteria import Comparison
-from alit_cli.analysis.gather import Tables
+from alit_cli.analysis.saving import save_csv, save_parquet
 from alit_cli.analysis.selection import check_answerable
 from alit_cli.analysis.sweep import Outcome
+from alit_cli.analysis.tables import Tables
 from alit_cli.analysis.vocabulary import TASKS, meaning
-from alit_cli.data.atomic import atomic_file
-from alit_cli.data.table import write_table
 from alit_cli.errors import InputError
 
 FEWEST = 3  # models; below this a correlation says nothing
@@ -157,9 +155,5 @@ def _spearman(rows: Sequence[StrengthRow]) -> float:
 
 def save_tables(result: Strength, folder: Path) -> list[Path]:
     """Write `Strength.rows` as strength.csv and strength.parquet; what `atomic_file` raises."""
-    paths = [folder / "strength.csv", folder / "strength.parquet"]
     table = pd.DataFrame(result.rows)
-    with atomic_file(paths[0]) as file:
-        table.to_csv(file, index=False, float_format="%.6g")
-    write_table(pa.Table.from_pandas(table, preserve_index=False), paths[1])
-    return paths
+    return [save_csv(table, folder / "strength.csv"), save_parquet(table, folder / "strength.parquet")]

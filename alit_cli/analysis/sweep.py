@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alit_cli.analysis.criteria import OPERATORS, Comparison, Criterion, comparisons, holds, measure, names, parse
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.selection import check_answerable, check_thresholds, first_met
 from alit_cli.analysis.spending import way_of
+from alit_cli.analysis.tables import Tables
 from alit_cli.analysis.vocabulary import bare, meaning
 from alit_cli.errors import InputError
 

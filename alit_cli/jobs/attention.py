@@ -11,7 +11,7 @@ from alit_cli.data.images import Picture, Pixels
 from alit_cli.data.maps import TokenMaps
 from alit_cli.data.sources import Item
 from alit_cli.errors import InputError
-from alit_cli.jobs.batches import Found, pixels_of, through_model
+from alit_cli.jobs.batches import ImageRecord, pixels_of, through_model
 from alit_cli.model.tokenizer import Tokenizer
 
 
@@ -34,10 +34,10 @@ class AttentionJob:
     batch_size: int = 16
 
 
-def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[Found[TokenMaps]]:
+def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[ImageRecord[TokenMaps]]:
     """The maps of every image in order; one that cannot be read is a record with a problem.
 
-    Yields: Found, first an empty one at zero.
+    Yields: ImageRecord, first an empty one at zero.
 
     Raises:
         InputError: the model has no such layer or iteration.

@@ -12,13 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit_cli.jobs.codebook import KMEANS_POINTS, CodebookKeeper
-from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.objective import Objective
 from alit_cli.jobs.pixels import PixelLoss
 from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import Recipe
-from alit_cli.jobs.views import Views
+from alit_cli.jobs.views import Batch, Views
 from alit_cli.model.base import to_tokens
-from alit_cli.model.losses import l1_per_image
 from alit_cli.model.rollout import Alit
 from alit_cli.model.vae import VAE
 from alit_cli.model.vqgan import VQGAN
@@ -72,14 +71,9 @@ class BaseObjective(Objective):
             parts["usage"] = self.keeper.usage()
         return parts
 
-    def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
-        """L1 of the base tokenizer alone, under its number of grid tokens."""
-        chunks = [l1_per_image(average.base.autoencode(chunk).reconstruction, chunk) for chunk in images.split(32)]
-        return {average.config.grid_tokens: torch.cat(chunks).mean().item()}
-
-    def reconstructions(self, average: Alit, images: Tensor) -> Iterator[Tensor]:
-        """The base tokenizer's."""
-        yield average.base.autoencode(images).reconstruction
+    def reconstructions(self, average: Alit, images: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The base tokenizer's own, whose budget is its number of grid tokens."""
+        yield average.config.grid_tokens, average.base.autoencode(images).reconstruction
 
     def state(self) -> dict[str, Any]:
         """The critic and the codes' counts."""
@@ -95,7 +89,7 @@ class BaseObjective(Objective):
         """Encoder outputs (s d) of as many photographs as k-means wants, some at a time."""
         rows = np.sort(rows[: max(1, KMEANS_POINTS // self.model.config.grid_tokens)])
         for i in range(0, len(rows), 32):
-            images = self.views.batch(rows[i : i + 32]).to(self.processes.device)
+            images = self.views.batch(rows[i : i + 32], self.processes.device).images
             yield to_tokens(base.encode(images)).flatten(0, 1)
 
 
@@ -117,12 +111,12 @@ def align_with_pixels(
     if not isinstance(base, VAE):
         return model
     rows = views.order(0, 0)[:photos]
-    chunks = [np.sort(rows[i : i + 32]) for i in range(0, len(rows), 32)]
+    chunks = (views.batch(rows[i : i + 32], device) for i in range(0, len(rows), 32))
     latents, gram = [], torch.zeros(model.config.base.latent_dim, model.config.base.latent_dim, device=device)
     for done, chunk in enumerate(chunks):
         yield Progress(32 * done, len(rows), "photographs", note="aligning latents with pixels")
         with torch.no_grad():
-            latents.append(base.posterior(views.batch(chunk).to(device))[0])
+            latents.append(base.posterior(chunk.images)[0])
         gram += _pixel_gram(base, latents[-1])
     values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
     root = values.clamp_min(1e-4).sqrt()

@@ -15,8 +15,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
-class Found(Generic[T]):
-    """One record of such a job: what the model makes of an image, or the problem that kept it from the model.
+class ImageRecord(Generic[T]):
+    """What became of one image: what the model makes of it, or the problem that kept it from the model.
 
     Attributes:
         progress: images so far; those with a problem count as failed.
@@ -31,7 +31,7 @@ class Found(Generic[T]):
 
 def through_model(
     items: Sequence[Item], side: int, batch_size: int, model: Callable[[Sequence[Picture], int], Iterable[T]]
-) -> Iterator[Found[T]]:
+) -> Iterator[ImageRecord[T]]:
     """Read every image, centre-cropped to side × side, and hand those that can be read to the model in full batches.
 
     Args:
@@ -40,22 +40,24 @@ def through_model(
         batch_size: images that the model gets at once; the last ones may be fewer.
         model: from the pictures of a batch, which have pixels, and how many it had before, one value each, in order.
 
-    Yields: Found, first an empty one at zero. Values come in the order of the images; a problem is told as soon as it
-        is met, so it may come before the values of images that wait for their batch to fill.
+    Yields: ImageRecord, first an empty one at zero. Values come in the order of the images; a problem is told as soon
+        as it is met, so it may come before the values of images that wait for their batch to fill.
     """
     total, done, failed = len(items), 0, 0
-    yield Found(Progress(0, total))
+    yield ImageRecord(Progress(0, total))
     waiting: list[Picture] = []
     for index, picture in enumerate(read_pictures(items, side, "crop", None, default_workers()), 1):
         if picture.pixels is None:
             failed += 1
-            yield Found(Progress(done + failed, total, failed=failed), problem=f"{picture.image}: {picture.error}")
+            yield ImageRecord(
+                Progress(done + failed, total, failed=failed), problem=f"{picture.image}: {picture.error}"
+            )
         else:
             waiting.append(picture)
         if len(waiting) == batch_size or (index == total and waiting):
             for value in model(waiting, done):
                 done += 1
-                yield Found(Progress(done + failed, total, failed=failed), value)
+                yield ImageRecord(Progress(done + failed, total, failed=failed), value)
             waiting = []
 
 

@@ -11,12 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit_cli.jobs.codebook import KMEANS_POINTS, CodebookKeeper
-from alit_cli.jobs.features import Features, roll
-from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.objective import Objective
 from alit_cli.jobs.processes import Processes
-from alit_cli.jobs.recipe import Recipe, StageRecipe
-from alit_cli.jobs.trainer import batched_l1
-from alit_cli.jobs.views import Views
+from alit_cli.jobs.recipe import Recipe
+from alit_cli.jobs.rollouts import Features, draw_iteration, roll
+from alit_cli.jobs.views import Batch, Views
 from alit_cli.model.halting import halted_by_error, halted_by_probability
 from alit_cli.model.losses import grid_loss
 from alit_cli.model.rollout import Alit, Latents, State
@@ -43,7 +42,8 @@ class DistillObjective(Objective):
         return modules if self.model.codebook is None else [*modules, self.model.codebook]
 
     def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
-        """total, main, vq (and code for a VQGAN); usage is the share of codes seen of late."""
+        """total, vq, and main (over all iterations `main_<budget>` each); with halting, halted is the share of the
+        image tokens that the last iteration halts; with a codebook in use, usage is the share of codes seen of late."""
         features = self.features.of(batch)
         target = self.model.base.target(features)
         state = self.model.start(batch.images, features)
@@ -71,10 +71,6 @@ class DistillObjective(Objective):
             self.keeper.revive(self._read(self._batch(rows), self._pick(step)), tables)
             return True
         return starts
-
-    def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
-        """Mean pixel L1 by budget, as tokenization would store it."""
-        return batched_l1(average, images)
 
     def state(self) -> dict[str, Any]:
         """Codebook counts."""
@@ -167,7 +163,7 @@ class DistillObjective(Objective):
             head.bias.copy_(mean)
 
     def _batch(self, rows: np.ndarray) -> Batch:
-        return Batch(rows, self.views.batch(rows).to(self.processes.device))
+        return self.views.batch(rows, self.processes.device)
 
     @torch.no_grad()
     def _read(self, batch: Batch, t: int) -> Tensor:
@@ -178,10 +174,4 @@ class DistillObjective(Objective):
         """Latents (s c) of the last iteration of as many photographs as k-means wants, some at a time."""
         rows = self.views.order(0, self.recipe.seed)[: KMEANS_POINTS // self.model.config.budgets[-1]]
         for i in range(0, len(rows), 32):
-            yield self._read(self._batch(np.sort(rows[i : i + 32])), self.model.config.iterations - 1)
-
-
-def draw_iteration(iterations: int, stage: StageRecipe, seed: int, step: int) -> int:
-    """A random iteration for one step; (t + 1) to the power of `late` is the weight of t."""
-    weights = np.arange(1, iterations + 1, dtype=np.float64) ** stage.late
-    return int(np.random.default_rng([seed, step]).choice(iterations, p=weights / weights.sum()))
+            yield self._read(self._batch(rows[i : i + 32]), self.model.config.iterations - 1)

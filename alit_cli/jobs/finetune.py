@@ -8,14 +8,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from alit_cli.jobs.distill import draw_iteration
-from alit_cli.jobs.features import Features, roll
-from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.objective import Objective
 from alit_cli.jobs.pixels import PixelLoss
 from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import Recipe
-from alit_cli.jobs.trainer import batched_l1
-from alit_cli.jobs.views import Views
+from alit_cli.jobs.rollouts import Features, draw_iteration, roll
+from alit_cli.jobs.views import Batch, Views
 from alit_cli.model.device import autocast, choose_precision
 from alit_cli.model.rollout import Alit, Latents
 
@@ -53,10 +51,6 @@ class FinetuneObjective(Objective):
         reconstruction = self._reconstruct(latents)
         parts = self.pixels(step, t, reconstruction, batch.images, self.model.base.last_layer)
         return {**parts, "total": parts["total"] + latents.loss, "vq": latents.loss.detach()}
-
-    def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
-        """Mean pixel L1 by budget, as tokenization would store it."""
-        return batched_l1(average, images)
 
     def state(self) -> dict[str, Any]:
         """The critics."""

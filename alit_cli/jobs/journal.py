@@ -1,11 +1,11 @@
-"""What a training run leaves behind to look at: a JSON-lines log, TensorBoard where installed, pictures."""
+"""What a training run says of itself: records, kept as a JSON-lines log and TensorBoard's curves, and pictures."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,11 +13,41 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from alit_cli.jobs.trainer import TrainRecord
+from alit_cli.jobs.recipe import StageName
+from alit_cli.progress import Progress
 
 PICTURED = 6
 """Held-out photographs in a picture of reconstructions."""
+
+
+@dataclass(frozen=True)
+class TrainRecord:
+    """One step, or one validation.
+
+    Attributes:
+        stage, step, steps: where the run is; `step` counts finished steps.
+        losses: means since the last record that was logged.
+        validation: mean L1 by budget of the averaged weights, where this step validated; of a base tokenizer one entry,
+            that of its number of grid tokens.
+        images_per_second, seconds: speed of late, and time spent in this stage.
+        memory: largest memory so far in GiB: a GPU's, else this process's.
+    """
+
+    stage: StageName
+    step: int
+    steps: int
+    losses: Mapping[str, float] = field(default_factory=dict)
+    validation: Mapping[int, float] | None = None
+    images_per_second: float = 0.0
+    seconds: float = 0.0
+    memory: float = 0.0
+
+    @property
+    def progress(self) -> Progress:
+        """For the console."""
+        parts = [f"{self.images_per_second:.3g} images/s, {self.memory:.1f} GiB"] if self.losses else []
+        note = ", ".join([*parts, *(f"{name} {value:.4g}" for name, value in self.losses.items())])
+        return Progress(self.step, self.steps, f"{self.stage} steps", note=note)
 
 
 class Journal:

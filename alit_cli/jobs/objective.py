@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from alit_cli.jobs.recipe import Recipe, StageName
+from alit_cli.jobs.views import Batch
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
-
-
-@dataclass(frozen=True)
-class Batch:
-    """One step's photographs: rows of the views, and their b 3 S S pixels."""
-
-    indices: np.ndarray
-    images: Tensor
 
 
 class Objective(ABC):
@@ -29,6 +21,7 @@ class Objective(ABC):
     Attributes:
         name: the stage.
         model: the network being trained; stays in train mode.
+        recipe: of the whole run.
     """
 
     name: StageName
@@ -45,14 +38,10 @@ class Objective(ABC):
     def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
         """Scalars by name; `total` is minimized, the others are reported."""
 
-    @abstractmethod
-    def validate(self, average: Alit, images: Tensor) -> dict[int, float]:
-        """Mean L1 by budget of the averaged weights (base stage: one entry, the number of grid tokens)."""
-
-    def reconstructions(self, average: Alit, images: Tensor) -> Iterator[Tensor]:
-        """What the averaged weights make of b 3 h w images at every budget, b 3 h w each."""
+    def reconstructions(self, average: Alit, images: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """What the averaged weights make of b 3 S S images: each budget, smallest first, and b 3 S S unclamped."""
         for iteration in average.rollout(images):
-            yield iteration.reconstruction
+            yield iteration.budget, iteration.reconstruction
 
     def fill(self, step: int, average: Alit) -> Iterator[Progress]:
         """Fill a codebook, of the averaged weights too, where the step about to be taken begins to use it.

@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.jobs.objective import Batch
 from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import Recipe, StageName
-from alit_cli.jobs.views import Views
+from alit_cli.jobs.views import Batch, Views
 from alit_cli.model.critic import PatchCritic, adaptive_weight, critic_loss, generator_loss
 from alit_cli.model.device import autocast, choose_precision
 from alit_cli.model.perceptual import load_lpips
@@ -81,12 +80,11 @@ class PixelLoss:
             rng = np.random.default_rng([self.recipe.seed, step, 2, number])
             photos = rng.choice(self.views.photos, min(self.stage.batch_size, self.views.photos), replace=False)
             rows = photos * self.views.views + rng.integers(self.views.views, size=len(photos))
-            mine = np.sort(self.processes.share(rows))
-            batch = Batch(mine, self.views.batch(mine).to(self.processes.device))
+            batch = self.views.batch(self.processes.share(rows), self.processes.device)
             with autocast(self.processes.device, self.precision):
                 with torch.no_grad():
                     fake = reconstruct(batch)
-                loss = critic_loss(network(batch.images), network(fake)) * len(mine) / len(rows)
+                loss = critic_loss(network(batch.images), network(fake)) * len(batch.rows) / len(rows)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.critic_loss = self.processes.add_gradients(parameters, loss.detach().reshape(1)).item()

@@ -14,7 +14,7 @@ from alit_cli.data.pooled import Pooled, raw_pixels
 from alit_cli.data.sources import Item
 from alit_cli.errors import InputError
 from alit_cli.jobs.attention import checked_iterations
-from alit_cli.jobs.batches import Found, pixels_of, through_model
+from alit_cli.jobs.batches import ImageRecord, pixels_of, through_model
 from alit_cli.model.tokenizer import Tokenizer
 
 
@@ -35,10 +35,10 @@ class ProbeJob:
     batch_size: int = 16
 
 
-def encode_pooled(tokenizer: Tokenizer, job: ProbeJob) -> Iterator[Found[Pooled]]:
+def encode_pooled(tokenizer: Tokenizer, job: ProbeJob) -> Iterator[ImageRecord[Pooled]]:
     """The pooled vectors of every image in order; one that cannot be read is a record with a problem.
 
-    Yields: Found, first an empty one at zero.
+    Yields: ImageRecord, first an empty one at zero.
 
     Raises:
         InputError: the model has no such iteration, or fewer latents than `first` at the earliest one.

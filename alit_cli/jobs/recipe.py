@@ -21,6 +21,8 @@ class StageRecipe:
 
     Attributes:
         steps, batch_size: the batch is the whole one, of all processes.
+        learning_rate, warmup: the peak, and the steps in which it is reached.
+        weight_decay, betas: of AdamW; one-dimensional parameters never decay.
         accumulate: pieces that each process works its part of a batch off in, to save memory.
         precision: auto (bf16 on a GPU that has it, else float32), float32 or bf16; weights stay float32.
         clip: norm that gradients are clipped to.
@@ -75,6 +77,7 @@ class Recipe:
         base_precision: of the base tokenizer's decoder in fine-tuning, where it is not the stage's. On a CPU, bf16 pays
             for its convolutions and not for a narrow transformer.
         train_base_encoder: whether fine-tuning moves the base tokenizer's encoder too.
+        seed: of everything that is drawn.
     """
 
     base: StageRecipe

@@ -21,10 +21,11 @@ from alit_cli.errors import InputError
 from alit_cli.jobs.base import BaseObjective, align_with_pixels
 from alit_cli.jobs.distill import DistillObjective
 from alit_cli.jobs.finetune import FinetuneObjective
+from alit_cli.jobs.journal import TrainRecord
 from alit_cli.jobs.objective import Objective
 from alit_cli.jobs.processes import Processes
 from alit_cli.jobs.recipe import STAGES, Recipe, StageName, recipe_for
-from alit_cli.jobs.trainer import Pace, StageRun, TrainRecord
+from alit_cli.jobs.trainer import Pace, StageRun
 from alit_cli.jobs.views import DECODE_THREADS, VIEWS_MARK, Views, make_views, open_views
 from alit_cli.model.checkpoint import Record, read_checkpoint, read_record, write_checkpoint
 from alit_cli.model.device import choose_precision
@@ -94,7 +95,9 @@ def training_job(
     recipe = recipe_for(config.name, steps, every_stage, **changes)
     job = TrainJob(photos, out, config, recipe, names, start, half, workers or DECODE_THREADS, Processes(device))
     if resume and not job.work.exists():
-        raise InputError(f"there is no unfinished run to resume: {job.work} does not exist")
+        raise InputError(
+            f"there is no unfinished run in {job.work}: give its --out, or leave --resume out to begin one"
+        )
     if overwrite and job.processes.is_main and job.work.exists():
         with _ours(job):
             shutil.rmtree(job.work, ignore_errors=True)

@@ -8,8 +8,8 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +20,19 @@ from torch import Tensor, nn
 from alit_cli.data.atomic import atomic_file, named_write_errors
 from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.interruption import Interruption
-from alit_cli.jobs.journal import PICTURED, Journal
-from alit_cli.jobs.objective import Batch, Objective
+from alit_cli.jobs.journal import PICTURED, Journal, TrainRecord
+from alit_cli.jobs.objective import Objective
 from alit_cli.jobs.optimizers import Optimizers
 from alit_cli.jobs.processes import Processes
-from alit_cli.jobs.recipe import StageName, StageRecipe
+from alit_cli.jobs.recipe import StageRecipe
 from alit_cli.jobs.views import Views, to_images
-from alit_cli.model.device import autocast, choose_precision
+from alit_cli.model.device import autocast, choose_precision, speed_up
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.rollout import Alit
-from alit_cli.progress import Progress
 
 FINAL_RATE = 0.02
 """The cosine ends at this share of the learning rate."""
-
-
-@dataclass(frozen=True)
-class TrainRecord:
-    """One step, or one validation.
-
-    Attributes:
-        stage, step, steps: where the run is; `step` counts finished steps.
-        losses: means since the last record that was logged.
-        validation: mean L1 by budget, where this step validated.
-        images_per_second, seconds: speed of late, and time spent in this stage.
-        memory: largest memory so far in GiB: a GPU's, else this process's.
-    """
-
-    stage: StageName
-    step: int
-    steps: int
-    losses: Mapping[str, float] = field(default_factory=dict)
-    validation: Mapping[int, float] | None = None
-    images_per_second: float = 0.0
-    seconds: float = 0.0
-    memory: float = 0.0
-
-    @property
-    def progress(self) -> Progress:
-        """For the console."""
-        parts = [f"{self.images_per_second:.3g} images/s, {self.memory:.1f} GiB"] if self.losses else []
-        note = ", ".join([*parts, *(f"{name} {value:.4g}" for name, value in self.losses.items())])
-        return Progress(self.step, self.steps, f"{self.stage} steps", note=note)
+VALIDATED = 32
+"""Photographs that are validated at a time."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +55,12 @@ class StageRun:
     def __init__(
         self, objective: Objective, recipe: StageRecipe, views: Views, folder: Path, processes: Processes
     ) -> None:
-        if recipe.batch_size < processes.count * recipe.accumulate:
-            raise InputError(f"a batch of {recipe.batch_size} cannot be split: raise --batch-size")
+        pieces = processes.count * recipe.accumulate
+        if recipe.batch_size < pieces:
+            raise InputError(
+                f"a batch of {recipe.batch_size} photographs cannot be worked off in {pieces} pieces "
+                f"({processes.count} processes, --accumulate {recipe.accumulate}): raise --batch-size"
+            )
         self.objective, self.recipe, self.views, self.folder = objective, recipe, views, folder
         self.processes, self.device = processes, processes.device
         self.precision = choose_precision(recipe.precision, self.device)
@@ -98,10 +73,7 @@ class StageRun:
         objective.model.requires_grad_(False)
         for module in objective.trained():
             module.requires_grad_(True)
-        if self.device.type == "cuda":
-            objective.model.base.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for blocks in (objective.model.encoder.blocks, objective.model.decoder.blocks):
-                blocks.compile()
+        speed_up(objective.model, self.device)
         self.trained = [(n, p) for n, p in objective.model.named_parameters() if p.requires_grad]
         self.optimizer = Optimizers(self.trained, recipe)
         self._resume()
@@ -169,7 +141,7 @@ class StageRun:
                     self.step,
                     self.recipe.steps,
                     {name: value / taken for name, value in sums.items()},
-                    self.validate() if validate else None,
+                    self._validate() if validate else None,
                     taken * self.recipe.batch_size / seconds,
                     self.seconds,
                     self._memory(),
@@ -220,7 +192,7 @@ class StageRun:
             self._seed(self.processes.rank)
         sums: dict[str, Tensor] = {}
         for piece in np.array_split(self.processes.share(rows), self.recipe.accumulate):
-            batch = Batch(piece, self.views.batch(piece).to(self.device))
+            batch = self.views.batch(piece, self.device)
             with autocast(self.device, self.precision):
                 losses = self.objective.losses(self.step, batch)
             weight = len(piece) / len(rows)
@@ -247,11 +219,16 @@ class StageRun:
         torch._foreach_lerp_([ours[n] for n, _ in self.trained], [p for _, p in self.trained], 1 - decay)
 
     @torch.no_grad()
-    def validate(self) -> dict[int, float]:
+    def _validate(self) -> dict[int, float]:
         """Mean L1 by budget on the held-out photographs."""
         if len(self.views.validation) == 0 or not self.processes.is_main:
             return {}
-        return self.objective.validate(self.average, to_images(self.views.validation).to(self.device))
+        images = to_images(self.views.validation).to(self.device)
+        sums: dict[int, float] = {}
+        for chunk in images.split(VALIDATED):
+            for budget, reconstruction in self.objective.reconstructions(self.average, chunk):
+                sums[budget] = sums.get(budget, 0.0) + l1_per_image(reconstruction, chunk).sum().item()
+        return {budget: total / len(images) for budget, total in sums.items()}
 
     def _resume(self) -> None:
         if not self.state_path.exists():
@@ -270,7 +247,8 @@ class StageRun:
         if record.validation:
             photographs = to_images(self.views.validation[:PICTURED]).to(self.device)
             with torch.no_grad():
-                self.journal.picture(record, [photographs, *self.objective.reconstructions(self.average, photographs)])
+                made = [pixels for _, pixels in self.objective.reconstructions(self.average, photographs)]
+            self.journal.picture(record, [photographs, *made])
 
     def _memory(self) -> float:
         if self.device.type == "cuda":
@@ -285,13 +263,3 @@ def cosine(step: int, warmup: int, steps: int) -> float:
         return (step + 1) / warmup
     done = (step - warmup) / max(1, steps - warmup)
     return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def batched_l1(model: Alit, images: Tensor, size: int = 32) -> dict[int, float]:
-    """Mean L1 by budget over whole rollouts; images b 3 S S."""
-    sums: dict[int, float] = {}
-    for chunk in images.split(size):
-        for iteration in model.rollout(chunk):
-            total = l1_per_image(iteration.reconstruction, chunk).sum().item()
-            sums[iteration.budget] = sums.get(iteration.budget, 0.0) + total
-    return {budget: total / len(images) for budget, total in sums.items()}

@@ -9,6 +9,7 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,19 @@ FRESH = 1 << 20
 """How many different crops of a photograph there are where none is kept."""
 Pixels = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 Crop = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some photographs to train on.
+
+    Attributes:
+        rows: which of the views they are, ascending, b.
+        images: their pixels in [0, 1], b 3 S S float32.
+    """
+
+    rows: np.ndarray
+    images: Tensor
 
 
 class Views(ABC):
@@ -53,9 +67,14 @@ class Views(ABC):
         rng = np.random.default_rng([seed, epoch])
         return rng.permutation(self.photos) * self.views + epoch % self.views
 
+    def batch(self, rows: np.ndarray, device: torch.device) -> Batch:
+        """These rows in ascending order, as they lie on the disk."""
+        rows = np.sort(rows)
+        return Batch(rows, to_images(self.read(rows)).to(device))
+
     @abstractmethod
-    def batch(self, rows: np.ndarray) -> Tensor:
-        """These rows, sorted, as b 3 S S float32 in [0, 1]."""
+    def read(self, rows: np.ndarray) -> Pixels:
+        """These rows in this order, b S S 3 uint8."""
 
     def expect(self, rows: np.ndarray) -> None:  # noqa: B027 (kept crops need no warning)
         """Say which rows will be asked for next, so that they are ready then."""
@@ -68,9 +87,10 @@ class KeptViews(Views):
         self.pixels, self.views, self.validation = pixels, views, validation
         self.photos = len(pixels) // views
 
-    def batch(self, rows: np.ndarray) -> Tensor:
+    def read(self, rows: np.ndarray) -> Pixels:
         """Look the rows up."""
-        return to_images(self.pixels[np.sort(rows)])
+        found: Pixels = self.pixels[rows]
+        return found
 
 
 class FreshViews(Views):
@@ -85,11 +105,11 @@ class FreshViews(Views):
         self.pool = ThreadPoolExecutor(threads)
         self.coming: dict[int, Future[Crop]] = {}
 
-    def batch(self, rows: np.ndarray) -> Tensor:
+    def read(self, rows: np.ndarray) -> Pixels:
         """Decode the rows, or take them where they were expected."""
-        wanted = [int(row) for row in np.sort(rows)]
+        wanted = [int(row) for row in rows]
         late = {row: self.pool.submit(self._crop, row) for row in wanted if row not in self.coming}
-        return to_images(np.stack([(late.get(row) or self.coming.pop(row)).result() for row in wanted]))
+        return np.stack([(late.get(row) or self.coming.pop(row)).result() for row in wanted])
 
     def expect(self, rows: np.ndarray) -> None:
         """Begin to decode them; what was expected before and never used is dropped."""
@@ -100,11 +120,11 @@ class FreshViews(Views):
     def _crop(self, row: int) -> Crop:
         photo, view = divmod(row, self.views)
         for index in range(photo, photo + self.photos):
-            crops = _many(self.items[index % self.photos], self.side, 1, [self.seed, index, view])
+            crops = _random_crops(self.items[index % self.photos], self.side, 1, [self.seed, index, view])
             if crops is not None:
                 crop: Crop = crops[0]
                 return crop
-        raise InputError("none of the photographs can be read any more")
+        raise InputError("none of the photographs can be read any more: put them back where the run found them")
 
 
 def to_images(pixels: np.ndarray) -> Tensor:
@@ -130,7 +150,7 @@ def make_views(
     if mark.exists():
         return
     chosen, training = _split(len(items), held_out, seed)
-    validation = [picture for item in chosen if (picture := _one(items[item], side)) is not None]
+    validation = [picture for item in chosen if (picture := _whole(items[item], side)) is not None]
     held = io.BytesIO()  # numpy names no reason where a file cannot be written
     np.save(held, np.stack(validation) if validation else np.zeros((0, side, side, 3), np.uint8))
     with atomic_file(folder / "validation.npy") as file:
@@ -183,7 +203,7 @@ def _keep(
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     kept = 0
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        crops = pool.map(lambda index: _many(items[index], side, views, [seed, int(index)]), training)
+        crops = pool.map(lambda index: _random_crops(items[index], side, views, [seed, int(index)]), training)
         for done, picture in enumerate(crops, 1):
             if picture is not None:
                 store[kept * views : (kept + 1) * views] = picture
@@ -193,7 +213,8 @@ def _keep(
     return kept
 
 
-def _one(item: Item, side: int) -> np.ndarray | None:
+def _whole(item: Item, side: int) -> np.ndarray | None:
+    """A photograph fitted as tokenization fits it, S S 3; None where it cannot be read."""
     try:
         return fit(decode(item.read()), side)
     except (ImageProblem, OSError):
@@ -209,7 +230,8 @@ def _problem(item: Item) -> str:
     return ""
 
 
-def _many(item: Item, side: int, views: int, seed: list[int]) -> np.ndarray | None:
+def _random_crops(item: Item, side: int, views: int, seed: list[int]) -> np.ndarray | None:
+    """Crops of a photograph, views S S 3; None where it cannot be read."""
     rng = np.random.default_rng(seed)
     try:
         image = decode(item.read())

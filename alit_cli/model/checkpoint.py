@@ -39,7 +39,7 @@ class Record:
 
     Attributes:
         config: the model's configuration.
-        stages: training stages finished, in order: base, distil, finetune; imported files say `imported`.
+        stages: training stages finished, in order: base, distill, finetune; imported files say `imported`.
         training: one entry a stage: options, data, steps, seconds, losses, validation L1 per budget.
     """
 
@@ -124,7 +124,7 @@ def read_record(path: Path) -> Record:
         InputError: the file is missing, is no safetensors file, or is not ours.
     """
     if not path.is_file():
-        raise InputError(f"there is no model file {path}")
+        raise InputError(f"there is no model file {path}: alit train and alit import write them")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -1,4 +1,4 @@
-"""The critic that fine-tuning may add: a PatchGAN and its hinge losses. It is no part of a tokenizer or its file."""
+"""The critic that training on pixels may add: a PatchGAN and its hinge losses; no part of a tokenizer or its file."""
 
 from __future__ import annotations
 

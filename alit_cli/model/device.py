@@ -26,7 +26,9 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"there is no {name} on this machine: torch sees {torch.cuda.device_count()} CUDA devices")
+        raise InputError(
+            f"there is no {name} on this machine: torch sees {torch.cuda.device_count()} GPUs; choose --device cpu"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("there is no mps device on this machine: choose --device cpu")
     return device

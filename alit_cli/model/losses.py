@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -61,8 +60,3 @@ def l1_per_image(reconstruction: Tensor, images: Tensor) -> Tensor:
 def mse_per_image(reconstruction: Tensor, images: Tensor) -> Tensor:
     """Mean squared error of each image, float32 b."""
     return (reconstruction.float() - images.float()).square().mean(dim=(1, 2, 3))
-
-
-def finite(loss: Tensor) -> bool:
-    """Whether a loss may be stepped on."""
-    return bool(torch.isfinite(loss.detach()).all())

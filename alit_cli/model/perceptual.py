@@ -81,7 +81,9 @@ def load_lpips(files: Sequence[Path]) -> Lpips:
     try:
         model.load_state_dict({name: found[name].reshape(tensor.shape) for name, tensor in expected.items()})
     except RuntimeError as error:
-        raise InputError(f"the weights in {files[0]} do not have the shapes of VGG16's LPIPS") from error
+        raise InputError(
+            f"the weights in {files[0]} are not VGG16's LPIPS: give torchvision's vgg16 and lpips' vgg"
+        ) from error
     return model.eval()
 
 

@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+COMMITMENT = 0.25
+"""How much the latents are drawn to their codes, beside the codes to the latents (of both codebooks)."""
+
 
 @dataclass(frozen=True)
 class Quantized:
@@ -16,7 +19,7 @@ class Quantized:
     Attributes:
         ids: b k int64 in [0, v).
         vectors: b k c, the normalized codes; gradients go straight through to the latents.
-        loss: the VQ loss of this read-out (a scalar): 0.25·commitment + codebook, mean over all elements.
+        loss: the VQ loss of this read-out, a scalar.
     """
 
     ids: Tensor
@@ -26,8 +29,6 @@ class Quantized:
 
 class Codebook(nn.Module):
     """v codes of c numbers; both sides are L2-normalized before they are compared (reference, step 6)."""
-
-    commitment = 0.25
 
     def __init__(self, codes: int, dim: int) -> None:
         super().__init__()
@@ -41,14 +42,21 @@ class Codebook(nn.Module):
             table = F.normalize(self.weight.float(), dim=-1)
             ids = nearest(z.detach(), table.detach())
             codes = F.embedding(ids, table)
-            commitment = F.mse_loss(z, codes.detach())
-            loss = self.commitment * commitment + F.mse_loss(codes, z.detach())
-            # The value is exactly the code, so that decoding stored ids repeats the same reconstruction.
-            return Quantized(ids, codes.detach() + (z - z.detach()), loss)
+            return Quantized(ids, straight_through(z, codes), vq_loss(z, codes))
 
     def lookup(self, ids: Tensor) -> Tensor:
         """b k ids → b k c normalized codes, what the decoder is fed."""
         return F.embedding(ids, F.normalize(self.weight.float(), dim=-1))
+
+
+def straight_through(z: Tensor, codes: Tensor) -> Tensor:
+    """The codes in value, to the bit, so that decoding stored ids repeats a reconstruction; gradients go to z alone."""
+    return codes.detach() + (z - z.detach())
+
+
+def vq_loss(z: Tensor, codes: Tensor) -> Tensor:
+    """COMMITMENT · (z drawn to its codes) + (the codes drawn to z): mean squares over all elements, a scalar."""
+    return COMMITMENT * F.mse_loss(z, codes.detach()) + F.mse_loss(codes, z.detach())
 
 
 def nearest(z: Tensor, table: Tensor) -> Tensor:

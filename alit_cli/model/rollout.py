@@ -65,6 +65,11 @@ class Latents:
         """Number k of latent tokens."""
         return self.values.shape[1]
 
+    @property
+    def tokens(self) -> Tensor:
+        """What is stored: b k int64 ids, or the b k c values of a continuous model."""
+        return self.values if self.ids is None else self.ids
+
 
 @dataclass(frozen=True)
 class Iteration:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.memory import Halving
-from alit_cli.model.rollout import Latents, State
+from alit_cli.model.rollout import State
 from alit_cli.model.tokenizer import Tokenizer
 
 
@@ -135,8 +135,7 @@ class RolloutScheduler:
         state, latents = self.tokenizer.advance(State(x, t))
         if latents.budget not in self.budgets:
             return (state.x,)
-        tokens = latents.values if latents.ids is None else latents.ids
-        return state.x, tokens, l1_per_image(self.tokenizer.reconstruct(latents.vectors), pixels)
+        return state.x, latents.tokens, l1_per_image(self.tokenizer.reconstruct(latents.vectors), pixels)
 
     def _push(self, t: int, index: int, pixels: Tensor, x: Tensor) -> None:
         queue = self._queues[t]
@@ -158,13 +157,8 @@ def full_rows(batch_size: int, device: torch.device) -> int:
     return max(batch_size, 2) if device.type == "cpu" else batch_size
 
 
-def stored(latents: Latents) -> np.ndarray:
-    """Tokens as tables keep them: b k uint16 ids, or b k c float16 latents."""
-    return as_stored(latents.values if latents.ids is None else latents.ids, latents.ids is not None)
-
-
 def as_stored(tokens: Tensor, discrete: bool) -> np.ndarray:
-    """Ids, or the latents of a continuous model, as stored() gives them."""
+    """Latents.tokens as tables keep them: b k uint16 ids (discrete), or b k c float16 latents."""
     if discrete:
         return tokens.to("cpu", torch.int32).numpy().astype(np.uint16)
     return tokens.to("cpu", torch.float16).numpy()

@@ -131,7 +131,7 @@ class Tokenizer:
         if l1 is not None:
             return self._encode_until(pixels, l1)
         *_, latents = self.iterate(pixels, budget)
-        return list((latents.values if latents.ids is None else latents.ids).cpu())
+        return list(latents.tokens.cpu())
 
     def _encode_until(self, pixels: Tensor, threshold: float) -> list[Tensor]:
         state = self.start(pixels)
@@ -141,9 +141,8 @@ class Tokenizer:
             state, latents = self.advance(state)
             fine = l1_per_image(self.reconstruct(latents.vectors), pixels[waiting]) < threshold
             done = torch.ones_like(fine) if state.t == self.config.iterations else fine
-            values = latents.values if latents.ids is None else latents.ids
-            for row, value in zip(waiting[done].tolist(), values[done].cpu(), strict=True):
-                tokens[row] = value
+            for row, own in zip(waiting[done].tolist(), latents.tokens[done].cpu(), strict=True):
+                tokens[row] = own
             waiting, state = waiting[~done], state.take(~done)
         return tokens
 

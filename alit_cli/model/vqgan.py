@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from alit_cli.config import BaseConfig
 from alit_cli.model.base import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.layers import Upsample, group_norm
-from alit_cli.model.quantizer import nearest
+from alit_cli.model.quantizer import nearest, straight_through, vq_loss
 
 BLOCKS_PER_LEVEL = 2
 
@@ -94,8 +94,6 @@ class Decoder(nn.Module):
 class VQGAN(BaseTokenizer):
     """The distillation network reads features before quantization and predicts logits over the K codes."""
 
-    commitment = 0.25
-
     def __init__(self, config: BaseConfig) -> None:
         super().__init__(config)
         self.outputs = config.codes
@@ -135,8 +133,7 @@ class VQGAN(BaseTokenizer):
         z = to_tokens(self.encode(images))
         ids = self.target(to_grid(z))
         codes = self.codes(ids)
-        loss = self.commitment * F.mse_loss(z, codes.detach()) + F.mse_loss(codes, z.detach())
-        return Autoencoding(self.decode_codes(codes.detach() + (z - z.detach())), loss, ids)
+        return Autoencoding(self.decode_codes(straight_through(z, codes)), vq_loss(z, codes), ids)
 
     def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """Modules before and after the grid."""

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from alit_cli.analysis.joining import BASELINES
 from alit_cli.data.table import TableInfo
 from alit_cli.report.beside import Panel
 from alit_cli.report.facts import Facts
 from alit_cli.report.pictures import Strip
-from alit_cli.report.sample import MEASURES, Sample
+from alit_cli.report.sample import Sample
 
 
 def page_data(
@@ -25,7 +26,6 @@ def page_data(
         start: which of the thresholds comes first.
         strips: one for each row of the sample, or none.
     """
-    per_token = math.log2(info.codes) if info.codes else 16.0 * info.token_dim
     originals = sum(strip.original for strip in strips)
     return {
         "model": {
@@ -38,7 +38,7 @@ def page_data(
             "stop": info.stop,
         },
         "budgets": info.budgets,
-        "bits": [budget * per_token for budget in info.budgets],
+        "bits": [budget * info.bits_per_token for budget in info.budgets],
         "facts": _facts(facts, start),
         "sample": {"of": sample.of, "pictures": bool(strips) or not len(sample.rows), "originals": originals},
         "images": _images(info, sample, strips),
@@ -63,7 +63,7 @@ def _facts(facts: Facts, start: int) -> dict[str, Any]:
 def _images(info: TableInfo, sample: Sample, strips: Sequence[Strip]) -> list[dict[str, Any]]:
     """One object an image: names, L1, measures, pictures, and ids as base64 of little-endian uint16, end to end."""
     rows = sample.table
-    measures = [name for name in MEASURES if name in rows.column_names]
+    measures = [name for name in BASELINES if name in rows.column_names]
     columns = {name: rows[name].to_pylist() for name in ("image", "source", "width", "height", *measures)}
     losses = [rows[f"l1_{budget}"].to_pylist() for budget in info.budgets] if info.losses else []
     found = []

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from alit_cli.analysis.places import EDGES, places
+from alit_cli.analysis.histogram import EDGES, histogram
 from alit_cli.data.table import TableInfo, stream_columns
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -78,8 +78,8 @@ def gather_facts(path: Path, info: TableInfo) -> Facts:
             total += np.nansum(losses, axis=0, dtype=np.float64)
             best = np.fmin.accumulate(losses, axis=1)
             for step in range(budgets):
-                need[step] += places(best[:, step])
-                own[step] += places(losses[:, step])
+                need[step] += histogram(best[:, step])
+                own[step] += histogram(losses[:, step])
     images = own.sum(axis=1)
     below, first = _trimmed(need.cumsum(axis=1)[:, : len(EDGES)], statuses["ok"] if info.losses else 0, info.stop)
     with np.errstate(invalid="ignore", divide="ignore"):

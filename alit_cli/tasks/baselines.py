@@ -18,6 +18,7 @@ from torch import Tensor
 
 from alit_cli.data.measures import thumbnail
 from alit_cli.data.score_table import Kind, Measure
+from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import Tokenizer
 from alit_cli.tasks.base import Batch, Request, Task, Values
 from alit_cli.tasks.recon import psnr, ssim
@@ -63,7 +64,7 @@ class Baselines(Task[list[dict[str, list[Quality]]]]):
         made = self.tokenizer.model.base.autoencode(batch.images).reconstruction.float()
         base = list(self.pool.map(_compare, _bytes(made.clamp(0, 1)), originals))
         values: Values = {
-            "base_l1": (made - batch.images).abs().mean(dim=(1, 2, 3)).cpu().numpy(),
+            "base_l1": l1_per_image(made, batch.images).cpu().numpy(),
             "base_psnr": [one.psnr for one in base],
             "base_ssim": [one.ssim for one in base],
         }

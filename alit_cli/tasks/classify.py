@@ -12,8 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.lists import IMAGE_NAMES, LABEL_NAMES, find_column, read_frame
-from alit_cli.data.matching import match
+from alit_cli.data.labels import labels_of_file
 from alit_cli.data.score_table import Kind, Measure
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
@@ -67,7 +66,10 @@ def build(request: Request) -> Classify:
     network = load_network(request, "AutoModelForImageClassification")
     if request.labels is None:
         return Classify(network, None, "predicted")
-    given = folder_labels(request.images) if request.labels == FOLDERS else file_labels(request.labels, request.images)
+    if request.labels == FOLDERS:
+        given = folder_labels(request.images)
+    else:
+        given = list(map(labels_of_file(Path(request.labels), request.images).of.get, request.images))
     if not any(given):
         raise InputError("No image of the table lies in a folder that could name its class: give a file with --labels.")
     return Classify(
@@ -76,29 +78,8 @@ def build(request: Request) -> Classify:
 
 
 def folder_labels(images: Sequence[str]) -> list[str | None]:
-    """The name of the folder that each image lies in."""
+    """The name of the folder that each image lies in; None for one that lies in none."""
     return [PurePosixPath(image).parent.name or None for image in images]
-
-
-def file_labels(file: str, images: Sequence[str]) -> list[str | None]:
-    """The label of each image in a csv, tsv, xlsx or parquet file; None for an image that it does not name.
-
-    Raises:
-        InputError: the file or its columns cannot be read, or it names none of the images.
-    """
-    path = Path(file)
-    frame = read_frame(path, "labels")
-    image = find_column(frame, None, IMAGE_NAMES, "image names", "the header 'image'", path)
-    label = find_column(frame, None, LABEL_NAMES, "labels", "the header 'label'", path, taken=(image,))
-    frame = frame[frame[image].notna() & frame[label].notna()]
-    names, labels = frame[image].astype(str).to_list(), frame[label].astype(str).to_list()
-    pairs = match(names, images, "labels")
-    if not len(pairs.names):
-        raise InputError(f"None of the labels in {path} (such as '{', '.join(names[:2])}') belongs to an image.")
-    found: list[str | None] = [None] * len(images)
-    for name, key in zip(pairs.names, pairs.keys, strict=True):
-        found[key] = labels[name]
-    return found
 
 
 def find_classes(labels: Sequence[str | None], names: Mapping[int, str]) -> NDArray[np.int64]:

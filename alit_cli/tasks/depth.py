@@ -31,7 +31,6 @@ from alit_cli.tasks.network import Network, load_network
 FLOOR = 0.01
 """Of the reference's median: smaller depths count as this much, so that no error is divided by nothing."""
 DELTA = 1.25
-UNITS = ("mm", "cm", "m", "disparity")
 METRIC = ("zoedepth", "glpn")
 """Families of transformers whose output is depth; Depth Anything says of each model which it is."""
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from alit_cli.data.lists import IMAGE_NAMES, find_column, read_frame
+from alit_cli.data.matching import match
 from alit_cli.data.score_table import Measure
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
@@ -161,8 +162,6 @@ def read_lines(file: Path, images: Sequence[str], names: Sequence[str]) -> Lines
     Raises:
         InputError: the file or a column cannot be read, or none of its images is in the table.
     """
-    from alit_cli.data.matching import match
-
     frame = read_frame(file, names[1])
     text = find_column(frame, None, names, names[1], f"the header '{names[0]}'", file)
     answer = _optional(frame, ANSWER_NAMES, file)

@@ -14,6 +14,7 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from alit_cli.data.score_table import Measure
+from alit_cli.model.losses import mse_per_image
 from alit_cli.model.perceptual import Lpips, load_lpips
 from alit_cli.tasks.base import Batch, Request, Task, Values
 
@@ -33,7 +34,7 @@ class Recon(Task[Tensor]):
     @torch.no_grad()
     def score(self, seen: Tensor, pictures: Tensor, budget: int) -> Values:
         """Four numbers an image."""
-        mse = (pictures - seen).square().mean(dim=(1, 2, 3)).double().cpu().numpy()
+        mse = mse_per_image(pictures, seen).double().cpu().numpy()
         pairs = zip(_arrays(pictures), _arrays(seen), strict=True)
         similar = list(self.pool.map(lambda pair: ssim(*pair), pairs))
         values: dict[str, Any] = {"mse": mse, "psnr": psnr(mse), "ssim": similar}

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from alit_cli.analysis.frechet import Moments, Reference
 from alit_cli.data.table import KEY
 from tests.analysis.tables import BUDGETS, write_tokens
 
@@ -67,3 +68,12 @@ def write_world(folder: Path, images: int = 60, seed: int = 3) -> dict[str, NDAr
     write_scores(scores / "depth@small.parquet", names, {"depth_error": depth})
     write_scores(scores / "features@dino.parquet", names, {"features": world["features"]})
     return world
+
+
+def frechet_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """The squared Fréchet distance of two sets of features, m d and n d."""
+    centre = np.asarray(a[:1000], np.float64).mean(axis=0)
+    one, other = Moments(centre), Moments(centre)
+    one.add(a)
+    other.add(b)
+    return Reference(one).distance(other)

@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 
 from alit_cli.analysis.capacity import Capacity, measure_capacity, save_tables
-from alit_cli.analysis.frechet import frechet_distance
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.grouping import group_images
 from alit_cli.analysis.sweep import read_lines, read_outcomes
+from alit_cli.analysis.tables import Tables
 from alit_cli.errors import InputError
-from tests.analysis.score_tables import write_world
+from tests.analysis.score_tables import frechet_distance, write_world
 from tests.analysis.tables import BUDGETS, write_tokens
 
 

@@ -5,8 +5,9 @@ import pytest
 import scipy.linalg
 from numpy.typing import NDArray
 
-from alit_cli.analysis.frechet import Moments, Reference, check_enough, frechet_distance
+from alit_cli.analysis.frechet import Moments, Reference, check_enough
 from alit_cli.errors import InputError
+from tests.analysis.score_tables import frechet_distance
 
 Floats = NDArray[np.float64]
 

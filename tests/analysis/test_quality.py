@@ -13,12 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from alit_cli.analysis.codes import CodeCounts
-from alit_cli.analysis.frechet import frechet_distance
-from alit_cli.analysis.gather import Tables
-from alit_cli.analysis.places import EDGES, places
+from alit_cli.analysis.histogram import EDGES, histogram
 from alit_cli.analysis.quality import measure_quality, share_below, spread
+from alit_cli.analysis.tables import Tables
 from alit_cli.data.table import KEY
-from tests.analysis.score_tables import write_scores, write_world
+from tests.analysis.score_tables import frechet_distance, write_scores, write_world
 from tests.analysis.tables import BUDGETS, tokens_of, write_tokens
 from tests.conftest import Alit
 
@@ -59,7 +58,7 @@ def test_codes_are_counted() -> None:
 
 
 def test_places_compare_strictly_and_in_float32() -> None:
-    counted = places(np.array([0.08, 0.0799, np.nan, 5.0, -0.1], np.float32)).cumsum()
+    counted = histogram(np.array([0.08, 0.0799, np.nan, 5.0, -0.1], np.float32)).cumsum()
     at = {threshold: int(np.searchsorted(EDGES, np.float32(threshold))) for threshold in (0.0, 0.08, 0.0805)}
     assert [int(counted[at[threshold]]) for threshold in (0.0, 0.08, 0.0805)] == [1, 2, 3]
     assert (counted[len(EDGES) - 1], counted[-1]) == (3, 4)

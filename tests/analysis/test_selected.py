@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from alit_cli.analysis.criteria import holds, parse
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.grouping import group_images
 from alit_cli.analysis.selected import Narrowing, narrow, summaries_by_group, write_selection
 from alit_cli.analysis.selection import allocate, decide, first_met
 from alit_cli.analysis.spending import spend, way_of
+from alit_cli.analysis.tables import Tables
 from alit_cli.data.table import KEY, read_info
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import write_scores, write_world

@@ -9,7 +9,7 @@ import pytest
 
 from alit_cli.data.images import Picture
 from alit_cli.data.sources import Item, list_items
-from alit_cli.jobs.batches import Found, pixels_of, through_model
+from alit_cli.jobs.batches import ImageRecord, pixels_of, through_model
 from tests.jobs.photos import write_photos
 
 PROBLEMS = {
@@ -58,7 +58,7 @@ def test_every_image_is_a_value_or_a_problem(items: list[Item], batch_size: int)
 
 def test_a_problem_does_not_wait_for_a_batch_and_the_model_not_for_all_images(items: list[Item]) -> None:
     model = Model()
-    records: list[Found[str]] = []
+    records: list[ImageRecord[str]] = []
     for found in through_model(items, 16, 2, model):
         records.append(found)
         if found.value:

@@ -18,10 +18,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from alit_cli.data.sources import list_items
 from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.base import align_with_pixels
+from alit_cli.jobs.journal import TrainRecord
 from alit_cli.jobs.optimizers import Optimizers
 from alit_cli.jobs.recipe import Recipe, StageRecipe, recipe_for
 from alit_cli.jobs.train import TrainJob, train
-from alit_cli.jobs.trainer import Pace, TrainRecord
+from alit_cli.jobs.trainer import Pace
 from alit_cli.jobs.views import Views, open_views
 from alit_cli.model.checkpoint import read_checkpoint
 from alit_cli.model.rollout import Alit
@@ -185,7 +186,7 @@ def test_a_vaes_latents_are_standardized(tmp_path: Path) -> None:
     model = read_checkpoint(job.out).model
     views = _views(job)
     with torch.no_grad():
-        latents = model.base.encode(views.batch(views.order(0, 0)))
+        latents = model.base.encode(views.batch(views.order(0, 0), torch.device("cpu")).images)
     assert latents.std().item() == pytest.approx(1, rel=1e-3)
     assert latents.mean(dim=(0, 2, 3)).abs().max() < 1e-3
 
@@ -255,7 +256,7 @@ def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = Alit(job.config).eval()
     aligned = _aligned(align_with_pixels(model, views, torch.device("cpu")))
-    images = views.batch(views.order(0, 0))
+    images = views.batch(views.order(0, 0), torch.device("cpu")).images
     before = model.base.decode(model.base.target(model.base.encode(images)))
     after = aligned.base.decode(aligned.base.target(aligned.base.encode(images)))
     assert torch.allclose(before, after, atol=1e-4)

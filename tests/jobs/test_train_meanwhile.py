@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from alit_cli.errors import InputError
+from alit_cli.jobs.journal import TrainRecord
 from alit_cli.jobs.train import TrainJob, train
-from alit_cli.jobs.trainer import TrainRecord
 from alit_cli.progress import Progress
 from tests.jobs.test_train import OFTEN, SAMPLED, _job
 

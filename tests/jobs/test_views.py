@@ -13,7 +13,7 @@ import torch
 
 from alit_cli.data.sources import list_items
 from alit_cli.errors import AlitError, InputError
-from alit_cli.jobs.views import FRESH, KeptViews, Views, make_views, open_views
+from alit_cli.jobs.views import FRESH, KeptViews, Views, make_views, open_views, to_images
 from tests.jobs.photos import write_photos
 
 SIDE, HELD_OUT, SEED = 16, 2, 3
@@ -41,9 +41,18 @@ def test_a_fresh_row_is_one_crop_expected_or_not(folder: Path) -> None:
     assert (rows % FRESH == 7).all()
     views.expect(rows[:3])
     views.expect(rows[2:6])
-    assert torch.equal(views.batch(rows[:6]), again.batch(rows[:6]))
-    assert not torch.equal(views.batch(rows[:6]), views.batch(rows[:6] + 1))  # another epoch, other crops
-    assert views.batch(rows).shape == (len(rows), 3, SIDE, SIDE)
+    assert np.array_equal(views.read(rows[:6]), again.read(rows[:6]))
+    assert not np.array_equal(views.read(rows[:6]), views.read(rows[:6] + 1))  # another epoch, other crops
+    assert views.read(rows).shape == (len(rows), SIDE, SIDE, 3)
+
+
+@pytest.mark.parametrize("kept", [0, 2])
+def test_a_batch_says_which_row_each_picture_is(folder: Path, kept: int) -> None:
+    views = _views(folder, kept, "work")
+    batch = views.batch(views.order(epoch=0, seed=0), torch.device("cpu"))
+    assert batch.images.shape == (views.photos, 3, SIDE, SIDE)
+    for row, image in zip(batch.rows, batch.images, strict=True):
+        assert torch.equal(image, to_images(views.read(np.array([row])))[0])
 
 
 def test_both_kinds_hold_out_the_same_photographs_and_skip_broken_ones(folder: Path) -> None:
@@ -52,7 +61,7 @@ def test_both_kinds_hold_out_the_same_photographs_and_skip_broken_ones(folder: P
     assert np.array_equal(kept.validation, fresh.validation)
     broken = 12 - len(kept.validation) - kept.photos  # among the trained, or held out and left out there
     assert broken == 1
-    fresh.batch(np.arange(fresh.photos) * fresh.views)  # a broken one is replaced
+    fresh.read(np.arange(fresh.photos) * fresh.views)  # a broken one is replaced
 
 
 def test_crops_that_do_not_fit_on_the_disk_are_refused_before_work(

@@ -11,7 +11,7 @@ import torch
 
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request
-from alit_cli.tasks.classify import Classify, _judge, build, file_labels, find_classes, folder_labels
+from alit_cli.tasks.classify import Classify, _judge, build, find_classes, folder_labels
 from tests.tasks import networks
 from tests.tasks.networks import smooth_images
 
@@ -57,19 +57,8 @@ def test_numbers_are_classes_only_where_all_labels_are_numbers() -> None:
         find_classes(["7", "1"], dict(enumerate("abc")))
 
 
-def test_labels_of_folders_and_files(tmp_path: Path) -> None:
+def test_labels_of_folders() -> None:
     assert folder_labels(["dog/1.jpg", "a/cat/2.jpg", "3.jpg"]) == ["dog", "cat", None]
-    (tmp_path / "labels.csv").write_text("file,class\n1.jpg,dog\n/data/a/cat/2.jpg,cat\nother.jpg,cat\n")
-    images = ["dog/1.jpg", "cat/2.jpg", "3.jpg"]
-    assert file_labels(str(tmp_path / "labels.csv"), images) == ["dog", "cat", None]
-    (tmp_path / "none.csv").write_text("image,label\nx.jpg,dog\n")
-    with pytest.raises(InputError, match=r"None of the labels .*x\.jpg"):
-        file_labels(str(tmp_path / "none.csv"), images)
-    with pytest.raises(InputError, match="labels"):
-        file_labels(str(tmp_path / "gone.csv"), images)
-    (tmp_path / "bare.csv").write_text("image,taste\n1.jpg,good\n")
-    with pytest.raises(InputError, match="'label'"):
-        file_labels(str(tmp_path / "bare.csv"), images)
 
 
 @pytest.fixture(scope="module")

@@ -38,20 +38,31 @@ def labels_of_folders(images: Sequence[str]) -> Labelled:
 
 
 def labels_of_file(
-    path: Path, images: Sequence[str], image_col: str | None = None, label_col: str | None = None
+    path: Path,
+    images: Sequence[str],
+    image_col: str | None = None,
+    label_col: str | None = None,
+    ways: tuple[str, str] = ("the header 'image'", "the header 'label'"),
+    where: str = "table",
 ) -> Labelled:
     """Labels from a csv, tsv, parquet or xlsx file with columns of images and labels, joined as scores are.
+
+    Args:
+        images: the keys, in any order.
+        image_col, label_col: the columns; None finds them by their names.
+        ways: how the user can name either column, for an error that says so.
+        where: what holds the images, likewise.
 
     Raises InputError where the file or a column cannot be read, or no row belongs to an image.
     """
     frame = read_frame(path, "labels")
-    image = find_column(frame, image_col, IMAGE_NAMES, "image names", "--image-col", path)
-    label = find_column(frame, label_col, LABEL_NAMES, "labels", "--label-col", path, taken=(image,))
+    image = find_column(frame, image_col, IMAGE_NAMES, "image names", ways[0], path)
+    label = find_column(frame, label_col, LABEL_NAMES, "labels", ways[1], path, taken=(image,))
     frame = frame[frame[image].notna() & frame[label].notna()]
     names, labels = frame[image].astype(str).tolist(), frame[label].astype(str).tolist()
-    pairs = match(names, images, "labels", "input")
+    pairs = match(names, images, "labels", where)
     if not len(pairs.names):
         rows = f"it names images like '{names[0]}'" if names else "it has no row with both"
-        raise InputError(f"None of the labels in {path} belongs to an image: {rows}, the input has '{images[0]}'.")
+        raise InputError(f"None of the labels in {path} belongs to an image: {rows}, the {where} has '{images[0]}'.")
     found = {images[key]: labels[row] for row, key in zip(pairs.names, pairs.keys, strict=True)}
     return Labelled(found, f"'{label}' of {path.name}", len(pairs.unmatched_names))

@@ -9,7 +9,7 @@ EDGES = np.round(np.arange(2001) * 0.0005, 4).astype(np.float32)
 """The thresholds, from 0 to 1."""
 
 
-def places(losses: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+def histogram(losses: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """How many losses are below each of the E edges but not below the one before: E + 1 counts, the last is the rest.
 
     Compared strictly and in float32, as a selection does; NaN is not counted.

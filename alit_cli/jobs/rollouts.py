@@ -1,4 +1,4 @@
-"""The grid that distillation starts from: base features, computed once where the base encoder stands still."""
+"""What both stages that roll out share: base features kept, which iteration a step trains, how far gradients go."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.jobs.objective import Batch
-from alit_cli.jobs.views import Views
+from alit_cli.jobs.recipe import StageRecipe
+from alit_cli.jobs.views import Batch, Views
 from alit_cli.model.rollout import Alit, State
 
 CACHE_BYTES = 4 << 30
@@ -20,6 +20,12 @@ def roll(model: Alit, state: State, iterations: int, window: int = 0) -> State:
         with torch.set_grad_enabled(torch.is_grad_enabled() and (not window or step >= iterations - window)):
             state = model.encoder.advance(state)
     return state
+
+
+def draw_iteration(iterations: int, stage: StageRecipe, seed: int, step: int) -> int:
+    """A random iteration for one step; (t + 1) to the power of `late` is the weight of t."""
+    weights = np.arange(1, iterations + 1, dtype=np.float64) ** stage.late
+    return int(np.random.default_rng([seed, step]).choice(iterations, p=weights / weights.sum()))
 
 
 class Features:
@@ -38,7 +44,7 @@ class Features:
         """b d g g features of a batch, on its device."""
         if self.store is None:
             return self.model.base.encode(batch.images)
-        if not self.known[batch.indices].all():
-            self.store[batch.indices] = self.model.base.encode(batch.images).to("cpu", torch.float16)
-            self.known[batch.indices] = True
-        return self.store[batch.indices].to(batch.images)
+        if not self.known[batch.rows].all():
+            self.store[batch.rows] = self.model.base.encode(batch.images).to("cpu", torch.float16)
+            self.known[batch.rows] = True
+        return self.store[batch.rows].to(batch.images)

@@ -12,8 +12,8 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from alit_cli.analysis.frechet import Moments, Reference, check_enough
-from alit_cli.analysis.gather import Tables
 from alit_cli.analysis.sweep import Choices, Outcome
+from alit_cli.analysis.tables import Tables
 
 PARTS = 8
 MEMORY = 2 * 2**30

@@ -24,7 +24,7 @@ ROWS = 100_000
 
 
 @dataclass(frozen=True)
-class Found:
+class Place:
     """Where a name is.
 
     Attributes:
@@ -83,7 +83,7 @@ class Tables:
         self.remarks: list[str] = []
         self._compared: dict[str, bool] = {}
 
-    def find(self, name: str) -> Found:
+    def find(self, name: str) -> Place:
         """Where a measure or column is; InputError that says what there is, or how to tell two apart.
 
         Words that several tables have alike, such as the labels that two classifiers were scored by, are found once.
@@ -171,7 +171,7 @@ class Tables:
             yield Chunk(start, ok, values, table.select(list(dict.fromkeys(raw))))
             start += table.num_rows
 
-    def _alike(self, name: str, places: Sequence[Found]) -> bool:
+    def _alike(self, name: str, places: Sequence[Place]) -> bool:
         """Whether the score tables say the same words of the same images, under a name that is none of a measure's."""
         if name not in self._compared:
             sides = [self.sides[found.side] for found in places]
@@ -185,7 +185,7 @@ class Tables:
             for start in range(0, table.num_rows, rows):
                 yield table.slice(start, rows)
 
-    def _beside(self, number: int, places: Mapping[str, Found], rows: int) -> Sliced:
+    def _beside(self, number: int, places: Mapping[str, Place], rows: int) -> Sliced:
         columns = [column for found in places.values() if found.side == number for column in found.columns]
         side = self.sides[number]
         made_from = side.about.get("model_id", self.info.model_id)
@@ -198,13 +198,13 @@ class Tables:
         self.remarks += [remark for remark in remarks if remark not in self.remarks]
         return sliced
 
-    def _in(self, number: int, name: str, present: Sequence[str]) -> Found | None:
+    def _in(self, number: int, name: str, present: Sequence[str]) -> Place | None:
         columns = tuple(f"{name}_{budget}" for budget in self.budgets)
         there = [column for column in columns if column in present]
         if len(there) == len(columns):
-            return Found(number, columns, per_budget=True)
+            return Place(number, columns, per_budget=True)
         if name in present:
-            return Found(number, (name,), per_budget=False)
+            return Place(number, (name,), per_budget=False)
         if there:
             lacking = next(column for column in columns if column not in present)
             where = self.name if number < 0 else self.sides[number].name
@@ -227,7 +227,7 @@ class Tables:
         return f"There is no {what}; there is: {there}{f'; {how}' if how else ''}."
 
 
-def _values(table: pa.Table, found: Found) -> NDArray[Any]:
+def _values(table: pa.Table, found: Place) -> NDArray[Any]:
     """The columns as one array: n T, n T d or n."""
     arrays = [to_numpy(table[column]) for column in found.columns]
     return np.stack(arrays, axis=0).swapaxes(0, 1) if found.per_budget else arrays[0]
