@@ -28,6 +28,7 @@ from alit_cli.jobs.recipe import StageRecipe
 from alit_cli.jobs.views import Views, to_images
 from alit_cli.model.device import autocast, choose_precision, speed_up
 from alit_cli.model.losses import l1_per_image
+from alit_cli.progress import Progress
 
 FINAL_RATE = 0.02
 """The cosine ends at this share of the learning rate."""
