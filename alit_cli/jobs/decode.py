@@ -77,15 +77,17 @@ def file_names(images: list[str]) -> list[str]:
     Raises:
         InputError: a key would leave the folder.
     """
-    stems = Counter(str(PurePosixPath(image).with_suffix("")) for image in images)
-    names = []
-    for image in images:
-        path = PurePosixPath(image)
+    paths = [PurePosixPath(image) for image in images]
+    for image, path in zip(images, paths, strict=True):
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"the image name {image!r} points out of the output folder: decode it from another table")
-        stem = str(path.with_suffix(""))
-        names.append(f"{image}.png" if stems[stem] > 1 else f"{stem}.png")
-    return names
+    names = [f"{path.with_suffix('')}.png" for path in paths]
+    while True:  # a longer name may be that of another image in its turn
+        count = Counter(names)
+        apart = [f"{image}.png" if count[name] > 1 else name for image, name in zip(images, names, strict=True)]
+        if apart == names:
+            return names
+        names = apart
 
 
 def _column(job: DecodeJob, info: TableInfo) -> str:

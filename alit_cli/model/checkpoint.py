@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import pickle
+import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -236,8 +237,9 @@ def _load_pickle(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path} is no checkpoint that can be read safely: {reason}") from error
+        held = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it holds {held[1]}, and could run code" if held else "it is not what torch.save writes, or damaged"
+        raise InputError(f"{path} cannot be read safely as a checkpoint: {reason}") from error
     if not isinstance(stored, dict):
         raise InputError(f"{path} holds a {type(stored).__name__}, not a dictionary of weights")
     return stored

@@ -72,6 +72,7 @@ def test_tokens_of_another_model_are_refused(job: DecodeJob, tmp_path: Path) -> 
 
 def test_names_stay_apart_and_inside() -> None:
     assert file_names(["a.jpg", "a.png", "b/c.tiff"]) == ["a.jpg.png", "a.png.png", "b/c.png"]
+    assert file_names(["a.jpg", "a.png", "a.jpg.jpg"]) == ["a.jpg.png", "a.png.png", "a.jpg.jpg.png"]
     with pytest.raises(InputError):
         file_names(["../out.png"])
 
