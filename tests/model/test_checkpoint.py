@@ -97,7 +97,7 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "text.pth").write_text("hello")
     torch.save({"model": {"weight": torch.zeros(2)}}, tmp_path / "other.pth")
     sentences = {
-        "evil.pth": r"it holds \w+\.eval, and could run code$",
+        "evil.pth": "it holds eval, and could run code$",
         "text.pth": "it is not what torch.save writes, or damaged$",
         "other.pth": "",
         "missing.pth": "there is no file",
