@@ -99,7 +99,7 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     sentences = {
         "evil.pth": "it holds eval, and could run code$",
         "text.pth": "it is not what torch.save writes, or damaged$",
-        "other.pth": "other.pth",
+        "other.pth": "this file holds no ALIT model",
         "missing.pth": "there is no file",
     }
     for name, sentence in sentences.items():
