@@ -101,8 +101,8 @@ class ModelConfig:
 
     @property
     def bits_per_token(self) -> float:
-        """log2 of the codebook, or 16 bits for each number of a continuous latent."""
-        return math.log2(self.codes) if self.codes else 16.0 * self.token_dim
+        """What a token costs, as `token_bits` counts it."""
+        return token_bits(self.codes, self.token_dim)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values."""
@@ -175,3 +175,8 @@ def preset(name: str, base: BaseKind | None = None, continuous: bool = False) ->
     else:
         raise InputError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     return dataclasses.replace(config, codes=0) if continuous else config
+
+
+def token_bits(codes: int, token_dim: int) -> float:
+    """log2 of the codebook, or 16 bits for each number of a continuous latent (no codes)."""
+    return math.log2(codes) if codes else 16.0 * token_dim

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -20,6 +20,7 @@ UNLIMITED = 100_000
 """Columns of a line that no terminal has to fit."""
 
 Record = TypeVar("Record")
+T_co = TypeVar("T_co", covariant=True)
 Cell = str | int | float | None
 
 
@@ -87,6 +88,31 @@ def work_off(job: Callable[[Tell], Iterable[Progress]], every: float = 30.0) -> 
     with telling(every) as show:
         for report in job(show):
             show(report)
+
+
+class ReadImage(Protocol[T_co]):
+    """What became of one image of a job."""
+
+    @property
+    def progress(self) -> Progress:
+        """How far the job is."""
+
+    @property
+    def value(self) -> T_co | None:
+        """What is made of it; None for a problem, and before the first image."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it could not be read, in a sentence."""
+
+
+def follow_images(records: Iterable[ReadImage[T_co]]) -> Iterator[T_co]:
+    """Pass on what a job makes of every image that could be read; say the problems of the others."""
+    for record in follow(records, lambda record: record.progress):
+        if record.problem:
+            say(record.problem)
+        if record.value is not None:
+            yield record.value
 
 
 @contextmanager

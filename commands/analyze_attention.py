@@ -154,16 +154,13 @@ def _masks(found: Sequence[Item], items: Sequence[Item], side: int) -> Masks:
 
 def _take_all(study: AttentionStudy, items: Sequence[Item], records: Iterator[ImageRecord[TokenMaps]]) -> None:
     """Every image into the study; those that cannot be read are said."""
-    from alit_cli.console import follow, say
+    from alit_cli.console import follow_images
     from alit_cli.jobs.decode import file_names
 
     names = file_names([item.image for item in items])
     name_of = {item.image: name.removesuffix(".png") for item, name in zip(items, names, strict=True)}
-    for looked in follow(records, lambda record: record.progress):
-        if looked.problem:
-            say(looked.problem)
-        if looked.value:
-            study.take(looked.value, name_of[looked.value.image])
+    for maps in follow_images(records):
+        study.take(maps, name_of[maps.image])
 
 
 def _say_what_is_missing(study: AttentionStudy) -> None:

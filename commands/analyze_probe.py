@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ from alit_cli.options import (
 if TYPE_CHECKING:
     from alit_cli.analysis.probing import Accuracy
     from alit_cli.data.labels import Labelled
-    from alit_cli.data.pooled import Pooled
-    from alit_cli.jobs.batches import ImageRecord
 
 FOLDERS = "folders"
 POOLS = ("latents", "first", "image", "both")
@@ -83,7 +81,7 @@ def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **optio
     """
     from alit_cli.analysis.figures_probe import draw_probe
     from alit_cli.analysis.probing import check_probe, features_of, probe, save_probe
-    from alit_cli.console import follow, print_json
+    from alit_cli.console import follow, follow_images, print_json
     from alit_cli.data.atomic import make_folder
     from alit_cli.data.sources import list_items
     from alit_cli.jobs.probe import ProbeJob, encode_pooled
@@ -97,7 +95,7 @@ def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **optio
     tokenizer = load(options["checkpoint"], options["device"], options["precision"])
     first = options["first"] or tokenizer.budgets[0]
     job = ProbeJob(items, options["iterations"], first, options["batch_size"])
-    images = _take_all(encode_pooled(tokenizer, job))
+    images = list(follow_images(encode_pooled(tokenizer, job)))
     labels = [labelled.of[image.image] for image in images]
     check_probe(labels, options["folds"])
     records = probe(features_of(images, options["pool"]), labels, options["folds"], options["seed"])
@@ -129,19 +127,6 @@ def _labels(options: dict[str, Any], images: Sequence[str]) -> Labelled:
     if labelled.unmatched:
         say(f"{labelled.unmatched} labels have found no image.")
     return labelled
-
-
-def _take_all(records: Iterator[ImageRecord[Pooled]]) -> list[Pooled]:
-    """Every image that could be read; the others are said."""
-    from alit_cli.console import follow, say
-
-    images = []
-    for record in follow(records, lambda record: record.progress):
-        if record.problem:
-            say(record.problem)
-        if record.value:
-            images.append(record.value)
-    return images
 
 
 def _show(found: Sequence[Accuracy], first: int) -> None:

@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from alit_cli.analysis.scores import Scores
 from alit_cli.data.matching import Match, match
+from alit_cli.data.measures import PLAIN_MEASURES
 from alit_cli.data.sources import readable
 from alit_cli.data.table import TableInfo, column_names, open_columns, read_info
 from alit_cli.errors import InputError
-
-BASELINES = ("jpeg_bytes", "png_bytes", "edge_density", "entropy", "mad")
-"""The columns of a token table that describe an image without a model; `thumbnail_<budget>` besides."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def join_scores(tokens: Path, scores: Scores) -> Study:
         raise InputError(f"'{name}' was made with {option}: a study wants L1 at every budget; tokenize again without.")
     present = set(column_names(tokens))
     losses = [f"l1_{budget}" for budget in info.budgets]
-    described = [*BASELINES, *(f"thumbnail_{budget}" for budget in info.budgets)]
+    described = [*PLAIN_MEASURES, *(f"thumbnail_{budget}" for budget in info.budgets)]
     measures = [column for column in described if column in present]
     table = open_columns(tokens, ["image", "status", *losses, *measures])
     keys = table["image"].to_pylist()

@@ -9,7 +9,7 @@ leave over. On 96 photographs at 256 × 256 with 384, 768 … 3072 bits its mean
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,10 @@ class Measures:
     entropy: float
     mad: float
     thumbnail: tuple[float, ...]
+
+
+PLAIN_MEASURES = tuple(field.name for field in fields(Measures) if field.name != "thumbnail")
+"""The numbers that describe an image alone, in the order of the columns they become."""
 
 
 def measure(pixels: NDArray[np.uint8], bits: tuple[int, ...]) -> Measures:

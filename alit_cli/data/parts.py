@@ -47,6 +47,11 @@ def finished_shards(folder: str | Path) -> set[int]:
     return {index for index in marked if os.path.basename(part_path(folder, index)) in names}
 
 
+def is_finished(folder: str | Path, index: int) -> bool:
+    """Whether one shard is there with its mark."""
+    return os.path.exists(mark_path(folder, index)) and os.path.exists(part_path(folder, index))
+
+
 def part_path(folder: str | Path, index: int) -> str:
     """Where the rows of a shard lie."""
     return os.path.join(folder, f"part-{index:05d}.parquet")

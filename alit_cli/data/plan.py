@@ -16,7 +16,7 @@ import pyarrow as pa
 from alit_cli.data.atomic import atomic_file, make_folder, named_write_errors
 from alit_cli.data.frozen import Items as Items
 from alit_cli.data.frozen import freeze, open_items
-from alit_cli.data.items import Found, Item, readable
+from alit_cli.data.items import Found, readable
 from alit_cli.data.keeping import Keeper
 from alit_cli.data.sources import NOTHING
 from alit_cli.errors import InputError
@@ -66,14 +66,6 @@ class Plan:
     options: Mapping[str, Any]
     fingerprint: str
 
-    @classmethod
-    def make(cls, items: Iterable[Item], shard_size: int, options: Mapping[str, Any]) -> "Plan":
-        """Freeze these items and options in memory; reads the size and time of every file."""
-        sink = pa.BufferOutputStream()
-        digest = freeze((Found(item) for item in items), (), sink)
-        frozen = Items(pa.ipc.open_file(sink.getvalue()).read_all())
-        return cls(frozen, shard_size, _plain(options), fingerprint_of(digest, shard_size, options))
-
     def shards(self) -> list[Shard]:
         """Every shard, in order; the last may be shorter."""
         return [self.shard(index) for index in range(-(-len(self.items) // self.shard_size))]
@@ -83,14 +75,8 @@ class Plan:
         start = index * self.shard_size
         return Shard(index, start, min(start + self.shard_size, len(self.items)))
 
-    def save(self, folder: str | Path) -> None:
-        """Write the plan into its work folder; it counts once its last file, `_plan.json`, is there."""
-        with atomic_file(os.path.join(folder, ITEMS)) as file, pa.ipc.new_file(file, self.items.table.schema) as writer:
-            writer.write_table(self.items.table)
-        self.save_about(folder)
-
     def save_about(self, folder: str | Path) -> None:
-        """Write only `_plan.json`: the items lie there already."""
+        """Write `_plan.json` into a work folder where the items lie already; the plan counts once it is there."""
         about = {
             "format": FORMAT,
             "fingerprint": self.fingerprint,
@@ -180,7 +166,7 @@ def _frozen(
             digest = freeze(found, keeper.names, file)
             file.flush()
             os.fsync(file.fileno())
-        options = _plain({**options, "keep": keeper.types()} if keeper.names else options)
+        options = _plain(_with_kept(options, keeper))
         yield temporary, Plan(open_items(temporary), shard_size, options, fingerprint_of(digest, shard_size, options))
     finally:
         with contextlib.suppress(OSError):
@@ -190,8 +176,12 @@ def _frozen(
 def fingerprint(found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: Keeper = NOTHING) -> str:
     """The fingerprint that open_plan would give these items; nothing is written or held."""
     digest = freeze(found, keeper.names, pa.MockOutputStream())
-    options = {**options, "keep": keeper.types()} if keeper.names else options
-    return fingerprint_of(digest, shard_size, options)
+    return fingerprint_of(digest, shard_size, _with_kept(options, keeper))
+
+
+def _with_kept(options: Mapping[str, Any], keeper: Keeper) -> Mapping[str, Any]:
+    """Options, and the types of what was kept, which are known once everything has been found."""
+    return {**options, "keep": keeper.types()} if keeper.names else options
 
 
 def fingerprint_of(digest: str, shard_size: int, options: Mapping[str, Any]) -> str:

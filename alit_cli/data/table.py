@@ -1,7 +1,6 @@
 """The token table: what its columns are, how its rows are made, and how tables are written and read."""
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from alit_cli.config import token_bits
 from alit_cli.data.atomic import atomic_file
 from alit_cli.data.encoding import encodings as encodings
 from alit_cli.data.images import Picture
 from alit_cli.data.keeping import kept_column, kept_schema
+from alit_cli.data.measures import PLAIN_MEASURES
 from alit_cli.data.parts import parts
 from alit_cli.data.sources import readable
 from alit_cli.errors import InputError
@@ -85,7 +86,12 @@ class TableInfo:
     @property
     def bits_per_token(self) -> float:
         """What a token costs: an id of its codebook, or 16 bits for each number of a continuous one."""
-        return math.log2(self.codes) if self.codes else 16.0 * self.token_dim
+        return token_bits(self.codes, self.token_dim)
+
+    @property
+    def numbers_per_token(self) -> int:
+        """How many stored numbers a token is: its id, or those of a continuous latent."""
+        return 1 if self.codes else self.token_dim
 
     def to_json(self) -> str:
         """One JSON object."""
@@ -120,8 +126,7 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
         ("height", pa.int32()),
     ]
     if measures:
-        columns += [("jpeg_bytes", pa.int32()), ("png_bytes", pa.int32())]
-        columns += [(name, pa.float32()) for name in ("edge_density", "entropy", "mad")]
+        columns += [(name, pa.int32() if name.endswith("_bytes") else pa.float32()) for name in PLAIN_MEASURES]
         columns += [(f"thumbnail_{budget}", pa.float32()) for budget in info.budgets]
     if info.losses:
         columns += [(f"l1_{budget}", pa.float32()) for budget in info.budgets]
@@ -269,8 +274,7 @@ def _token_type(info: TableInfo) -> pa.DataType:
 
 def _measure_columns(info: TableInfo, pictures: Iterable[Picture]) -> dict[str, list[float | int | None]]:
     found = [picture.measures for picture in pictures]
-    names = ("jpeg_bytes", "png_bytes", "edge_density", "entropy", "mad")
-    columns = {name: [getattr(row, name, None) for row in found] for name in names}
+    columns = {name: [getattr(row, name, None) for row in found] for name in PLAIN_MEASURES}
     for index, budget in enumerate(info.budgets):
         columns[f"thumbnail_{budget}"] = [row and row.thumbnail[index] for row in found]
     return columns

@@ -97,7 +97,7 @@ def _wrong_tokens(column: pa.ChunkedArray, there: np.ndarray, budget: int, info:
     name = f"{info.tokens}_{budget}"
     if (column.is_valid().to_numpy() != there).any():
         yield f"{name} is missing where it should be a list, or the other way round"
-    length = budget * (1 if info.codes else info.token_dim)
+    length = budget * info.numbers_per_token
     if set(pc.list_value_length(column).drop_null().unique().to_pylist()) - {length}:
         yield f"{name} has lists that are not {length} long"
     yield from _wrong_ids(column, name, info)
@@ -195,8 +195,7 @@ def _wrong_choices(rows: pa.Table, info: TableInfo) -> Iterator[str]:
         yield f"n_tokens is {sorted(map(str, strange))[0]} in some rows, which is no budget of the model"
     if info.tokens in rows.column_names:
         whole = rows.filter(pc.is_valid(rows[info.tokens]))
-        each = 1 if info.codes else info.token_dim
         lengths = pc.list_value_length(whole[info.tokens])
-        if pc.any(pc.not_equal(lengths, pc.multiply(whole["n_tokens"], each))).as_py():
+        if pc.any(pc.not_equal(lengths, pc.multiply(whole["n_tokens"], info.numbers_per_token))).as_py():
             yield f"{info.tokens} has lists that are not as long as n_tokens says"
         yield from _wrong_ids(whole[info.tokens], info.tokens, info)

@@ -17,9 +17,10 @@ import torch
 from alit_cli import __version__
 from alit_cli.data.items import Found, Item
 from alit_cli.data.originals import find_originals
+from alit_cli.data.parts import is_finished
 from alit_cli.data.plan import PLAN, Plan, Shard, fingerprint, open_plan, remove_work
 from alit_cli.data.score_table import ERROR, FOLDER, ORIGINAL, ScoreInfo, read_score_info, score_path, score_schema
-from alit_cli.data.shards import commit_shard, finished_shards, join_once, join_shards
+from alit_cli.data.shards import commit_shard, join_once, join_shards
 from alit_cli.data.table import TableInfo, column_names, open_columns, read_info
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.pictures import default_workers
@@ -163,7 +164,7 @@ class _Run:
     def due(self, shard: Shard) -> list[Path]:
         """The tables that lack a shard."""
         open_still = [path for path in self.plans if (_work(path) / PLAN).exists()]
-        return [path for path in open_still if shard.index not in finished_shards(_work(path))]
+        return [path for path in open_still if not is_finished(_work(path), shard.index)]
 
     def scoring(self, shard: Shard, paths: Sequence[Path]) -> ScoreShard:
         """The work on one shard, for some of the tables."""

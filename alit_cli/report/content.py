@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from alit_cli.analysis.joining import BASELINES
+from alit_cli.data.measures import PLAIN_MEASURES
 from alit_cli.data.table import TableInfo
 from alit_cli.report.beside import Panel
 from alit_cli.report.facts import Facts
@@ -63,7 +63,7 @@ def _facts(facts: Facts, start: int) -> dict[str, Any]:
 def _images(info: TableInfo, sample: Sample, strips: Sequence[Strip]) -> list[dict[str, Any]]:
     """One object an image: names, L1, measures, pictures, and ids as base64 of little-endian uint16, end to end."""
     rows = sample.table
-    measures = [name for name in BASELINES if name in rows.column_names]
+    measures = [name for name in PLAIN_MEASURES if name in rows.column_names]
     columns = {name: rows[name].to_pylist() for name in ("image", "source", "width", "height", *measures)}
     losses = [rows[f"l1_{budget}"].to_pylist() for budget in info.budgets] if info.losses else []
     found = []

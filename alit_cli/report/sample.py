@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from alit_cli.analysis.joining import BASELINES
+from alit_cli.data.measures import PLAIN_MEASURES
 from alit_cli.data.table import TableInfo, column_names, stream_columns
 from alit_cli.report.facts import ok_rows, stream_losses
 
@@ -38,7 +38,7 @@ def take_sample(path: Path, info: TableInfo, most: int, threshold: float | None,
     strata = _strata(path, info, threshold)
     rows = choose(strata, most, seed)
     there = column_names(path)
-    columns = ["image", "source", "width", "height", *(name for name in BASELINES if name in there)]
+    columns = ["image", "source", "width", "height", *(name for name in PLAIN_MEASURES if name in there)]
     stems = [info.tokens, *(["l1"] if info.losses else [])]
     columns += [f"{stem}_{budget}" for stem in stems for budget in info.budgets]
     return Sample(rows, int((strata >= 0).sum()), _read(path, columns, rows))

@@ -4,10 +4,12 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alit_cli.data.frozen import Items, freeze
 from alit_cli.data.items import Found
 from alit_cli.data.plan import Plan, Shard, remove_work
 from alit_cli.data.plan import open_plan as open_found
@@ -29,10 +31,17 @@ def images(folder: Path, *names: str) -> list[Item]:
     return list_items([folder])
 
 
+def in_memory(items: list[Item], shard_size: int) -> Plan:
+    """A plan that lies in no folder."""
+    sink = pa.BufferOutputStream()
+    digest = freeze(map(Found, items), (), sink)
+    return Plan(Items(pa.ipc.open_file(sink.getvalue()).read_all()), shard_size, {}, digest)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 50), st.integers(1, 20))
 def test_shards_cover_the_items_once_in_order(count: int, size: int) -> None:
-    plan = Plan.make([Item(f"{i}.jpg", "x", "/nowhere") for i in range(count)], size, {})
+    plan = in_memory([Item(f"{i}.jpg", "x", "/nowhere") for i in range(count)], size)
     shards = plan.shards()
     assert [index for shard in shards for index in range(shard.start, shard.stop)] == list(range(count))
     assert [shard.index for shard in shards] == list(range(len(shards)))
@@ -41,7 +50,7 @@ def test_shards_cover_the_items_once_in_order(count: int, size: int) -> None:
 
 def test_items_behave_like_a_list(tmp_path: Path) -> None:
     found = images(tmp_path / "in", "1.jpg", "2.jpg", "3.jpg", os.fsdecode(b"caf\xe9.jpg"))
-    items = Plan.make(found, 2, {}).items
+    items = in_memory(found, 2).items
     assert len(items) == 4
     assert list(items) == found
     assert [items[index] for index in range(4)] == found
@@ -53,8 +62,9 @@ def test_items_behave_like_a_list(tmp_path: Path) -> None:
 
 
 def test_a_plan_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    plan = Plan.make(images(tmp_path / "in", "a 😀.jpg", os.fsdecode(b"caf\xe9.jpg")), 1, OPTIONS)
-    plan.save(tmp_path / "work")
+    found = images(tmp_path / "in", "a 😀.jpg", os.fsdecode(b"caf\xe9.jpg"))
+    plan = open_found(tmp_path / "work", map(Found, found), 1, OPTIONS)
+    assert list(plan.items) == found
     loaded = Plan.load(tmp_path / "work")
     assert list(loaded.items) == list(plan.items)
     assert (loaded.fingerprint, loaded.shard_size, loaded.options) == (plan.fingerprint, 1, plan.options)

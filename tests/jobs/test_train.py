@@ -60,6 +60,14 @@ def _views(job: TrainJob) -> Views:
     return open_views(job.work, items, job.config.image_size, job.recipe.validation, job.recipe.seed)
 
 
+def goes_on_to_the_same_weights(broken: TrainJob, whole: TrainJob) -> None:
+    """Finish an interrupted run; it must end to the bit as the unbroken one did."""
+    for _ in train(broken, OFTEN):
+        pass
+    expected, found = load_file(whole.out), load_file(broken.out)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
 @pytest.mark.parametrize("recipe", [SAMPLED, ALL], ids=["sampled", "all"])
 @pytest.mark.parametrize(("kind", "codes"), [("vae", 32), ("vqgan", 32), ("vae", 0)])
 def test_all_stages_in_one_go(tmp_path: Path, recipe: Recipe, kind: str, codes: int) -> None:
@@ -100,10 +108,7 @@ def test_an_interrupted_run_ends_in_the_same_weights(tmp_path: Path, stop: int) 
     list(itertools.islice(run, stop))
     run.close()
     del run
-    for _ in train(broken, OFTEN):
-        pass
-    expected, found = load_file(whole.out), load_file(broken.out)
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    goes_on_to_the_same_weights(broken, whole)
 
 
 def test_stages_one_by_one(tmp_path: Path) -> None:
@@ -215,10 +220,7 @@ def test_an_interrupted_run_with_a_critic_ends_in_the_same_weights(tmp_path: Pat
     list(itertools.islice(run, 4))
     run.close()
     del run
-    for _ in train(broken, OFTEN):
-        pass
-    expected, found = load_file(whole.out), load_file(broken.out)
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    goes_on_to_the_same_weights(broken, whole)
 
 
 def test_a_vqgans_codebook_stays_alive(tmp_path: Path) -> None:

@@ -7,14 +7,12 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from alit_cli.errors import InputError
 from alit_cli.jobs.journal import TrainRecord
 from alit_cli.jobs.train import TrainJob, train
 from alit_cli.progress import Progress
-from tests.jobs.test_train import OFTEN, SAMPLED, _job
+from tests.jobs.test_train import OFTEN, SAMPLED, _job, goes_on_to_the_same_weights
 
 
 def _interrupted_in_k_means(job: TrainJob) -> None:
@@ -40,10 +38,7 @@ def test_filling_a_codebook_is_told_and_can_be_interrupted(tmp_path: Path) -> No
         for record in train(broken, OFTEN):
             if isinstance(record, TrainRecord) and record.stage != stage:
                 break
-    for _ in train(broken, OFTEN):
-        pass
-    expected, found = load_file(whole.out), load_file(broken.out)
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    goes_on_to_the_same_weights(broken, whole)
 
 
 def test_two_runs_do_not_share_a_work_folder(tmp_path: Path) -> None:
