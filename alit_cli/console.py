@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 
 import click
 
-from alit_cli.progress import Progress, Tell, silent
+from alit_cli.progress import Progress, ProgressCallback, no_progress
 
 QUIET = "alit.quiet"
 """The key under which `--quiet` is kept for the length of a command."""
@@ -80,7 +80,7 @@ def follow(
             yield record
 
 
-def work_off(job: Callable[[Tell], Iterable[Progress]], every: float = 30.0) -> None:
+def work_off(job: Callable[[ProgressCallback], Iterable[Progress]], every: float = 30.0) -> None:
     """Do a job to its end and show how far it is, as follow does.
 
     The job is given what shows a report at once, for what it does before it can yield the first one.
@@ -116,10 +116,10 @@ def follow_images(records: Iterable[ReadImage[T_co]]) -> Iterator[T_co]:
 
 
 @contextmanager
-def telling(every: float = 30.0) -> Iterator[Tell]:
+def telling(every: float = 30.0) -> Iterator[ProgressCallback]:
     """What shows a report at once, for a block that yields none; as follow does."""
     if _quiet():
-        yield silent
+        yield no_progress
         return
     pace = _Pace()
     with closing(_Bar() if sys.stderr.isatty() else _Lines(every)) as display:

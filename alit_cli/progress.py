@@ -26,15 +26,15 @@ class Progress:
     note: str = ""
 
 
-Tell = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]
 """Shows a report at once, where a job cannot yield one."""
 
 
-def silent(_report: Progress) -> None:
+def no_progress(_report: Progress) -> None:
     """Show nothing."""
 
 
-def counted(records: Iterable[Record], tell: Tell, unit: str) -> Iterator[Record]:
+def report_count(records: Iterable[Record], tell: ProgressCallback, unit: str) -> Iterator[Record]:
     """Pass records on and tell, a few times a second, how many there have been."""
     due = time.monotonic() + EVERY
     for count, record in enumerate(records, 1):

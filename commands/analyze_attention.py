@@ -14,11 +14,11 @@ from alit_cli.options import example, images_options, iterations_option, report_
 if TYPE_CHECKING:
     import pandas as pd
 
-    from alit_cli.analysis.attention_study import AttentionStudy
-    from alit_cli.data.maps import TokenMaps
-    from alit_cli.data.masks import Masks
-    from alit_cli.data.sources import Item
-    from alit_cli.jobs.batches import ImageRecord
+    from alit_cli.analysis.attention.study import AttentionStudy
+    from alit_cli.data.annotations.masks import Masks
+    from alit_cli.data.sources.items import Item
+    from alit_cli.data.tables.token_maps import TokenMaps
+    from alit_cli.jobs.reading.batches import ImageRecord
 
 SHARES = (40.0, 60.0, 80.0)
 
@@ -111,11 +111,11 @@ def command(
     PATHS as alit tokenize takes them. Writes a contact sheet an image, how narrow the maps are and how steady from
     iteration to iteration; with --masks, how well the best token fits each segment, beside masks of other images.
     """
-    from alit_cli.analysis.attention_study import AttentionStudy, Question
-    from alit_cli.analysis.binding import Keep
+    from alit_cli.analysis.attention.binding import Keep
+    from alit_cli.analysis.attention.study import AttentionStudy, Question
     from alit_cli.console import print_json
-    from alit_cli.data.atomic import make_folder
-    from alit_cli.data.sources import list_items
+    from alit_cli.data.files import make_folder
+    from alit_cli.data.sources.listing import list_items
     from alit_cli.jobs.attention import AttentionJob, attend
     from alit_cli.model.tokenizer import load
 
@@ -143,9 +143,9 @@ def command(
 
 def _masks(found: Sequence[Item], items: Sequence[Item], side: int) -> Masks:
     """The masks that belong to the images."""
-    from alit_cli.analysis.attention_study import match_masks
+    from alit_cli.analysis.attention.study import match_masks
     from alit_cli.console import say
-    from alit_cli.data.masks import Masks
+    from alit_cli.data.annotations.masks import Masks
 
     masks = Masks(match_masks(found, items), side)
     say(f"{len(masks.items)} of {len(items)} images have one of the {len(found)} masks.")
@@ -186,7 +186,7 @@ MEASURES = {
 
 def _show(summary: pd.DataFrame, study: AttentionStudy) -> None:
     """On stdout: the maps by iteration; with masks, the mIoU of all tokens and of the first budget's."""
-    from alit_cli.analysis.attention_tables import SETS, measure_name
+    from alit_cli.analysis.attention.tables import SETS, measure_name
     from alit_cli.console import show_table
 
     tokens = [str(number) for number in sorted(summary.tokens.unique())]
@@ -209,7 +209,7 @@ def _show(summary: pd.DataFrame, study: AttentionStudy) -> None:
 
 def _means(summary: pd.DataFrame, measure: str) -> list[str | None]:
     """A cell an iteration."""
-    from alit_cli.analysis.attention_tables import series
+    from alit_cli.analysis.attention.tables import series
 
     known = dict(zip(*(series(summary, measure)[name] for name in ("tokens", "mean")), strict=True))
     return [f"{known[n]:.3f}" if n in known else None for n in sorted(summary.tokens.unique())]
@@ -217,7 +217,7 @@ def _means(summary: pd.DataFrame, measure: str) -> list[str | None]:
 
 def _verdict(summary: pd.DataFrame, whose: str) -> str:
     """Whether the tokens bind to this image's objects, in a sentence."""
-    from alit_cli.analysis.attention_tables import BEST, measure_name, series
+    from alit_cli.analysis.attention.tables import BEST, measure_name, series
 
     gain = series(summary, f"gain_{whose}_{BEST}")
     if gain.empty:

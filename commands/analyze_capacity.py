@@ -23,9 +23,9 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.capacity import Capacity, Point
-    from alit_cli.analysis.sweep import Line, Outcome
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.query.tables import Tables
+    from alit_cli.analysis.selection.sweep import Line, Outcome
+    from alit_cli.analysis.studies.capacity import Capacity, Point
 
 MOST_GROUPS = 8
 """Groups that are printed; the files have all of them."""
@@ -70,12 +70,12 @@ def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -
     Beside the criteria stand one budget for all images and the originals. All of it is read from the token table
     and the tables of alit score; class_rank@resnet-18 names one of several.
     """
-    from alit_cli.analysis.capacity import measure_capacity, save_tables
-    from alit_cli.analysis.criteria import split
-    from alit_cli.analysis.figures_capacity import draw_capacity
-    from alit_cli.analysis.grouping import group_images
-    from alit_cli.analysis.sweep import read_lines, read_outcomes
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.figures.capacity import draw_capacity
+    from alit_cli.analysis.query.criteria import split
+    from alit_cli.analysis.query.groups import group_images
+    from alit_cli.analysis.query.tables import Tables
+    from alit_cli.analysis.selection.sweep import read_lines, read_outcomes
+    from alit_cli.analysis.studies.capacity import measure_capacity, save_tables
 
     tables = Tables(tokens, options["scores"], options["tables"])
     outcomes = read_outcomes(tables, split(options["toi"]))
@@ -96,7 +96,7 @@ def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -
 
 def _source(tables: Tables, result: Capacity) -> str:
     """Where the numbers of the figure come from."""
-    from alit_cli.analysis.drawing import made_by
+    from alit_cli.analysis.figures.style import made_by
 
     images, budgets = max(point.n for point in result.points), tables.budgets
     model = f"{made_by(tables.info)}, {budgets[0]}–{budgets[-1]} tokens"
@@ -120,7 +120,7 @@ def _say_remarks(tables: Tables, result: Capacity) -> None:
 
 def _say_judges(tables: Tables, lines: Sequence[Line], outcomes: Sequence[Outcome]) -> None:
     """Where one network both chooses budgets and judges them: what it guesses right by luck then counts as gained."""
-    from alit_cli.analysis.criteria import comparisons
+    from alit_cli.analysis.query.criteria import comparisons
 
     choosing = {tables.model(part.name) for line in lines for one in line.criteria for part in comparisons(one)}
     for outcome in outcomes:
@@ -134,7 +134,7 @@ def _say_judges(tables: Tables, lines: Sequence[Line], outcomes: Sequence[Outcom
 
 def _show(result: Capacity) -> None:
     """A row per choice of budgets with all outcomes, then where each is within 1 % of its best."""
-    from alit_cli.analysis.capacity import ALL
+    from alit_cli.analysis.studies.capacity import ALL
 
     rows: dict[tuple[str, str], dict[str, Point]] = {}
     for point in result.points:

@@ -20,9 +20,9 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.complexity import Complexity, Row
-    from alit_cli.analysis.joining import Study
-    from alit_cli.analysis.scores import Scores
+    from alit_cli.analysis.studies.complexity import Complexity, Row
+    from alit_cli.analysis.studies.complexity_scores import Scores
+    from alit_cli.analysis.studies.scored_images import Study
 
 
 @click.command(
@@ -57,10 +57,10 @@ def command(
     SCORES is a csv, tsv, xlsx or parquet file with a row an image. Its names are looked up in the token table
     by the whole path, then by the longest ending that fits one image only.
     """
-    from alit_cli.analysis.complexity import correlate_complexity, save_tables
-    from alit_cli.analysis.figures_complexity import draw_complexity
-    from alit_cli.analysis.joining import join_scores
-    from alit_cli.analysis.scores import read_scores
+    from alit_cli.analysis.figures.complexity import draw_complexity
+    from alit_cli.analysis.studies.complexity import correlate_complexity, save_tables
+    from alit_cli.analysis.studies.complexity_scores import read_scores
+    from alit_cli.analysis.studies.scored_images import join_scores
 
     listed = read_scores(scores, image_col, score_col, group_col)
     study = join_scores(tokens, listed)
@@ -118,7 +118,7 @@ def _say_read_as(result: Complexity, given: bool) -> None:
 
 def _source(study: Study, scores: Path) -> str:
     """Where the numbers of the figure come from."""
-    from alit_cli.analysis.drawing import made_by
+    from alit_cli.analysis.figures.style import made_by
 
     return f"{len(study.score)} images · scores: {scores.name} · model: {made_by(study.info)}"
 

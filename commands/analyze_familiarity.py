@@ -21,8 +21,8 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.familiarity import Difference, Familiarity
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.query.tables import Tables
+    from alit_cli.analysis.studies.familiarity import Difference, Familiarity
 
 
 @click.command(
@@ -58,9 +58,9 @@ def command(
 
     Because unfamiliar images may just be busier, sets are also compared at matched JPEG bytes.
     """
-    from alit_cli.analysis.drawing import made_by
-    from alit_cli.analysis.familiarity import compare_sets, read_set, save_tables
-    from alit_cli.analysis.figures_familiarity import draw_familiarity
+    from alit_cli.analysis.figures.familiarity import draw_familiarity
+    from alit_cli.analysis.figures.style import made_by
+    from alit_cli.analysis.studies.familiarity import compare_sets, read_set, save_tables
 
     opened = _open(tables, scores)
     sets = [read_set(one, name, few_samples, seed) for one, name in zip(opened, _names(tables), strict=True)]
@@ -79,7 +79,7 @@ def command(
 
 def _open(paths: Sequence[Path], scores: Sequence[Path]) -> list[Tables]:
     """The tables, all of one model; each with its own scores, or none."""
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.query.tables import Tables
 
     if scores and len(scores) != len(paths):
         raise InputError(f"There are {len(paths)} tables and {len(scores)} --scores; give one for each, in order.")

@@ -18,8 +18,8 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.probing import Accuracy
-    from alit_cli.data.labels import Labelled
+    from alit_cli.analysis.probe.probing import Accuracy
+    from alit_cli.data.annotations.labels import Labelled
 
 FOLDERS = "folders"
 POOLS = ("latents", "first", "image", "both")
@@ -79,11 +79,11 @@ def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **optio
     PATHS as alit tokenize takes them. Logistic regression on standardised vectors, C chosen inside each fold; top-1
     with a 95 % interval for every pool and iteration, beside chance and a probe on raw pixels (16×16×3).
     """
-    from alit_cli.analysis.figures_probe import draw_probe
-    from alit_cli.analysis.probing import check_probe, features_of, probe, save_probe
+    from alit_cli.analysis.probe.figure import draw_probe
+    from alit_cli.analysis.probe.probing import check_probe, features_of, probe, save_probe
     from alit_cli.console import follow, follow_images, print_json
-    from alit_cli.data.atomic import make_folder
-    from alit_cli.data.sources import list_items
+    from alit_cli.data.files import make_folder
+    from alit_cli.data.sources.listing import list_items
     from alit_cli.jobs.probe import ProbeJob, encode_pooled
     from alit_cli.model.tokenizer import load
 
@@ -115,7 +115,7 @@ def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **optio
 def _labels(options: dict[str, Any], images: Sequence[str]) -> Labelled:
     """The images' labels, and a remark on where they come from."""
     from alit_cli.console import say
-    from alit_cli.data.labels import labels_of_file, labels_of_folders
+    from alit_cli.data.annotations.labels import labels_of_file, labels_of_folders
 
     if options["labels"] == FOLDERS:
         labelled = labels_of_folders(images)
@@ -131,7 +131,7 @@ def _labels(options: dict[str, Any], images: Sequence[str]) -> Labelled:
 
 def _show(found: Sequence[Accuracy], first: int) -> None:
     """The accuracies, a row a pool; then how the last iteration stands against raw pixels and chance."""
-    from alit_cli.analysis.probing import pool_name
+    from alit_cli.analysis.probe.probing import pool_name
     from alit_cli.console import say, show_table
 
     plain, rest = found[0], found[1:]

@@ -17,8 +17,8 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.quality import Quality, Row
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.query.tables import Tables
+    from alit_cli.analysis.studies.quality import Quality, Row
 
 
 @click.command(
@@ -45,10 +45,10 @@ def command(
     thumbnail, JPEG and WebP of as many bits from alit score --task recon,baselines; the Fréchet distance from --task
     features. What was not scored is left out. Nothing is decoded.
     """
-    from alit_cli.analysis.figures_quality import draw_quality
-    from alit_cli.analysis.quality import measure_quality, save_tables
-    from alit_cli.analysis.selection import check_thresholds
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.figures.quality import draw_quality
+    from alit_cli.analysis.query.tables import Tables
+    from alit_cli.analysis.selection.decide import check_thresholds
+    from alit_cli.analysis.studies.quality import measure_quality, save_tables
 
     check_thresholds(thr or ())
     found = Tables(tokens, scores, tables)
@@ -69,7 +69,7 @@ def command(
 
 def _source(tables: Tables, result: Quality) -> str:
     """Where the numbers of the figure come from."""
-    from alit_cli.analysis.drawing import made_by
+    from alit_cli.analysis.figures.style import made_by
 
     images = max(row.images for row in result.rows)
     features = f" · features: {result.frechet}" if result.frechet else ""
@@ -138,7 +138,7 @@ def _show_baselines(result: Quality) -> None:
 
 
 def _show_below(result: Quality, tables: Tables, thr: tuple[float, ...] | None) -> None:
-    from alit_cli.analysis.quality import share_below, spread
+    from alit_cli.analysis.studies.quality import share_below, spread
 
     thresholds = thr or spread(result)
     show_table(

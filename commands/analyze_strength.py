@@ -12,8 +12,8 @@ from alit_cli.console import print_json, say, show_table
 from alit_cli.options import bootstrap_option, example, report_options, scores_option, seed_option, tokens_option
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.strength import Strength
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.query.tables import Tables
+    from alit_cli.analysis.studies.strength import Strength
 
 
 @click.command(
@@ -45,9 +45,9 @@ def command(
 
     Models are those that alit score has written tables for, by the last part of their names.
     """
-    from alit_cli.analysis.figures_strength import draw_strength
-    from alit_cli.analysis.strength import measure_strength, save_tables, task_outcomes
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.figures.strength import draw_strength
+    from alit_cli.analysis.query.tables import Tables
+    from alit_cli.analysis.studies.strength import measure_strength, save_tables, task_outcomes
 
     tables = Tables(tokens, scores)
     result = measure_strength(tables, task_outcomes(tables, task, model, top), bootstrap, seed)
@@ -64,7 +64,7 @@ def command(
 
 def _source(tables: Tables, result: Strength) -> str:
     """Where the numbers of the figure come from."""
-    from alit_cli.analysis.drawing import made_by
+    from alit_cli.analysis.figures.style import made_by
 
     images = max(row.n for row in result.rows)
     return f"{images} images · model: {made_by(tables.info)} · bars: 95 % bootstrap intervals"

@@ -29,7 +29,7 @@ def command(table: Path, form: str, budget: int | None, selection: Path | None, 
     Beside them go what alit tokenize was told to --keep, the size, the L1, and what the selection says of the image.
     """
     from alit_cli.console import work_off
-    from alit_cli.data.export import export
+    from alit_cli.jobs.export import export
 
     work_off(lambda _tell: export(table, out, form, budget, selection))
     click.echo(out)

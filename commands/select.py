@@ -24,8 +24,8 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.selection import Decision, Summary
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.query.tables import Tables
+    from alit_cli.analysis.selection.decide import Decision, Summary
 
 MOST_GROUPS = 40
 """Groups that are printed; --json has all of them."""
@@ -73,9 +73,9 @@ def command(table: Path, out: Path, as_json: bool, **options: Any) -> None:
     one. One threshold writes the selection, which alit decode turns into pictures; several are only compared.
     Columns are looked up in TABLE, then in the tables of alit score; class_rank@resnet-18 names one of several.
     """
-    from alit_cli.analysis.grouping import group_images
-    from alit_cli.analysis.selected import Narrowing, narrow, summaries_by_group, write_selection
-    from alit_cli.analysis.tables import Tables
+    from alit_cli.analysis.query.groups import group_images
+    from alit_cli.analysis.query.tables import Tables
+    from alit_cli.analysis.selection.write import Narrowing, narrow, summaries_by_group, write_selection
 
     tables = Tables(table, options["scores"], options["tables"])
     decisions = _decide(tables, options)
@@ -97,15 +97,15 @@ def command(table: Path, out: Path, as_json: bool, **options: Any) -> None:
 
 def _decide(tables: Tables, options: Mapping[str, Any]) -> list[Decision]:
     """The decisions that the options ask for."""
-    from alit_cli.analysis.criteria import criterion
-    from alit_cli.analysis.selection import allocate, decide
-    from alit_cli.analysis.spending import way_of
+    from alit_cli.analysis.query.criteria import criterion
+    from alit_cli.analysis.selection.allocate import parse_objective
+    from alit_cli.analysis.selection.decide import allocate, decide
 
     numbers = [(value, None) for value in options["thr"] or ()] + [(None, value) for value in options["top"] or ()]
     if options["capacity"] is not None:
         if numbers:
             raise InputError("--capacity takes the place of a threshold; leave --thr and --top out.")
-        return [allocate(tables, way_of(options["tsc"]), options["capacity"])]
+        return [allocate(tables, parse_objective(options["tsc"]), options["capacity"])]
     context = click.get_current_context()
     if len(numbers) > 1 and context.get_parameter_source("out") is ParameterSource.COMMANDLINE:
         raise InputError(

@@ -15,7 +15,7 @@ from alit_cli.options import config_option, example, json_option, quiet_option
 def command(out: Path, as_json: bool) -> None:
     """Say how far the table OUT of alit tokenize or alit score is [default: tokens.parquet], while it runs or after."""
     from alit_cli.console import print_json, say, show_table
-    from alit_cli.data.status import status
+    from alit_cli.runs.status import status
 
     found = status(out)
     if as_json:

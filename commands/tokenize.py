@@ -22,8 +22,9 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
+    from alit_cli.data.tables.summary import Summary
     from alit_cli.jobs.engine import Engine
-    from alit_cli.jobs.tokenize import Summary, TokenizeJob
+    from alit_cli.jobs.tokenize import TokenizeJob
 
 
 @click.command("tokenize", epilog=example("alit tokenize ./images --out tokens.parquet"))
@@ -113,8 +114,9 @@ def command(
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
     from alit_cli.console import print_json, say
+    from alit_cli.data.tables.summary import summarize
     from alit_cli.jobs.engine import finished
-    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline, summarize
+    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline
 
     engine = {name: options.pop(name) for name in ("worker", "devices", "engine")}
     table, parts = Path(out), out.endswith("/")

@@ -78,10 +78,10 @@ def command(photos: tuple[str, ...], out: Path, **options: Any) -> None:
     `torchrun --nproc-per-node N -m alit_cli train …` and `accelerate launch` share the work among processes.
     """
     from alit_cli.console import follow, say
-    from alit_cli.jobs.journal import TrainRecord
-    from alit_cli.jobs.recipe import STAGES
-    from alit_cli.jobs.train import headline, train, training_job
-    from alit_cli.jobs.trainer import Pace
+    from alit_cli.training.log import TrainRecord
+    from alit_cli.training.loop import Pace
+    from alit_cli.training.recipe import STAGES
+    from alit_cli.training.train import headline, train, training_job
 
     pace = Pace(save_seconds=60 * options.pop("save_every"), validate_steps=options.pop("validate_every"))
     steps = {name: options.pop(f"{name}_steps") for name in STAGES}

@@ -24,9 +24,9 @@ def command(table: Path, tokens: Path | None) -> None:
     Prints what is wrong, a line each, and exits with 1; a sound table exits with 0.
     """
     from alit_cli.console import say
-    from alit_cli.data.score_table import kind_of
-    from alit_cli.data.table import open_columns
-    from alit_cli.data.verify import problems, tokens_of
+    from alit_cli.data.tables.score_table import kind_of
+    from alit_cli.data.tables.token_table import open_columns
+    from alit_cli.jobs.verify import problems, tokens_of
 
     kind = kind_of(table)
     if kind == "score table" and tokens is None and (tokens := tokens_of(table)) is None:

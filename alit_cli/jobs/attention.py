@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from alit_cli.data.images import Picture, Pixels
-from alit_cli.data.maps import TokenMaps
-from alit_cli.data.sources import Item
+from alit_cli.data.pictures.fitting import Picture, Pixels
+from alit_cli.data.sources.items import Item
+from alit_cli.data.tables.token_maps import TokenMaps
 from alit_cli.errors import InputError
-from alit_cli.jobs.batches import ImageRecord, pixels_of, through_model
+from alit_cli.jobs.reading.batches import ImageRecord, pixels_of, through_model
 from alit_cli.model.tokenizer import Tokenizer
 
 

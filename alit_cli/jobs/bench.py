@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from alit_cli.data.decoding import decode
-from alit_cli.data.images import fit
-from alit_cli.data.measures import measure
-from alit_cli.data.sources import list_items
+from alit_cli.data.pictures.decoding import decode
+from alit_cli.data.pictures.fitting import fit
+from alit_cli.data.pictures.measures import measure
+from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import ImageProblem, InputError
 from alit_cli.jobs.tokenize import TokenizeJob, join, prepare
 from alit_cli.jobs.work import ShardWorker

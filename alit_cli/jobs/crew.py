@@ -141,10 +141,10 @@ def _serve(pipe: Connection, folder: Path, device: str, workers: int | None, siz
                     worker.flush()
                     pipe.send(_Done(step))
         except Exception as problem:
-            pipe.send(in_a_sentence(problem))
+            pipe.send(as_alit_error(problem))
 
 
-def in_a_sentence(problem: Exception) -> AlitError:
+def as_alit_error(problem: Exception) -> AlitError:
     """The problem as one of ours, which any process can be told."""
     return problem if isinstance(problem, AlitError) else AlitError(f"{type(problem).__name__}: {problem}.")
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import torch
 from PIL import Image
 
-from alit_cli.data.atomic import named_write_errors
-from alit_cli.data.table import TableInfo, column_names, open_columns, read_info
+from alit_cli.data.files import named_write_errors
+from alit_cli.data.tables.token_table import TableInfo, column_names, open_columns, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress

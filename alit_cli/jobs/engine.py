@@ -9,16 +9,15 @@ from typing import Literal
 
 import torch
 
-from alit_cli.data.parts import unfinished
-from alit_cli.data.plan import PLAN
-from alit_cli.data.shards import join_once as join_folder_once
-from alit_cli.data.sources import readable
-from alit_cli.data.table import count_rows
+from alit_cli.data.files import readable
+from alit_cli.data.tables.parts import PLAN, unfinished
+from alit_cli.data.tables.token_table import count_rows
 from alit_cli.errors import InputError, NotFinished
 from alit_cli.jobs.crew import TRIES, crew
 from alit_cli.jobs.tokenize import TokenizeJob, join, rounds
 from alit_cli.jobs.work import Step, Work, alone
-from alit_cli.progress import Progress, Tell, silent
+from alit_cli.progress import Progress, ProgressCallback, no_progress
+from alit_cli.runs.shards import join_once as join_folder_once
 
 Engine = Literal["local", "ray"]
 
@@ -81,7 +80,7 @@ def run(
     worker: Worker | None = None,
     engine: Engine = "local",
     devices: int | None = None,
-    tell: Tell = silent,
+    tell: ProgressCallback = no_progress,
 ) -> Iterator[Progress]:
     """Do this process's share of a table; whoever finishes the last shard of all joins them.
 

@@ -7,17 +7,17 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from alit_cli.data.frozen import UNKNOWN, Looks
-from alit_cli.data.items import Found, Item
-from alit_cli.data.parts import finished_shards
-from alit_cli.data.shards import shard_stats
-from alit_cli.data.table import TableInfo
-from alit_cli.jobs.pictures import make_reader
-from alit_cli.jobs.shard import ShardRun, reading
+from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.tables.parts import finished_shards
+from alit_cli.data.tables.token_table import TableInfo
+from alit_cli.jobs.reading.reader import make_picture_reader
 from alit_cli.jobs.tokenize import TokenizeJob, listing, shard_images
-from alit_cli.model.memory import Halving
+from alit_cli.jobs.tokenize_shard import ShardRun, reading
+from alit_cli.model.oom import SplitOnOOM
 from alit_cli.model.tokenizer import load
-from alit_cli.progress import Progress, Tell, silent
+from alit_cli.progress import Progress, ProgressCallback, no_progress
+from alit_cli.runs.item_file import UNKNOWN, FileStamps
+from alit_cli.runs.shards import shard_stats
 
 SAMPLE = 32
 """Images that are tokenized to see how fast it goes; a batch where that is more."""
@@ -48,7 +48,7 @@ class Estimate:
         return (self.images - self.done) / self.images_per_second
 
 
-def estimate(job: TokenizeJob, tell: Tell = silent) -> Estimate:
+def estimate(job: TokenizeJob, tell: ProgressCallback = no_progress) -> Estimate:
     """List the inputs and time a few of them; writes nothing. `tell` is given how far both are.
 
     Raises:
@@ -68,7 +68,7 @@ def estimate(job: TokenizeJob, tell: Tell = silent) -> Estimate:
 
 def _tally(found: Iterable[Found], size: int) -> tuple[int, int, list[Item]]:
     """How many there are, their bytes, and a fair sample; none is held."""
-    rng, looks = random.Random(0), Looks()
+    rng, looks = random.Random(0), FileStamps()
     sample: list[Item] = []
     images = total = 0
     parquet: dict[str, int] = {}
@@ -86,14 +86,14 @@ def _tally(found: Iterable[Found], size: int) -> tuple[int, int, list[Item]]:
     return images, total + sum(parquet.values()), sample
 
 
-def _measured(job: TokenizeJob, info: TableInfo, sample: list[Item], tell: Tell) -> float:
+def _measured(job: TokenizeJob, info: TableInfo, sample: list[Item], tell: ProgressCallback) -> float:
     """Images a second, the first batch left out: it warms up."""
     tokenizer = load(job.checkpoint, job.device, job.precision)
-    reader = make_reader(reading(tokenizer, info), min(1, 1 if job.workers is None else job.workers), [], 1)
+    reader = make_picture_reader(reading(tokenizer, info), min(1, 1 if job.workers is None else job.workers), [], 1)
     try:
         for done in (0, len(sample)):
             begun = time.perf_counter()
-            run = ShardRun(tokenizer, info, reader, Halving())
+            run = ShardRun(tokenizer, info, reader, SplitOnOOM())
             for timed in run.run(sample):
                 tell(Progress(done + timed, 2 * len(sample), note="timed"))
             seconds = time.perf_counter() - begun

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from alit_cli.errors import AlitError, InputError
-from alit_cli.jobs.crew import TRIES, MakeWorker, in_a_sentence
+from alit_cli.jobs.crew import TRIES, MakeWorker, as_alit_error
 from alit_cli.jobs.work import ShardWorker, Step, Work
 
 
@@ -94,7 +94,7 @@ class _Actor:
             steps = list(self.worker.run(index))
             self.worker.flush()
         except Exception as problem:
-            raise in_a_sentence(problem) from None
+            raise as_alit_error(problem) from None
         return steps[-1]
 
 

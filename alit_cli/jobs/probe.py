@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.data.images import Picture
-from alit_cli.data.pooled import Pooled, raw_pixels
-from alit_cli.data.sources import Item
+from alit_cli.data.pictures.fitting import Picture
+from alit_cli.data.sources.items import Item
+from alit_cli.data.tables.pooled import Pooled, raw_pixels
 from alit_cli.errors import InputError
 from alit_cli.jobs.attention import checked_iterations
-from alit_cli.jobs.batches import ImageRecord, pixels_of, through_model
+from alit_cli.jobs.reading.batches import ImageRecord, pixels_of, through_model
 from alit_cli.model.tokenizer import Tokenizer
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from alit_cli.data.frozen import freeze
-from alit_cli.data.items import Found
-from alit_cli.data.keeping import Keeper
-from alit_cli.data.merging import Again, failed_rows, merge_into_file, merge_into_parts
-from alit_cli.data.parts import parts
-from alit_cli.data.plan import PLAN, Plan, fingerprint_of, open_plan, remove_work, renew_plan
-from alit_cli.data.table import TableInfo
+from alit_cli.data.sources.extra_columns import ExtraColumns
+from alit_cli.data.sources.items import Found
+from alit_cli.data.tables.parts import PLAN, parts
+from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
 from alit_cli.jobs.work import Work
+from alit_cli.runs.item_file import write_items
+from alit_cli.runs.plan import Plan, fingerprint_of, open_plan, remove_work, renew_plan
+from alit_cli.runs.retried_rows import RetriedRows, failed_rows, merge_into_file, merge_into_parts
 
 RETRY = "retry"
 
@@ -28,7 +28,7 @@ def prepare_retry(
     checkpoint: str | None,
     info: TableInfo,
     found: Iterable[Found],
-    keeper: Keeper,
+    keeper: ExtraColumns,
     shard_size: int,
     options: dict[str, Any],
 ) -> Work | None:
@@ -49,7 +49,7 @@ def prepare_retry(
         return begun
     rows = failed_rows(out, parts(out))
     failed: list[Found] = []
-    digest = freeze(_noting(found, rows, failed, out), keeper.names, pa.MockOutputStream())
+    digest = write_items(_noting(found, rows, failed, out), keeper.names, pa.MockOutputStream())
     if not failed:
         return None
     kept = {"keep": keeper.types()} if keeper.names else {}
@@ -63,7 +63,7 @@ def prepare_retry(
 
 def join_retry(work: Work) -> None:
     """Put the new rows into the table and remove the work. Raises NotFinished: shards are missing."""
-    again = Again(work.folder, work.plan)
+    again = RetriedRows(work.folder, work.plan)
     if work.out.is_dir():
         plan = Plan.load(work.out)
         merge_into_parts(again, work.out, plan)
@@ -91,4 +91,4 @@ def _renew(plan: Plan, work: Work) -> None:
     again = {found.item.image: found for found in work.plan.items.found()}
     renewed = (again.get(found.item.image, found) for found in plan.items.found())
     options = {key: value for key, value in plan.options.items() if key != "keep"}
-    renew_plan(work.out, renewed, plan.shard_size, options, Keeper.of(plan.options.get("keep", {})))
+    renew_plan(work.out, renewed, plan.shard_size, options, ExtraColumns.of(plan.options.get("keep", {})))

@@ -15,20 +15,28 @@ import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
-from alit_cli.data.items import Found, Item
-from alit_cli.data.originals import find_originals
-from alit_cli.data.parts import is_finished
-from alit_cli.data.plan import PLAN, Plan, Shard, fingerprint, open_plan, remove_work
-from alit_cli.data.score_table import ERROR, FOLDER, ORIGINAL, ScoreInfo, read_score_info, score_path, score_schema
-from alit_cli.data.shards import commit_shard, join_once, join_shards
-from alit_cli.data.table import TableInfo, column_names, open_columns, read_info
+from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.tables.originals import find_originals
+from alit_cli.data.tables.parts import PLAN, is_finished
+from alit_cli.data.tables.score_table import (
+    ERROR,
+    FOLDER,
+    ORIGINAL,
+    ScoreInfo,
+    read_score_info,
+    score_path,
+    score_schema,
+)
+from alit_cli.data.tables.token_table import TableInfo, column_names, open_columns, read_info
 from alit_cli.errors import InputError, TooManyFailures
-from alit_cli.jobs.pictures import default_workers
+from alit_cli.jobs.reading.reader import default_workers
 from alit_cli.jobs.score_shard import ScoreShard
 from alit_cli.jobs.tokenize import BATCH_IMAGES, PLAN_KEY, SHARD_IMAGES
 from alit_cli.model.device import choose_device
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
+from alit_cli.runs.plan import Plan, Shard, fingerprint, open_plan, remove_work
+from alit_cli.runs.shards import commit_shard, join_once, join_shards
 from alit_cli.tasks.base import Request, Task, build_task
 
 ANY = "any"

@@ -13,14 +13,14 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from alit_cli.data.images import Fit
-from alit_cli.data.plan import Shard
-from alit_cli.data.score_table import ERROR, score_rows
-from alit_cli.data.sources import Item
-from alit_cli.data.table import TableInfo, column_names, read_rows
-from alit_cli.jobs.pictures import read_pictures
+from alit_cli.data.pictures.fitting import Fit
+from alit_cli.data.sources.items import Item
+from alit_cli.data.tables.score_table import ERROR, score_rows
+from alit_cli.data.tables.token_table import TableInfo, column_names, read_rows
+from alit_cli.jobs.reading.reader import read_ahead
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import Tokenizer
+from alit_cli.runs.plan import Shard
 from alit_cli.tasks.base import Batch, Task, Values
 
 SAME = 0.01
@@ -97,7 +97,7 @@ class ScoreShard:
         """Row in the shard and fitted pixels of every tokenized image that can still be read."""
         rows = [row for row, why in enumerate(self.errors) if why is None]
         chosen = [items[row] for row in rows]
-        pictures = read_pictures(chosen, self.info.image_size, cast(Fit, self.info.fit), None, self.workers)
+        pictures = read_ahead(chosen, self.info.image_size, cast(Fit, self.info.fit), None, self.workers)
         for row, picture in zip(rows, pictures, strict=True):
             if picture.pixels is None:
                 self.errors[row] = picture.error

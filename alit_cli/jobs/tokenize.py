@@ -14,25 +14,24 @@ import torch
 
 from alit_cli import __version__
 from alit_cli.config import ModelConfig
-from alit_cli.data.copies import Copies
-from alit_cli.data.images import Fit
-from alit_cli.data.items import Found
-from alit_cli.data.keeping import Keeper
-from alit_cli.data.parts import unfinished
-from alit_cli.data.plan import PLAN, fingerprint, open_plan, remove_copies, remove_work
-from alit_cli.data.remote import is_url
-from alit_cli.data.shards import check_finished, join_shards
-from alit_cli.data.sources import no_copy, stream_items
-from alit_cli.data.table import TableInfo, count_rows, read_info, token_schema
-from alit_cli.data.views import with_views
+from alit_cli.data.pictures.fitting import Fit
+from alit_cli.data.pictures.views import with_views
+from alit_cli.data.sources.extra_columns import ExtraColumns
+from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.listing import no_copy, stream_items
+from alit_cli.data.sources.remote import is_url
+from alit_cli.data.sources.remote_cache import RemoteCache
+from alit_cli.data.tables.parts import PLAN, unfinished
+from alit_cli.data.tables.summary import Summary
+from alit_cli.data.tables.token_table import TableInfo, count_rows, read_info, token_schema
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.retry import join_retry, prepare_retry
-from alit_cli.jobs.summary import Summary as Summary
-from alit_cli.jobs.summary import summarize as summarize
 from alit_cli.jobs.work import Work, alone
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision
-from alit_cli.progress import Progress, Tell, counted, silent
+from alit_cli.progress import Progress, ProgressCallback, no_progress, report_count
+from alit_cli.runs.plan import fingerprint, open_plan, remove_copies, remove_work
+from alit_cli.runs.shards import check_finished, join_shards
 
 SHARD_IMAGES = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
 """About a minute of work (design: the unit that is committed and resumed)."""
@@ -128,7 +127,7 @@ def tokenize(job: TokenizeJob) -> Iterator[Progress]:
         yield Progress(images, images)
 
 
-def rounds(job: TokenizeJob, tell: Tell = silent) -> Iterator[Work]:
+def rounds(job: TokenizeJob, tell: ProgressCallback = no_progress) -> Iterator[Work]:
     """What there is to do, one after the other: the table, and its failed rows where they are to be done again.
 
     `tell` is given how many images have been found, while they are being listed. Raises as prepare.
@@ -142,7 +141,7 @@ def rounds(job: TokenizeJob, tell: Tell = silent) -> Iterator[Work]:
                 yield again
 
 
-def prepare(job: TokenizeJob, tell: Tell = silent) -> Work | None:
+def prepare(job: TokenizeJob, tell: ProgressCallback = no_progress) -> Work | None:
     """List the inputs and freeze the plan in the work folder, or find it there; None: the table is finished.
 
     From then on, `ShardWorker(folder).run(index)` does a shard in any process that sees the folder, and
@@ -180,16 +179,18 @@ def join(work: Work) -> None:
         join_shards(work.folder, work.plan, work.out)
 
 
-def listing(job: TokenizeJob, tell: Tell = silent, copying: bool = False) -> tuple[TableInfo, Iterator[Found], Keeper]:
+def listing(
+    job: TokenizeJob, tell: ProgressCallback = no_progress, copying: bool = False
+) -> tuple[TableInfo, Iterator[Found], ExtraColumns]:
     """What the table will say of itself, its inputs as a stream, and what that keeps. Raises InputError as prepare."""
     if is_url(os.fspath(job.out)) or ":" in job.out.parts[0]:  # a Path has made one slash of two
         raise InputError(f"--out is '{job.out}', but tables are written to files here; copy it there afterwards.")
-    keeper, info = Keeper(job.keep), table_info(job)
+    keeper, info = ExtraColumns(job.keep), table_info(job)
     for name in set(keeper.names) & set(token_schema(info, job.measures).names):
         raise InputError(f"'{name}' cannot be kept: the table has a column of that name of its own.")
-    copy = Copies(job.work, int(job.copies * GIB)).of if copying else no_copy
+    copy = RemoteCache(job.work, int(job.copies * GIB)).of if copying else no_copy
     found = with_views(stream_items(list(job.paths), job.limit, job.null, keeper, copy), job.views)
-    return info, counted(found, tell, "images found"), keeper
+    return info, report_count(found, tell, "images found"), keeper
 
 
 def shard_images(job: TokenizeJob, info: TableInfo) -> int:
@@ -205,7 +206,7 @@ def _finished(job: TokenizeJob) -> bool:
 
 
 def _prepare_retry(
-    job: TokenizeJob, info: TableInfo, found: Iterator[Found], keeper: Keeper, shard_size: int
+    job: TokenizeJob, info: TableInfo, found: Iterator[Found], keeper: ExtraColumns, shard_size: int
 ) -> Work | None:
     """As prepare, for the failed rows of a finished table."""
     made, identity = read_info(job.out), _identity(info)
@@ -220,7 +221,7 @@ def _without(names: set[str], identity: dict[str, Any]) -> dict[str, Any]:
     return {**identity, "options": {k: v for k, v in identity["options"].items() if k not in names}}
 
 
-def _planned(info: TableInfo, plan: str, images: int, keeper: Keeper) -> TableInfo:
+def _planned(info: TableInfo, plan: str, images: int, keeper: ExtraColumns) -> TableInfo:
     """The info of a table whose images are known."""
     kept = {"keep": keeper.types()} if keeper.names else {}
     return dataclasses.replace(info, options={**info.options, **kept, PLAN_KEY: plan, "images": images})

@@ -10,17 +10,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from alit_cli.data.atomic import atomic_file
-from alit_cli.data.plan import PLAN, RUN, Plan, Shard
-from alit_cli.data.shards import commit_shard, finished_shards
-from alit_cli.data.sources import readable
-from alit_cli.data.table import TableInfo
+from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.tables.parts import PLAN, finished_shards
+from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
-from alit_cli.jobs.pictures import make_reader
-from alit_cli.jobs.shard import ShardRun, reading
+from alit_cli.jobs.reading.reader import make_picture_reader
+from alit_cli.jobs.tokenize_shard import ShardRun, reading
 from alit_cli.model.device import speed_up
-from alit_cli.model.memory import Halving
+from alit_cli.model.oom import SplitOnOOM
 from alit_cli.model.tokenizer import Tokenizer, load
+from alit_cli.runs.plan import RUN, Plan, Shard
+from alit_cli.runs.shards import commit_shard
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +103,8 @@ class ShardWorker:
             raise InputError(f"The model file '{self.work.checkpoint}' has changed since this run was prepared.")
         speed_up(self.tokenizer.model, self.tokenizer.device)
         reader = reading(self.tokenizer, self.work.info), workers, self.work.plan.items, self.work.info.batch_size
-        self.reader = make_reader(*reader)
-        self.halving = Halving()
+        self.reader = make_picture_reader(*reader)
+        self.halving = SplitOnOOM()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._written: Future[None] | None = None
 

@@ -22,9 +22,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from alit_cli.config import ModelConfig
-from alit_cli.data.atomic import atomic_file
+from alit_cli.data.files import atomic_file
 from alit_cli.errors import InputError
-from alit_cli.model import authors
+from alit_cli.model import released as released_files
 from alit_cli.model.rollout import BASES, Alit
 
 FORMAT = "alit-model"
@@ -209,17 +209,17 @@ def import_released(path: Path, heads: int | None = None) -> tuple[Alit, Record]
     stored = _load_pickle(path)
     args = stored.get("args")
     weights = next((stored[k] for k in ("ema", "model", "state_dict") if isinstance(stored.get(k), dict)), stored)
-    released = authors.split({k: v for k, v in weights.items() if isinstance(v, Tensor)})
+    released = released_files.split({k: v for k, v in weights.items() if isinstance(v, Tensor)})
     if not released.distillation:
         return _base_alone(released)
-    config = authors.config_of(released, heads, getattr(args, "model", None))
+    config = released_files.config_of(released, heads, getattr(args, "model", None))
     renamed = {name: tensor.float() for name, tensor in released.renamed().items()}
     note = {"stage": "imported", "file": path.name, "epoch": stored.get("epoch")}
     return build(config, renamed), Record(config, ("imported",), (note,))
 
 
-def _base_alone(released: authors.Released) -> tuple[Alit, Record]:
-    base_config = authors.base_config_of(released)
+def _base_alone(released: released_files.Released) -> tuple[Alit, Record]:
+    base_config = released_files.base_config_of(released)
     # On its own, a VAE's decoder takes the unscaled latent.
     base_config = dataclasses.replace(base_config, decode_scale=base_config.latent_scale)
     config = ModelConfig(name="small", base=base_config)

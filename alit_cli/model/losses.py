@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from alit_cli.model.base import BaseTokenizer
+from alit_cli.model.base_tokenizer import BaseTokenizer
 from alit_cli.model.vqgan import VQGAN
 
 # Weight λ_t of the main term at iteration t; later iterations count 1.

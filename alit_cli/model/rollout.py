@@ -16,7 +16,7 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from alit_cli.config import ModelConfig
-from alit_cli.model.base import BaseTokenizer, to_tokens
+from alit_cli.model.base_tokenizer import BaseTokenizer, to_tokens
 from alit_cli.model.layers import Transformer, grid_places, sincos, spread_places, start_near_identity
 from alit_cli.model.quantizer import Codebook
 from alit_cli.model.vae import VAE

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.memory import Halving
+from alit_cli.model.oom import SplitOnOOM
 from alit_cli.model.rollout import State
 from alit_cli.model.tokenizer import Tokenizer
 
@@ -74,10 +74,10 @@ class RolloutScheduler:
         budgets: Sequence[int],
         threshold: float,
         batch_size: int,
-        halving: Halving | None = None,
+        halving: SplitOnOOM | None = None,
     ) -> None:
-        self.halving = halving or Halving()
-        self.rows = full_rows(batch_size, tokenizer.device)
+        self.halving = halving or SplitOnOOM()
+        self.rows = padded_batch_size(batch_size, tokenizer.device)
         self.tokenizer, self.threshold, self.batch_size = tokenizer, np.float32(threshold), batch_size
         self.budgets = set(budgets)
         self.iterations = tokenizer.config.budgets.index(max(budgets)) + 1
@@ -119,7 +119,7 @@ class RolloutScheduler:
         last = t + 1 == self.iterations
         done = [last] * count
         if read:
-            tokens = as_stored(read[0], self.tokenizer.config.codes > 0)[:count]
+            tokens = to_storage(read[0], self.tokenizer.config.codes > 0)[:count]
             l1 = read[1].cpu().numpy()[:count]
             for index, row, error in zip(indices, tokens, l1, strict=True):
                 self._results[index][0].append(row)
@@ -152,12 +152,12 @@ class RolloutScheduler:
         return np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)))
 
 
-def full_rows(batch_size: int, device: torch.device) -> int:
+def padded_batch_size(batch_size: int, device: torch.device) -> int:
     """Rows of every batch, filled up with zeros; two at least on a CPU, which rounds a product of one row otherwise."""
     return max(batch_size, 2) if device.type == "cpu" else batch_size
 
 
-def as_stored(tokens: Tensor, discrete: bool) -> np.ndarray:
+def to_storage(tokens: Tensor, discrete: bool) -> np.ndarray:
     """Latents.tokens as tables keep them: b k uint16 ids (discrete), or b k c float16 latents."""
     if discrete:
         return tokens.to("cpu", torch.int32).numpy().astype(np.uint16)

@@ -12,7 +12,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from alit_cli.config import ModelConfig
-from alit_cli.data.images import fit
+from alit_cli.data.pictures.fitting import fit
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
 from alit_cli.model.device import Precision, autocast, choose_device, choose_precision

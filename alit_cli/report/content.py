@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from alit_cli.data.measures import PLAIN_MEASURES
-from alit_cli.data.table import TableInfo
-from alit_cli.report.beside import Panel
+from alit_cli.data.pictures.measures import PLAIN_MEASURES
+from alit_cli.data.tables.token_table import TableInfo
+from alit_cli.report.analysis_panels import Panel
 from alit_cli.report.facts import Facts
-from alit_cli.report.pictures import Strip
 from alit_cli.report.sample import Sample
+from alit_cli.report.strips import Strip
 
 
 def page_data(

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from alit_cli.analysis.histogram import EDGES, histogram
-from alit_cli.data.table import TableInfo, stream_columns
+from alit_cli.analysis.stats.loss_histogram import EDGES, histogram
+from alit_cli.data.tables.token_table import TableInfo, stream_columns
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 MOST_FAILURES = 50

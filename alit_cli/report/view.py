@@ -9,20 +9,20 @@ from pathlib import Path
 import numpy as np
 
 from alit_cli import __version__
-from alit_cli.data.atomic import atomic_file
-from alit_cli.data.images import Pixels
-from alit_cli.data.originals import find_originals
-from alit_cli.data.sources import Item, readable
-from alit_cli.data.table import TableInfo, column_names, read_info
+from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.pictures.fitting import Pixels
+from alit_cli.data.sources.items import Item
+from alit_cli.data.tables.originals import find_originals
+from alit_cli.data.tables.token_table import TableInfo, column_names, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
-from alit_cli.report.beside import find_panels
+from alit_cli.report.analysis_panels import find_panels
 from alit_cli.report.content import page_data
 from alit_cli.report.facts import gather_facts
 from alit_cli.report.page import render
-from alit_cli.report.pictures import Strip, decode_all, make_strip, read_original
 from alit_cli.report.sample import Sample, take_sample
+from alit_cli.report.strips import Strip, decode_all, make_strip, read_original
 
 PICTURE_BYTES = 8_000_000
 """All pictures together, before base64; the page stays below 15 MB with its tables and figures."""

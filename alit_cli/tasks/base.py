@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.score_table import Kind, Measure
-from alit_cli.data.table import TableInfo
+from alit_cli.data.tables.score_table import Kind, Measure
+from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.model.tokenizer import Tokenizer
 
 Seen = TypeVar("Seen")

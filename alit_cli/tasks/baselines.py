@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from alit_cli.data.measures import thumbnail
-from alit_cli.data.score_table import Kind, Measure
+from alit_cli.data.pictures.measures import thumbnail
+from alit_cli.data.tables.score_table import Kind, Measure
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import Tokenizer
 from alit_cli.tasks.base import Batch, Request, Task, Values

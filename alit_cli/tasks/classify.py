@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.labels import labels_of_file
-from alit_cli.data.score_table import Kind, Measure
+from alit_cli.data.annotations.labels import labels_of_file
+from alit_cli.data.tables.score_table import Kind, Measure
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
 from alit_cli.tasks.network import Network, load_network

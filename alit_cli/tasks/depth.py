@@ -20,10 +20,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.depth_maps import find_maps, read_map
-from alit_cli.data.images import Fit
-from alit_cli.data.score_table import Measure
-from alit_cli.data.table import TableInfo
+from alit_cli.data.annotations.depth_maps import find_depth_maps, read_map
+from alit_cli.data.pictures.fitting import Fit
+from alit_cli.data.tables.score_table import Measure
+from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
 from alit_cli.tasks.network import Network, load_network
@@ -102,7 +102,7 @@ def build(request: Request) -> Depth:
         raise InputError(
             f"'{request.model}' gives depth, which cannot be fitted to maps of disparity: give maps of depth."
         )
-    return Depth(network, find_maps(request.depth_maps, request.images), request.depth_unit or "mm", request)
+    return Depth(network, find_depth_maps(request.depth_maps, request.images), request.depth_unit or "mm", request)
 
 
 def compare(prediction: Tensor, reference: Reference) -> dict[str, list[float]]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.score_table import Measure
+from alit_cli.data.tables.score_table import Measure
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request, Task, Values
 from alit_cli.tasks.network import Network, load_network, weights_digest

@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from alit_cli.data.lists import IMAGE_NAMES, find_column, read_frame
-from alit_cli.data.matching import match
-from alit_cli.data.score_table import Measure
+from alit_cli.data.annotations.frames import IMAGE_NAMES, find_column, read_frame
+from alit_cli.data.annotations.matching import match
+from alit_cli.data.tables.score_table import Measure
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
 from alit_cli.tasks.network import Network, load_network, quiet_transformers

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from alit_cli.data.score_table import Measure
+from alit_cli.data.tables.score_table import Measure
 from alit_cli.model.losses import mse_per_image
-from alit_cli.model.perceptual import Lpips, load_lpips
+from alit_cli.model.lpips import Lpips, load_lpips
 from alit_cli.tasks.base import Batch, Request, Task, Values
 
 

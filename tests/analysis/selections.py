@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from alit_cli.analysis.criteria import criterion
-from alit_cli.analysis.selected import write_selection
-from alit_cli.analysis.selection import Summary, decide, summarize
-from alit_cli.analysis.tables import Tables
+from alit_cli.analysis.query.criteria import criterion
+from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.selection.decide import Summary, decide, summarize
+from alit_cli.analysis.selection.write import write_selection
 
 
 def summarize_table(path: Path, thresholds: Sequence[float], tsc: str = "recon") -> list[Summary]:

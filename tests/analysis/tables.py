@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alit_cli.data.table import TableInfo, encodings, token_schema
+from alit_cli.data.tables.parquet import encodings
+from alit_cli.data.tables.token_table import TableInfo, token_schema
 
 BUDGETS = (4, 8, 12)
 

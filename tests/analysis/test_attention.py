@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from alit_cli.analysis.attention import Sameness, correlations, entropy, spreads, top_share
-from alit_cli.analysis.attention_study import AttentionStudy, Question, match_masks
-from alit_cli.analysis.binding import Keep, segments
-from alit_cli.analysis.sheets import narrowest, segment_marks
-from alit_cli.data.maps import TokenMaps
-from alit_cli.data.masks import Masks
-from alit_cli.data.sources import list_items
+from alit_cli.analysis.attention.binding import Keep, segments
+from alit_cli.analysis.attention.sheets import narrowest, segment_marks
+from alit_cli.analysis.attention.sparsity import Sameness, correlations, entropy, spreads, top_share
+from alit_cli.analysis.attention.study import AttentionStudy, Question, match_masks
+from alit_cli.data.annotations.masks import Masks
+from alit_cli.data.sources.listing import list_items
+from alit_cli.data.tables.token_maps import TokenMaps
 from alit_cli.errors import InputError
 
 

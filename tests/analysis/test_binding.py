@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from alit_cli.analysis.attention import upsample
-from alit_cli.analysis.binding import Keep, bind, overlaps, regions, segments
+from alit_cli.analysis.attention.binding import Keep, bind, overlaps, regions, segments
+from alit_cli.analysis.attention.sparsity import upsample
 
 # Two tokens on a 4×4 grid: one looks at the top left quarter, one at the top row (and a little at the rest).
 QUARTER = [[9, 8, 1, 1], [8, 8, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]

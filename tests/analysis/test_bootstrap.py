@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alit_cli.analysis import bootstrap
-from alit_cli.analysis.bootstrap import BinnedMeans
+from alit_cli.analysis.stats import bootstrap
+from alit_cli.analysis.stats.bootstrap import BinnedMeans
 
 
 def add_all(values: NDArray[np.float64], groups: NDArray[np.int64], seed: int = 0) -> BinnedMeans:

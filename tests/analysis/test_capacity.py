@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from alit_cli.analysis.capacity import Capacity, measure_capacity, save_tables
-from alit_cli.analysis.grouping import group_images
-from alit_cli.analysis.sweep import read_lines, read_outcomes
-from alit_cli.analysis.tables import Tables
+from alit_cli.analysis.query.groups import group_images
+from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.selection.sweep import read_lines, read_outcomes
+from alit_cli.analysis.studies.capacity import Capacity, measure_capacity, save_tables
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import frechet_distance, write_world
 from tests.analysis.tables import BUDGETS, write_tokens

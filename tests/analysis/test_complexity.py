@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from alit_cli.analysis.complexity import Complexity, Row, code_length, correlate_complexity, save_tables
-from alit_cli.analysis.drawing import budget_colours
-from alit_cli.analysis.figures_complexity import draw_complexity
-from alit_cli.analysis.joining import Study, join_scores
-from alit_cli.analysis.scores import read_scores
+from alit_cli.analysis.figures.complexity import draw_complexity
+from alit_cli.analysis.figures.style import budget_colours
+from alit_cli.analysis.studies.complexity import Complexity, Row, code_length, correlate_complexity, save_tables
+from alit_cli.analysis.studies.complexity_scores import read_scores
+from alit_cli.analysis.studies.scored_images import Study, join_scores
 from tests.analysis.tables import BUDGETS, info, write_study, write_tokens
 
 CATEGORIES = {"Art": 40, "Objects": 25}

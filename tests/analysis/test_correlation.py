@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from alit_cli.analysis.correlation import correlate, interval, pool
+from alit_cli.analysis.stats.correlation import correlate, interval, pool
 
 Floats = NDArray[np.float64]
 
@@ -82,7 +82,7 @@ def test_nothing_is_said_of_constants_and_of_two_images() -> None:
 
 def test_resamples_in_chunks_are_the_same_kind_of_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
     score, measure = planted(50, 0.5)
-    monkeypatch.setattr("alit_cli.analysis.correlation.CELLS", 120)
+    monkeypatch.setattr("alit_cli.analysis.stats.correlation.CELLS", 120)
     found = correlate(score, measure[:, None], 301, np.random.default_rng(0))
     assert np.isfinite(found.pearson_resampled).all()
     assert found.pearson_resampled.std() == pytest.approx((1 - 0.5**2) / np.sqrt(50), rel=0.3)

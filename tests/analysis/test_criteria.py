@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alit_cli.analysis.criteria import Comparison, Joined, criterion, holds, names, parse
+from alit_cli.analysis.query.criteria import Comparison, Joined, criterion, holds, names, parse
 from alit_cli.errors import InputError
 
 COLUMNS = {

@@ -9,10 +9,10 @@ import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alit_cli.analysis.differences import cliffs_delta, mann_whitney, match_by
-from alit_cli.analysis.familiarity import ImageSet, compare_sets, read_set, save_tables
-from alit_cli.analysis.strength import measure_strength, task_outcomes
-from alit_cli.analysis.tables import Tables
+from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.stats.differences import cliffs_delta, mann_whitney, match_by
+from alit_cli.analysis.studies.familiarity import ImageSet, compare_sets, read_set, save_tables
+from alit_cli.analysis.studies.strength import measure_strength, task_outcomes
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import write_scores, write_world
 from tests.analysis.tables import BUDGETS

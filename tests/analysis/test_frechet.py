@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 from numpy.typing import NDArray
 
-from alit_cli.analysis.frechet import Moments, Reference, check_enough
+from alit_cli.analysis.stats.frechet import Moments, Reference, check_enough
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import frechet_distance
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alit_cli.analysis.joining import join_scores
-from alit_cli.analysis.scores import Scores
+from alit_cli.analysis.studies.complexity_scores import Scores
+from alit_cli.analysis.studies.scored_images import join_scores
 from alit_cli.errors import InputError
 from tests.analysis.tables import write_tokens
 

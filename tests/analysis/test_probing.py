@@ -8,9 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alit_cli.analysis.figures_probe import draw_probe
-from alit_cli.analysis.probing import PIXELS, POOLS, Accuracy, Feature, check_probe, features_of, probe, save_probe
-from alit_cli.data.pooled import Pooled, raw_pixels
+from alit_cli.analysis.probe.figure import draw_probe
+from alit_cli.analysis.probe.probing import (
+    PIXELS,
+    POOLS,
+    Accuracy,
+    Feature,
+    check_probe,
+    features_of,
+    probe,
+    save_probe,
+)
+from alit_cli.data.tables.pooled import Pooled, raw_pixels
 from alit_cli.errors import InputError
 
 LABELS = ["cat", "dog", "owl"] * 12

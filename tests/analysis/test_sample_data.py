@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from alit_cli.analysis.scores import read_scores
+from alit_cli.analysis.studies.complexity_scores import read_scores
 
 FOLDER = Path(__file__).parents[2] / "sample_data"
 PICTURES = sorted((FOLDER / "images").iterdir())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from alit_cli.analysis.scores import Scores, read_scores
+from alit_cli.analysis.studies.complexity_scores import Scores, read_scores
 from alit_cli.errors import InputError
 
 FRAME = pd.DataFrame(

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.analysis.criteria import holds, parse
-from alit_cli.analysis.grouping import group_images
-from alit_cli.analysis.selected import Narrowing, narrow, summaries_by_group, write_selection
-from alit_cli.analysis.selection import allocate, decide, first_met
-from alit_cli.analysis.spending import spend, way_of
-from alit_cli.analysis.tables import Tables
-from alit_cli.data.table import KEY, read_info
+from alit_cli.analysis.query.criteria import holds, parse
+from alit_cli.analysis.query.groups import group_images
+from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.selection.allocate import parse_objective, spend
+from alit_cli.analysis.selection.decide import allocate, decide, first_met
+from alit_cli.analysis.selection.write import Narrowing, narrow, summaries_by_group, write_selection
+from alit_cli.data.tables.token_table import KEY, read_info
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import write_scores, write_world
 from tests.analysis.tables import BUDGETS, tokens_of, write_tokens
@@ -182,12 +182,12 @@ def test_labels_that_two_classifiers_share_are_one_column(world: dict[str, Any])
 
 def test_a_capacity_is_spent_on_the_images_that_were_tokenized(world: dict[str, Any]) -> None:
     tables = Tables(Path("tokens.parquet"))
-    decision = allocate(tables, way_of("recon"), 0.6)
+    decision = allocate(tables, parse_objective("recon"), 0.6)
     (summary,) = summaries_by_group(tables, decision, None, None)
     assert summary.total == 59
     assert 0.6 - 8 / 12 / 59 < summary.capacity <= 0.6
     np.testing.assert_array_equal(decision.index[:59], spend(world["l1"][:59].astype(np.float32), BUDGETS, 0.6))
-    up = allocate(tables, way_of("class_rank>"), 1)
+    up = allocate(tables, parse_objective("class_rank>"), 1)
     best = np.nanmax(world["class_rank"][:59, :3], axis=1)
     np.testing.assert_array_equal(up.values["class_rank"][:59], best.astype(np.float32))
 
@@ -231,7 +231,7 @@ def test_a_table_that_stopped_answers_only_what_it_can(tmp_path: Path, monkeypat
         with pytest.raises(InputError, match=r"stopped each image at l1<0.1 and cannot answer"):
             decide(tables, [parse(text)])
     with pytest.raises(InputError, match="cannot answer every budget"):
-        allocate(tables, way_of("recon"), 0.6)
+        allocate(tables, parse_objective("recon"), 0.6)
 
 
 def test_a_table_of_scores_is_never_overwritten(world: dict[str, Any]) -> None:

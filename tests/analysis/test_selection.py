@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from alit_cli.analysis.selection import quartiles, select
-from alit_cli.data.table import TableInfo, read_info
+from alit_cli.analysis.selection.decide import quartiles, select
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 from tests.analysis.selections import select_table, summarize_table
 from tests.analysis.tables import BUDGETS, tokens_of, write_tokens

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit_cli.analysis.spending import spend
+from alit_cli.analysis.selection.allocate import spend
 from alit_cli.errors import InputError
 
 NAN = math.nan

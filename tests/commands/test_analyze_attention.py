@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Alit, Refused
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 
 @pytest.fixture

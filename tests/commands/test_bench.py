@@ -10,8 +10,8 @@ import pytest
 
 from alit_cli.jobs.bench import halving
 from tests.conftest import Alit
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 
 def test_every_stage_has_its_time_and_its_arithmetic(tmp_path: Path, alit: Alit) -> None:

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Alit
-from tests.jobs.photos import write_photos
 from tests.model import tiny
 from tests.tasks import networks
+from tests.training.photos import write_photos
 
 TINY = ("-c", "tiny.safetensors", "--device", "cpu")
 

@@ -15,8 +15,8 @@ import torch
 
 from alit_cli.model.checkpoint import read_record
 from tests.conftest import Alit
-from tests.jobs.photos import write_photos
 from tests.model import golden, tiny
+from tests.training.photos import write_photos
 
 PYTHON = (sys.executable, "-W", "error", "-m", "alit_cli")
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alit_cli.data.decoding import decode
+from alit_cli.data.pictures.decoding import decode
 from alit_cli.errors import ImageProblem
 
 Encode = Callable[..., bytes]

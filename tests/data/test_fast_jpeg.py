@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alit_cli.data import fast_jpeg
-from alit_cli.data.decoding import decode
+from alit_cli.data.pictures import fast_jpeg
+from alit_cli.data.pictures.decoding import decode
 from alit_cli.errors import ImageProblem
 from tests.data.conftest import Encode
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alit_cli.data.labels import labels_of_file, labels_of_folders
+from alit_cli.data.annotations.labels import labels_of_file, labels_of_folders
 from alit_cli.errors import InputError
 
 

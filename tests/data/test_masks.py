@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alit_cli.data.images import fit
-from alit_cli.data.masks import read_labels
-from alit_cli.data.sources import list_items
+from alit_cli.data.annotations.masks import read_labels
+from alit_cli.data.pictures.fitting import fit
+from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import InputError
 
 

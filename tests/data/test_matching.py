@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alit_cli.data.matching import match
+from alit_cli.data.annotations.matching import match
 from alit_cli.errors import InputError
 
 PATHS = st.lists(

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from alit_cli.data.images import decode, fit
-from alit_cli.data.measures import measure
+from alit_cli.data.pictures.decoding import decode
+from alit_cli.data.pictures.fitting import fit
+from alit_cli.data.pictures.measures import measure
 
 BITS = tuple(12 * tokens for tokens in range(32, 257, 32))
 

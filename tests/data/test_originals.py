@@ -6,8 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.data.originals import find_originals
-from alit_cli.data.table import KEY, read_rows
+from alit_cli.data.tables.originals import find_originals
+from alit_cli.data.tables.token_table import KEY, read_rows
 from alit_cli.errors import InputError
 from tests.analysis.tables import info
 

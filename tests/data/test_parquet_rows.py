@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from alit_cli.data.images import read_picture
-from alit_cli.data.parquet_rows import KEPT_GROUPS
-from alit_cli.data.plan import Items
-from alit_cli.data.sources import list_items
+from alit_cli.data.pictures.fitting import read_picture
+from alit_cli.data.sources.listing import list_items
+from alit_cli.data.sources.parquet_rows import KEPT_GROUPS
 from alit_cli.errors import InputError
+from alit_cli.runs.item_file import ItemFile
 from tests.data.test_sources import make, make_tar
 
 
@@ -42,7 +42,7 @@ def test_rows_as_hugging_face_writes_them(tmp_path: Path) -> None:
         pictures = list(pool.map(lambda item: read_picture(item, 8), reversed(items)))
     assert [picture.pixels[0, 0, 0] for picture in pictures if picture.pixels is not None] == [*reversed(range(20))]
     assert len(items) > 3 * KEPT_GROUPS
-    assert list(Items.of(items)) == items
+    assert list(ItemFile.of(items)) == items
 
 
 def test_plain_bytes_are_numbered_and_an_empty_row_is_a_status(tmp_path: Path) -> None:

@@ -16,19 +16,19 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.data import remote
-from alit_cli.data.copies import Copies
-from alit_cli.data.frozen import Items
-from alit_cli.data.images import read_picture
-from alit_cli.data.items import Found
-from alit_cli.data.keeping import Keeper
-from alit_cli.data.sources import list_items, stream_items
+from alit_cli.data.pictures.fitting import read_picture
+from alit_cli.data.sources import remote
+from alit_cli.data.sources.extra_columns import ExtraColumns
+from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.listing import list_items, stream_items
+from alit_cli.data.sources.remote_cache import RemoteCache
 from alit_cli.errors import InputError
+from alit_cli.runs.item_file import ItemFile
 from tests.conftest import Alit
 from tests.data.test_parquet_rows import _parquet, _png
 from tests.data.test_sources import make, make_tar
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 
 def _fill(folder: Path) -> Path:
@@ -158,7 +158,7 @@ def test_on_s3(tmp_path: Path, s3: str) -> None:
     _same_as_here(tmp_path, s3)
     with pytest.raises(InputError, match=r"nobucket.*does not exist|cannot be listed"):
         list_items(["s3://nobucket/photos"])
-    frozen = Items.of(list_items([f"{s3}/photos"]))
+    frozen = ItemFile.of(list_items([f"{s3}/photos"]))
     assert [item.read() for item in frozen] == [item.read() for item in list_items([tmp_path / "photos"])]
 
 
@@ -210,13 +210,13 @@ def test_copies_outlast_an_interruption_and_fit_into_their_room(tmp_path: Path, 
     entry = remote.look(f"{s3}/room/x.tar")
     assert entry is not None
     (tmp_path / "work").mkdir()
-    assert Copies(tmp_path / "work", entry.size - 1).of(entry) is None
+    assert RemoteCache(tmp_path / "work", entry.size - 1).of(entry) is None
     assert os.listdir(tmp_path / "work") == []
-    path = Copies(tmp_path / "work", entry.size).of(entry)
+    path = RemoteCache(tmp_path / "work", entry.size).of(entry)
     assert path is not None
     assert Path(path).read_bytes() == (tmp_path / "here" / "x.tar").read_bytes()
     FETCHED.clear()
-    again = Copies(tmp_path / "work", entry.size)
+    again = RemoteCache(tmp_path / "work", entry.size)
     assert again.of(entry) == path
     assert not FETCHED
     assert again.of(dataclasses.replace(entry, mtime_ns=1)) is None  # another file, for which there is no more room
@@ -224,7 +224,7 @@ def test_copies_outlast_an_interruption_and_fit_into_their_room(tmp_path: Path, 
     assert [item.read() for item in items] == [item.read() for item in list_items([tmp_path / "here" / "x.tar"])]
     gone = dataclasses.replace(entry, url=f"{s3}/room/gone.tar", size=1)
     with pytest.raises(InputError, match="cannot be fetched"):
-        Copies(tmp_path / "work", 2**20).of(gone)
+        RemoteCache(tmp_path / "work", 2**20).of(gone)
     assert len(os.listdir(tmp_path / "work")) == 1
 
 
@@ -235,7 +235,7 @@ def test_sidecars_of_a_remote_tar_are_kept(tmp_path: Path, memory: str) -> None:
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     _upload(tmp_path, memory)
-    keeper = Keeper(("label",))
+    keeper = ExtraColumns(("label",))
     found: list[Found] = list(stream_items([f"{memory}/x.tar"], keeper=keeper))
     assert [(one.item.image, one.kept) for one in found] == [("b.jpg", ("4",)), ("a.jpg", ("3",))]
     assert keeper.types() == {"label": "int64"}

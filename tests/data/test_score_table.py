@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.data.score_table import (
+from alit_cli.data.tables.score_table import (
     Measure,
     ScoreInfo,
     list_score_tables,
@@ -19,7 +19,7 @@ from alit_cli.data.score_table import (
     score_rows,
     score_schema,
 )
-from alit_cli.data.table import KEY, open_columns, write_table
+from alit_cli.data.tables.token_table import KEY, open_columns, write_table
 from alit_cli.errors import InputError
 
 INFO = ScoreInfo(

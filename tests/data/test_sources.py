@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit_cli.data.sources import Item, list_items
+from alit_cli.data.sources.items import Item
+from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import ImageProblem, InputError
 
 

@@ -9,13 +9,13 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from alit_cli.data.images import CORNER, Fit, fit, fit_view
-from alit_cli.data.originals import find_originals
-from alit_cli.data.views import CORNERS, VIEWS
+from alit_cli.data.pictures.fitting import CORNER, Fit, fit, fit_view
+from alit_cli.data.pictures.views import CORNERS, VIEWS
+from alit_cli.data.tables.originals import find_originals
 from alit_cli.errors import InputError
 from alit_cli.jobs.tokenize import TokenizeJob, prepare, tokenize
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 
 def test_there_are_ten_and_half_of_them_are_mirrored() -> None:

@@ -9,15 +9,15 @@ import pytest
 import torch
 from PIL import Image
 
-from alit_cli.data.maps import TokenMaps
-from alit_cli.data.sources import list_items
+from alit_cli.data.sources.listing import list_items
+from alit_cli.data.tables.token_maps import TokenMaps
 from alit_cli.errors import InputError
 from alit_cli.jobs.attention import AttentionJob, attend
 from alit_cli.model.checkpoint import Record
 from alit_cli.model.rollout import Alit
 from alit_cli.model.tokenizer import Tokenizer
-from tests.jobs.photos import write_photos
 from tests.model import golden, tiny
+from tests.training.photos import write_photos
 
 
 def tokenizer_of(model: Alit) -> Tokenizer:

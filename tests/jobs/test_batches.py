@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from alit_cli.data.images import Picture
-from alit_cli.data.sources import Item, list_items
-from alit_cli.jobs.batches import ImageRecord, pixels_of, through_model
-from tests.jobs.photos import write_photos
+from alit_cli.data.pictures.fitting import Picture
+from alit_cli.data.sources.items import Item
+from alit_cli.data.sources.listing import list_items
+from alit_cli.jobs.reading.batches import ImageRecord, pixels_of, through_model
+from tests.training.photos import write_photos
 
 PROBLEMS = {
     "img_1.png": "img_1.png: The file is empty.",

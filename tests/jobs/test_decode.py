@@ -16,8 +16,8 @@ from alit_cli.errors import AlitError, InputError
 from alit_cli.jobs.decode import DecodeJob, decode, file_names
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.model.tokenizer import load
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 
 @pytest.fixture(params=[32, 0], ids=["ids", "latents"])

@@ -12,16 +12,16 @@ from types import ModuleType
 
 import pytest
 
-from alit_cli.data.images import Reading
-from alit_cli.data.sources import list_items
+from alit_cli.data.pictures.fitting import Reading
+from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import AlitError
-from alit_cli.jobs.decoders import Decoders
-from tests.jobs.photos import write_photos
+from alit_cli.jobs.reading.decoder_processes import Decoders
+from tests.training.photos import write_photos
 
 TRICKY = """
 import os, signal, time
 from pathlib import Path
-from alit_cli.data.images import Reading
+from alit_cli.data.pictures.fitting import Reading
 
 class Tricky(Reading):
     def __call__(self, item):

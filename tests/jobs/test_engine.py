@@ -17,8 +17,8 @@ import pytest
 from click.testing import Result
 from pandas.testing import assert_frame_equal
 
-from alit_cli.data.atomic import claimed
-from alit_cli.data.plan import PLAN
+from alit_cli.data.files import claimed
+from alit_cli.data.tables.parts import PLAN
 from alit_cli.errors import AlitError, InputError, NotFinished
 from alit_cli.jobs import engine
 from alit_cli.jobs.crew import TRIES, crew
@@ -26,8 +26,8 @@ from alit_cli.jobs.engine import Worker, join_once, run, worker_here
 from alit_cli.jobs.tokenize import TokenizeJob, prepare, tokenize
 from alit_cli.jobs.work import ShardWorker
 from tests.conftest import Alit
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 ROOT = Path(__file__).parents[2]
 

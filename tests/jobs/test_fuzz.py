@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from alit_cli.data.items import readable
-from alit_cli.data.verify import problems
+from alit_cli.data.files import readable
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
+from alit_cli.jobs.verify import problems
 from alit_cli.model.checkpoint import Record, write_checkpoint
 from alit_cli.model.rollout import Alit
 from tests.jobs.fuzzed import KINDS, NAMES, write_fuzzed

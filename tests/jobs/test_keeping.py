@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import Alit
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 TINY = ("-c", "tiny.safetensors", "--device", "cpu")
 

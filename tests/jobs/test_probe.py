@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from alit_cli.data.pooled import raw_pixels
-from alit_cli.data.sources import list_items
+from alit_cli.data.sources.listing import list_items
+from alit_cli.data.tables.pooled import raw_pixels
 from alit_cli.errors import InputError
 from alit_cli.jobs.probe import ProbeJob, encode_pooled
 from alit_cli.model.checkpoint import Record
 from alit_cli.model.tokenizer import Tokenizer
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 
 @pytest.fixture

@@ -18,13 +18,13 @@ import pytest
 import torch
 from PIL import Image
 
-from alit_cli.data.score_table import read_score_info
+from alit_cli.data.tables.score_table import read_score_info
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.score import ScoreJob, check_error_rate, score, summarize
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.model.tokenizer import Tokenizer, load
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 IMAGES = 7
 

@@ -13,15 +13,16 @@ import pytest
 import torch
 from pandas.testing import assert_series_equal
 
-from alit_cli.data.images import Picture, read_picture
-from alit_cli.data.sources import list_items
+from alit_cli.data.pictures.fitting import Picture, read_picture
+from alit_cli.data.sources.listing import list_items
+from alit_cli.data.tables.summary import summarize
 from alit_cli.errors import InputError, TooManyFailures
-from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, summarize, tokenize
+from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, tokenize
 from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer import load
 from tests.analysis.selections import select_table, summarize_table
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 
 @pytest.fixture

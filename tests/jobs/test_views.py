@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from alit_cli.data.sources import list_items
+from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import AlitError, InputError
-from alit_cli.jobs.views import FRESH, KeptViews, Views, make_views, open_views, to_images
-from tests.jobs.photos import write_photos
+from alit_cli.training.crops import FRESH, KeptViews, Views, make_views, open_views, to_images
+from tests.training.photos import write_photos
 
 SIDE, HELD_OUT, SEED = 16, 2, 3
 

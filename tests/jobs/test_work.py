@@ -12,17 +12,19 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.data.shards import part_path, shard_stats
-from alit_cli.data.sources import list_items
-from alit_cli.data.status import status
-from alit_cli.data.verify import problems
+from alit_cli.data.sources.listing import list_items
+from alit_cli.data.tables.parts import part_path
+from alit_cli.data.tables.summary import summarize
 from alit_cli.errors import AlitError, InputError, NotFinished
 from alit_cli.jobs.engine import run
-from alit_cli.jobs.tokenize import TokenizeJob, join, prepare, summarize, tokenize
+from alit_cli.jobs.tokenize import TokenizeJob, join, prepare, tokenize
+from alit_cli.jobs.verify import problems
 from alit_cli.jobs.work import ShardWorker, Work
+from alit_cli.runs.shards import shard_stats
+from alit_cli.runs.status import status
 from tests.conftest import Alit
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 
 @pytest.fixture(scope="module")

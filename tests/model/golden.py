@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.model import authors
+from alit_cli.model import released as released_files
 from alit_cli.model.checkpoint import build
 from alit_cli.model.rollout import Alit
 
@@ -36,9 +36,9 @@ def weights(variant: str) -> dict[str, Tensor]:
 
 def model(variant: str) -> Alit:
     """The variant as our model, in eval mode."""
-    released = authors.split(weights(variant))
+    released = released_files.split(weights(variant))
     heads = description(variant)["config"]["heads"]
-    return build(authors.config_of(released, heads, None), released.renamed())
+    return build(released_files.config_of(released, heads, None), released.renamed())
 
 
 def recorded(variant: str) -> dict[str, np.ndarray]:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.report.view import Viewed, ViewJob, make_view
-from tests.jobs.photos import write_photos
 from tests.model import tiny
+from tests.training.photos import write_photos
 
 HARMFUL = ("<img src=x onerror=window.hurt=1>.png", "</script><script>window.hurt=2", "a'b&amp;\u2028 😀.png")
 """Names that a careless page would run or break on; the one with a slash is a folder and a file."""

@@ -15,9 +15,9 @@ import pytest
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.report.view import ViewJob
 from tests.analysis.tables import write_tokens
-from tests.jobs.photos import write_photos
 from tests.model import tiny
 from tests.report.conftest import HARMFUL, Made, make
+from tests.training.photos import write_photos
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page, Playwright

@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from alit_cli.analysis.selection import select
-from alit_cli.data.images import fit
-from alit_cli.data.table import read_info
+from alit_cli.analysis.selection.decide import select
+from alit_cli.data.pictures.fitting import fit
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import load
-from alit_cli.report.beside import find_panels
+from alit_cli.report.analysis_panels import find_panels
 from alit_cli.report.facts import gather_facts
 from alit_cli.report.page import embedded_json
-from alit_cli.report.pictures import make_strip
 from alit_cli.report.sample import choose, take_sample
+from alit_cli.report.strips import make_strip
 from alit_cli.report.view import ViewJob
 from tests.analysis.tables import write_tokens
 from tests.conftest import Alit

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alit_cli.data.table import TableInfo
+from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.model.tokenizer import load
 from alit_cli.tasks.base import Request
 from tests.model import tiny

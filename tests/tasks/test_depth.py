@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from alit_cli.data.depth_maps import find_maps, read_map
+from alit_cli.data.annotations.depth_maps import find_depth_maps, read_map
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request
 from alit_cli.tasks.depth import Reference, align, build, compare
@@ -129,6 +129,6 @@ def test_maps_are_fitted_as_their_images_and_hide_what_they_do_not_know(tmp_path
     for name in ("b.npy", "c.npy", "none.png"):
         with pytest.raises(InputError, match=name):
             read_map(tmp_path / name, 20, "crop")
-    assert find_maps(tmp_path, ["deep/a.jpg", "q.jpg"]) == [tmp_path / "a.png", None]
+    assert find_depth_maps(tmp_path, ["deep/a.jpg", "q.jpg"]) == [tmp_path / "a.png", None]
     with pytest.raises(InputError, match="no folder"):
-        find_maps(tmp_path / "none", ["a.jpg"])
+        find_depth_maps(tmp_path / "none", ["a.jpg"])

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from alit_cli.data.measures import measure
+from alit_cli.data.pictures.measures import measure
 from alit_cli.tasks.base import Batch, Request
 from alit_cli.tasks.baselines import build as build_baselines
 from alit_cli.tasks.recon import build, psnr, ssim
@@ -53,7 +53,7 @@ def test_equal_images() -> None:
 
 
 def test_lpips_is_there_where_its_weights_are(asked: Request, tmp_path: Path) -> None:
-    from alit_cli.model.perceptual import Lpips
+    from alit_cli.model.lpips import Lpips
 
     torch.manual_seed(0)
     model = Lpips()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from alit_cli.data.table import open_columns, read_info
+from alit_cli.data.tables.token_table import open_columns, read_info
 
 
 def main(path: Path) -> None:

@@ -20,7 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alit_cli.data.table import ROW_GROUP, TableInfo, encodings, token_schema
+from alit_cli.data.tables.parquet import encodings
+from alit_cli.data.tables.token_table import ROW_GROUP, TableInfo, token_schema
 
 ROOT = Path(__file__).parents[2]
 BUDGETS = tuple(range(32, 257, 32))

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from alit_cli import load
-from alit_cli.analysis.drawing import STYLE, budget_colours
+from alit_cli.analysis.figures.style import STYLE, budget_colours
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS, SAMPLES = ROOT / "alit_cli" / "weights", ROOT / "sample_data" / "images"

@@ -26,9 +26,10 @@ from click.testing import CliRunner
 from PIL import Image
 
 from alit_cli.cli import main as main_command
-from alit_cli.data.decoding import decode
-from alit_cli.data.images import fit
-from alit_cli.data.sources import Item, list_items
+from alit_cli.data.pictures.decoding import decode
+from alit_cli.data.pictures.fitting import fit
+from alit_cli.data.sources.items import Item
+from alit_cli.data.sources.listing import list_items
 from alit_cli.jobs.bench import halving
 from alit_cli.jobs.tokenize import TokenizeJob, join, prepare
 from alit_cli.jobs.work import ShardWorker

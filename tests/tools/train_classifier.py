@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from alit_cli.data.images import fit
+from alit_cli.data.pictures.fitting import fit
 
 BATCH = 32
 STORED = 160

@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from alit_cli.data.depth_maps import read_map
-from alit_cli.data.images import fit
+from alit_cli.data.annotations.depth_maps import read_map
+from alit_cli.data.pictures.fitting import fit
 
 BATCH = 8
 METRES = 10

@@ -1,0 +1,1 @@
+"""What each token attends to: measures, study, sheets and figure."""

@@ -1,0 +1,118 @@
+"""Object binding: how well a token's region fits a segment of a label map, beside the label maps of other images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alit_cli.analysis.attention.sparsity import upsample
+from alit_cli.data.annotations.masks import Labels
+from alit_cli.data.tables.token_maps import Maps
+
+Floats = NDArray[np.float64]
+Kept = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Which part of a map is a token's region.
+
+    Attributes:
+        rule: 'top', the `share` of the positions that have most attention; 'mass', the fewest positions that hold that
+            share of the attention (the rule of DINO).
+        shares: of 1, each in (0, 1).
+    """
+
+    rule: Literal["top", "mass"]
+    shares: tuple[float, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The shares in percent, for names of columns."""
+        return tuple(f"{100 * share:g}" for share in self.shares)
+
+
+@dataclass(frozen=True)
+class Segments:
+    """What in a label map is to be found.
+
+    Attributes:
+        masks: s p, a segment each (p pixels); there may be none.
+        counted: p, pixels that count at all.
+    """
+
+    masks: Kept
+    counted: Kept
+
+
+VOID = 255
+"""The id that many label maps give to what nobody labelled."""
+
+
+def segments(
+    labels: Labels, background: Sequence[int] = (0,), ignore: Sequence[int] | None = None, min_area: float = 0.0
+) -> Segments:
+    """The segments of a label map (S S ids): every id but the background and the ignored.
+
+    Args:
+        labels: the ids.
+        background: no segments, yet a region that covers them overlaps less.
+        ignore: pixels that do not count at all; None is 255, unless that is all there is beside the background, as in
+            masks that are black and white.
+        min_area: segments of a smaller share of the picture are background.
+    """
+    flat = labels.reshape(-1)
+    ids, sizes = np.unique(flat, return_counts=True)
+    if ignore is None:
+        ignore = (VOID,) if set(ids.tolist()) - {*background, VOID} else ()
+    wanted = ids[(sizes >= min_area * len(flat)) & ~np.isin(ids, [*background, *ignore])]
+    return Segments(flat == wanted[:, None], ~np.isin(flat, list(ignore)))
+
+
+def regions(maps: Maps, side: int, keep: Keep) -> list[Kept]:
+    """The region of each token for each share: k p each, of the maps (k g g) upsampled bilinearly to side × side.
+
+    Positions that tie with the last one kept are kept too, so a map that prefers nothing keeps everything.
+    """
+    flat = upsample(maps, side).reshape(len(maps), -1)
+    pixels = flat.shape[1]
+    if keep.rule == "top":
+        ranks = [pixels - max(1, round(share * pixels)) for share in keep.shares]
+        ordered = np.partition(flat, ranks, axis=1)
+        return [flat >= ordered[:, rank, None] for rank in ranks]
+    ordered = np.sort(flat, axis=1)[:, ::-1]
+    held = np.cumsum(ordered, axis=1, dtype=np.float64)
+    held /= held[:, -1:]
+    counts = [(held < share * (1 - 1e-9)).sum(axis=1) for share in keep.shares]
+    return [flat >= np.take_along_axis(ordered, count[:, None], axis=1) for count in counts]
+
+
+def overlaps(region: Kept, wanted: Segments) -> Floats:
+    """Intersection over union of every token's region (k p) with every segment: k s."""
+    counted = region & wanted.counted
+    shared = counted.astype(np.float32) @ wanted.masks.T.astype(np.float32)
+    sizes = counted.sum(axis=1)[:, None] + wanted.masks.sum(axis=1)[None] - shared
+    found: Floats = shared.astype(np.float64) / np.maximum(sizes, 1)
+    return found
+
+
+@dataclass(frozen=True)
+class Binding:
+    """How well the best token fits each segment, a mean over the segments of one label map.
+
+    Attributes:
+        every, first: with the best of all tokens, and of the first budget's; a number per share.
+    """
+
+    every: Floats
+    first: Floats
+
+
+def bind(kept: Sequence[Kept], wanted: Segments, first: int) -> Binding:
+    """The mean over segments of the best token's overlap, for each share; `kept` comes from `regions`."""
+    found = np.stack([overlaps(region, wanted) for region in kept])
+    return Binding(found.max(axis=1).mean(axis=1), found[:, :first].max(axis=1).mean(axis=1))

@@ -1,0 +1,179 @@
+"""`alit analyze attention`, image by image: rows, sheets and arrays as the maps come in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from alit_cli.analysis.attention.binding import Keep, Segments, segments
+from alit_cli.analysis.attention.figure import draw_attention
+from alit_cli.analysis.attention.sheets import MARKED, draw_overview, draw_sheet, narrow_marks, segment_marks
+from alit_cli.analysis.attention.sparsity import Sameness
+from alit_cli.analysis.attention.tables import BEST, by_iteration, join_rows, overlap_rows, save_attention, spread_rows
+from alit_cli.data.annotations.masks import Labels, Masks, stem
+from alit_cli.data.annotations.matching import match
+from alit_cli.data.sources.items import Item
+from alit_cli.data.tables.token_maps import TokenMaps, save_maps
+from alit_cli.errors import InputError
+
+OVERVIEW = 12
+"""Images on the overview, at most."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the maps.
+
+    Attributes:
+        out: the folder.
+        source: which model and layer, for the sheets.
+        keep: what a token's region is.
+        background, ignore, min_area: what of a label map is a segment, as `segments` takes it.
+        shuffles: label maps of other images that each image's maps are held against.
+        seed: of that choice.
+        sheets: images that get a contact sheet, the first ones.
+        npz: whether the maps are written.
+        form: format of the sheets: png, svg or pdf.
+    """
+
+    out: Path
+    source: str
+    keep: Keep
+    background: tuple[int, ...] = (0,)
+    ignore: tuple[int, ...] | None = None
+    min_area: float = 0.0
+    shuffles: int = 5
+    seed: int = 0
+    sheets: int = 12
+    npz: bool = False
+    form: str = "png"
+
+
+class AttentionStudy:
+    """Takes in maps one image at a time and keeps only numbers, and the maps on the overview.
+
+    Attributes:
+        first: tokens of the model's first budget.
+        files: sheets written so far, and the folder of the arrays.
+        without_mask: images whose mask is missing or holds no segment.
+    """
+
+    def __init__(self, question: Question, masks: Masks | None = None) -> None:
+        self.question, self.masks = question, masks
+        self.spread: list[pd.DataFrame] = []
+        self.overlap: list[pd.DataFrame] = []
+        self.segments: list[int] = []
+        self.first = 0
+        self.sameness = Sameness()
+        self.pictured: list[TokenMaps] = []
+        self.files: list[Path] = []
+        self.without_mask: list[str] = []
+
+    def take(self, maps: TokenMaps, name: str) -> None:
+        """One more image; `name` is a relative path without suffix for its sheet and arrays."""
+        self.first = maps.first
+        own = self._own(maps)
+        self.spread.append(spread_rows(maps))
+        if own is not None:
+            label_maps = {maps.image: own, **self._others(maps.image)}
+            self.overlap.append(overlap_rows(maps, self.question.keep, label_maps))
+            self.segments.append(len(own.masks))
+        self.sameness.add(maps)
+        if len(self.pictured) < min(OVERVIEW, self.question.sheets):
+            self.pictured.append(maps)
+        if len(self.spread) <= self.question.sheets:
+            self._draw(maps, own, self.question.out / "sheets" / f"{name}.{self.question.form}")
+        if self.question.npz:
+            folder = self.question.out / "maps"
+            save_maps(maps, folder / f"{name}.npz")
+            self.files += [folder] if folder not in self.files else []
+
+    @property
+    def images(self) -> int:
+        """Images taken in."""
+        return len(self.spread)
+
+    @property
+    def shares(self) -> dict[str, str]:
+        """The names of the shares that mIoU is known for, and how to call them."""
+        rule = "of the mass" if self.question.keep.rule == "mass" else "of positions"
+        return {**{name: f"{name} % {rule}" for name in self.question.keep.names}, BEST: "best for each image"}
+
+    @property
+    def bound(self) -> tuple[int, int] | None:
+        """Images and segments that objects were looked for in; None where there are none."""
+        return (len(self.segments), sum(self.segments)) if self.segments else None
+
+    def rows(self) -> pd.DataFrame:
+        """A row an image and iteration, as `join_rows` has them."""
+        overlap = pd.concat(self.overlap, ignore_index=True) if self.overlap else None
+        return join_rows(pd.concat(self.spread, ignore_index=True), overlap)
+
+    def finish(self) -> pd.DataFrame:
+        """Draw the overview; the means by iteration, as `by_iteration` has them. InputError where there is no image."""
+        if not self.spread:
+            raise InputError("None of the images could be read, so there is nothing to look at.")
+        if len(self.pictured) > 1:
+            self.files.append(self.question.out / f"overview.{self.question.form}")
+            draw_overview(self.pictured, self.question.source, self.files[-1])
+        return by_iteration(self.rows(), self.sameness)
+
+    def save(self, summary: pd.DataFrame) -> list[Path]:
+        """Write the tables and the figure; every file of the study, those that were asked for first."""
+        question = self.question
+        figure = question.out / f"attention.{question.form}"
+        tables = save_attention(self.rows(), summary, question.out)
+        draw_attention(summary, self.first, self.shares, f"{self._counts()} · {question.source}", figure)
+        return [*tables, figure, *self.files]
+
+    def _counts(self) -> str:
+        """How much the numbers stand for."""
+        images, found = self.bound or (0, 0)
+        return f"{self.images} images" + (f", {images} of them with masks of {found} segments" if found else "")
+
+    def _draw(self, maps: TokenMaps, own: Segments | None, path: Path) -> None:
+        if own is None:
+            marks, heading = narrow_marks(maps), ("the narrowest of the others", "on the pictures: which token")
+        else:
+            marks, count = segment_marks(maps, own, self.question.keep), len(own.masks)
+            which = f"the {MARKED} largest of {count} segments" if count > MARKED else f"{count} segments"
+            heading = (f"best token of {which}", "token: IoU · cyan: the segment, white: the token's region")
+        draw_sheet(maps, marks, heading, self.question.source, path)
+        self.files.append(path)
+
+    def _own(self, maps: TokenMaps) -> Segments | None:
+        if self.masks is None:
+            return None
+        labels = self.masks.own(maps.image, maps.width, maps.height)
+        found = None if labels is None else self._segments(labels)
+        if found is None or not len(found.masks):
+            self.without_mask.append(maps.image)
+            return None
+        return found
+
+    def _others(self, image: str) -> dict[str, Segments]:
+        assert self.masks is not None
+        others = self.masks.others(image, self.question.shuffles, self.question.seed)
+        found = {other: self._segments(labels) for other, labels in others}
+        return {other: wanted for other, wanted in found.items() if len(wanted.masks)}
+
+    def _segments(self, labels: Labels) -> Segments:
+        question = self.question
+        return segments(labels, question.background, question.ignore, question.min_area)
+
+
+def match_masks(masks: Sequence[Item], images: Sequence[Item]) -> dict[str, Item]:
+    """Image key → its mask, by the paths without their suffixes, else by their longest common endings.
+
+    Raises InputError where no mask belongs to an image, or one could belong to several.
+    """
+    pairs = match([stem(item.image) for item in masks], [stem(item.image) for item in images], "masks", "input")
+    if not len(pairs.names):
+        raise InputError(
+            f"None of the {len(masks)} masks belongs to an image: they are named like '{masks[0].image}', "
+            f"the images like '{images[0].image}'."
+        )
+    return {images[key].image: masks[name] for name, key in zip(pairs.names, pairs.keys, strict=True)}

@@ -1,0 +1,140 @@
+"""The quality table drawn as a figure: error against bits beside baselines, images below thresholds, codes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter, ScalarFormatter
+
+from alit_cli.analysis.figures.style import GREY, INK, budget_colours, figure_page
+from alit_cli.analysis.stats.loss_histogram import EDGES
+from alit_cli.analysis.studies.quality import BASE, SYSTEMS, TOKENS, Quality, Row
+
+LOOKS: dict[str, tuple[str, str, Literal["-", "--", ":"]]] = {
+    TOKENS: ("#0d6b63", "o", "-"),
+    "thumb": ("#8a857b", "s", "-"),
+    "jpeg": ("#b9480e", "D", "-"),
+    "webp": ("#3b6fb5", "^", "-"),
+    BASE: (INK, "", "--"),
+}
+"""Colour, marker and line of each system."""
+AXES = {
+    "l1": "mean L1 (pixels in 0–1)",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "lpips": "LPIPS",
+    "frechet": "Fréchet distance",
+}
+
+
+def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Path) -> None:
+    """Draw every panel that there are numbers for, in the format of the path's suffix.
+
+    `source` says under the figure where the numbers come from. What `atomic_file` raises.
+    """
+    measures = [name for name in AXES if any(not math.isnan(getattr(row, name)) for row in result.rows)]
+    panels: list[Callable[[Axes], None]] = [partial(_draw_measure, result=result, name=name) for name in measures]
+    panels.append(partial(_draw_below, result=result, budgets=budgets))
+    if result.codes:
+        panels += [partial(_draw_codes, result=result), partial(_draw_changed, result=result)]
+    columns = 2 if len(panels) == 4 else min(3, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    if any(len({row.bits for row in result.of(system)}) == 1 for system in ("jpeg", "webp")):
+        source += " · a codec of one point: its smallest files are larger than the tokens"
+    with figure_page((4.1 * columns, 3.3 * rows + 1), "Quality by tokens", source, path) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for index, axes in enumerate(grid.flat):
+            if index < len(panels):
+                panels[index](axes)
+            else:
+                axes.remove()
+        shown = [system for system in SYSTEMS if result.of(system)]
+        handles = [_handle(system) for system in shown]
+        figure.legend(handles=handles, loc="outside upper right", ncols=len(shown), frameon=False, fontsize=9)
+
+
+def _handle(system: str) -> Line2D:
+    colour, marker, style = LOOKS[system]
+    return Line2D([], [], color=colour, marker=marker, linestyle=style, markersize=4, label=SYSTEMS[system])
+
+
+def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
+    """One measure against the bits really spent; the base tokenizer, whose bits are not in the tables, as a level."""
+    spent: list[float] = []
+    for system, (colour, marker, style) in LOOKS.items():
+        rows = [row for row in result.of(system) if not math.isnan(getattr(row, name))]
+        values = [getattr(row, name) for row in rows]
+        if system == BASE:
+            for value in values:
+                axes.axhline(value, color=colour, linestyle=style, linewidth=1)
+        elif rows:
+            axes.plot(
+                [row.bits for row in rows], values, style, color=colour, marker=marker, markersize=4, linewidth=1.6
+            )
+            spent += [row.bits for row in rows]
+    axes.set_xscale("log", base=2)
+    ticks: list[float] = []
+    for bits in sorted([row.bits for row in result.of(TOKENS)] + [2**power for power in range(10, 25)]):
+        if bits <= max(spent) and (not ticks or bits > 1.6 * ticks[-1]):
+            ticks.append(bits)
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.minorticks_off()
+    axes.set(xlabel="bits an image (log scale)", ylabel=AXES[name])
+
+
+def _draw_below(axes: Axes, result: Quality, budgets: Sequence[int]) -> None:
+    """Share of images below each threshold, a line per budget."""
+    colours = budget_colours(budgets)
+    for budget, share in zip(budgets, result.below, strict=True):
+        axes.plot(EDGES, share, color=colours[budget], linewidth=1.6, label=str(budget))
+    changing = np.flatnonzero((result.below > 0.005).any(axis=0) & (result.below < 0.995).any(axis=0))
+    if len(changing):
+        axes.set_xlim(float(EDGES[max(changing[0] - 10, 0)]), float(EDGES[min(changing[-1] + 10, len(EDGES) - 1)]))
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(xlabel="threshold of L1", ylabel="share of images below")
+    axes.set_title("Images below each L1, by tokens", loc="left", fontsize=10)
+    axes.legend(title="tokens", fontsize=7.5, title_fontsize=8, frameon=False, loc="lower right", ncols=2)
+
+
+def _draw_codes(axes: Axes, result: Quality) -> None:
+    """Share of the codebook that occurs; the entropy of the ids as a share of what it could be."""
+    rows = result.of(TOKENS)
+    budgets = [_budget(row) for row in rows]
+    axes.plot(budgets, [row.codes_used for row in rows], "-o", color="#0d6b63", markersize=4, label="codes that occur")
+    most = math.log2(result.codes)
+    entropy = [row.entropy / most for row in rows]
+    label = f"entropy of the ids, of {most:.4g} bits"
+    axes.plot(budgets, entropy, "--s", color="#b9480e", markersize=4, label=label)
+    ids = [min(row.images * _budget(row) / result.codes, 1) for row in rows]
+    if ids[0] < 1:
+        axes.plot(budgets, ids, ":", color=GREY, label="as many codes as there are ids")
+    axes.set_title("Codes in use", loc="left", fontsize=10)
+    axes.set_xticks(budgets[:12])
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(xlabel="tokens", ylabel=f"share of {result.codes} codes, or of the entropy")
+    axes.legend(fontsize=8, frameon=False, loc="best")
+
+
+def _draw_changed(axes: Axes, result: Quality) -> None:
+    """What an iteration changes of the tokens that were there before it."""
+    rows = [row for row in result.of(TOKENS) if not math.isnan(row.changed)]
+    axes.bar([str(row.budget) for row in rows], [row.changed for row in rows], color="#0d6b63", width=0.7)
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.set(xlabel="tokens", ylabel="share of earlier ids")
+    axes.set_title("Ids that the iteration changes", loc="left", fontsize=10)
+
+
+def _budget(row: Row) -> int:
+    assert row.budget is not None  # only the base tokenizer has none
+    return row.budget

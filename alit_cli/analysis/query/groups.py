@@ -1,0 +1,76 @@
+"""Which group each image of a token table belongs to: a column, its folder, or a file of labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from alit_cli.analysis.query.score_joins import rows_of_keys
+from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.studies.complexity_scores import GROUP_NAMES
+from alit_cli.data.annotations.frames import IMAGE_NAMES, find_column, read_frame
+from alit_cli.data.tables.token_table import open_columns
+from alit_cli.errors import InputError
+
+FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".pq")
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The groups of n images.
+
+    Attributes:
+        name: what they are called as a column.
+        names: of the groups, ascending.
+        codes: the number of each image's group, int32 n; -1 where it has none.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    codes: NDArray[np.int32]
+
+
+def group_images(tables: Tables, by: str) -> Groups:
+    """The groups that `--by` names: a column of the tables, `folder`, or a file of labels (`FILE` or `FILE:COLUMN`).
+
+    Rows of the file are joined as scores are; remarks on what did not match are added to the tables'. Raises
+    InputError where there is no such column or file.
+    """
+    path, _, column = by.rpartition(":") if ":" in by else (by, "", "")
+    if Path(path).suffix.lower() in FILES:
+        return _from_file(tables, Path(path), column or None)
+    if by == "folder" and not tables.has(by):
+        images = open_columns(tables.path, ["image"])["image"].cast(pa.string())
+        folders = pc.replace_substring_regex(images, r"/?[^/]*$", "")
+        return _encode("folder", pc.if_else(pc.equal(folders, ""), ".", folders))
+    found = tables.find(by)
+    if found.per_budget:
+        raise InputError(f"'{by}' has a value for every budget; group by a column with one an image, or by folder.")
+    chunks = [pa.array(chunk.columns[by], from_pandas=True).cast(pa.string()) for chunk in tables.stream([by])]
+    return _encode(by, pa.chunked_array(chunks, pa.string()))
+
+
+def _from_file(tables: Tables, path: Path, column: str | None) -> Groups:
+    frame = read_frame(path, "groups")
+    image = find_column(frame, None, IMAGE_NAMES, "image names", "a column 'image'", path)
+    group = find_column(frame, column, (*GROUP_NAMES, "label"), "groups", f"--by {path}:COLUMN", path, taken=(image,))
+    names = pa.chunked_array([pa.array(frame[image].astype(str))])
+    places, remarks = rows_of_keys(str(path), names, open_columns(tables.path, ["image"])["image"])
+    tables.remarks += remarks
+    labels = pa.array(frame[group].astype("string"), pa.string(), from_pandas=True)
+    return _encode(group, pa.chunked_array([labels.take(pa.array(places, mask=places < 0))]))
+
+
+def _encode(name: str, labels: pa.ChunkedArray) -> Groups:
+    encoded = pc.dictionary_encode(labels.combine_chunks())
+    words = encoded.dictionary.to_pylist()
+    ranks = np.empty(len(words) + 1, np.int32)
+    ranks[np.argsort(np.asarray(words, dtype=np.str_), kind="stable")] = np.arange(len(words))
+    ranks[-1] = -1
+    codes = pc.fill_null(encoded.indices, len(words)).to_numpy()
+    return Groups(name, tuple(sorted(words)), ranks[codes])

@@ -1,0 +1,105 @@
+"""Tables read a few row groups at a time, one piece ahead of their use."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from alit_cli.data.files import readable
+from alit_cli.data.tables.parts import parts as files
+from alit_cli.errors import InputError
+
+Item = TypeVar("Item")
+
+
+def schema_of(path: Path) -> pa.Schema:
+    """The columns of a Parquet file, or of the first of a folder of parts, which `read_info` has found sound."""
+    return pq.read_schema(files(path)[0])
+
+
+def parts(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    """The columns of a Parquet file or a folder of them, so many row groups at a time that they have `rows` rows.
+
+    Raises InputError for a damaged file.
+    """
+    for part in map(Path, files(path)):
+        words = ["status"] if "status" in columns else []
+        with part.open("rb") as source, pq.ParquetFile(source, read_dictionary=words) as file:
+            sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+            waiting: list[int] = []
+            for number, size in enumerate(sizes):
+                if waiting and sum(sizes[group] for group in waiting) + size > rows:
+                    yield _read(file, waiting, columns, part)
+                    waiting = []
+                waiting.append(number)
+            if waiting:
+                yield _read(file, waiting, columns, part)
+
+
+def _read(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], part: Path) -> pa.Table:
+    try:
+        return file.read_row_groups(list(groups), list(columns))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"'{readable(str(part))}' is damaged; make it again with `alit tokenize`.") from error
+
+
+def ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items; while one is used, a thread makes the next."""
+    iterator, end = iter(items), object()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(next, iterator, end)
+        while (item := waiting.result()) is not end:
+            waiting = pool.submit(next, iterator, end)
+            yield item  # type: ignore[misc]  # the end has been told apart
+
+
+def to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
+    """A column as an array: n, or n d for lists of one length; NaN or None where it is null."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)):
+        array: NDArray[Any] = column.to_numpy()
+        return array
+    whole = column.combine_chunks()
+    known = whole.is_valid().to_numpy(zero_copy_only=False)
+    flat = whole.drop_null().flatten().to_numpy(zero_copy_only=False)
+    width = len(flat) // max(int(known.sum()), 1)
+    full = np.full((len(known), width), np.nan, flat.dtype if flat.dtype.kind == "f" else np.float64)
+    full[known] = flat.reshape(-1, width) if len(flat) else 0
+    return full
+
+
+class Sliced:
+    """Tables one after the other, taken as many rows at a time as one asks for."""
+
+    def __init__(self, tables: Iterable[pa.Table]) -> None:
+        self.tables = ahead(tables)
+        self.waiting: deque[pa.Table] = deque()
+
+    def take(self, rows: int) -> pa.Table:
+        """The next rows; fewer at the end."""
+        taken: list[pa.Table] = []
+        while rows > 0 and (self.waiting or self._more()):
+            table = self.waiting.popleft()
+            taken.append(table.slice(0, rows))
+            if table.num_rows > rows:
+                self.waiting.appendleft(table.slice(rows))
+            rows -= taken[-1].num_rows
+        return pa.concat_tables(taken)
+
+    def some(self) -> pa.Table | None:
+        """The next rows, as many as lie ready; None at the end."""
+        return self.waiting.popleft() if self.waiting or self._more() else None
+
+    def _more(self) -> bool:
+        self.waiting.extend(table for table in [next(self.tables, None)] if table is not None)
+        return bool(self.waiting)

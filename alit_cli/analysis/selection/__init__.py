@@ -1,0 +1,1 @@
+"""Which budget each image gets, and the table that says so."""

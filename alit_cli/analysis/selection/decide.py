@@ -1,0 +1,257 @@
+"""Which token budget each image needs, read from the columns of a token table and of the scores beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alit_cli.analysis.query.criteria import Comparison, Criterion, comparisons, holds, names
+from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.selection.allocate import spend
+from alit_cli.errors import InputError
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The budget of each of n images.
+
+    Attributes:
+        index: which of the budgets, int64 n.
+        n_tokens: the budget, int64 n.
+        satisfied: whether the criterion is met there, bool n; where it never is, the budget is the largest.
+    """
+
+    index: NDArray[np.int64]
+    n_tokens: NDArray[np.int64]
+    satisfied: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The budget of every row of a table, n rows.
+
+    Attributes:
+        text: the criterion, as one would write it.
+        ok: rows that were tokenized; the others have no budget.
+        index: which of the budgets, uint8.
+        satisfied: whether the criterion is met there; where it never is, the budget is the largest.
+        lost: whether it is met there, but not at some larger budget.
+        values: the criterion's columns at that budget, NaN where they are not known.
+        first: the first comparison, which says what is hard.
+    """
+
+    text: str
+    ok: NDArray[np.bool_]
+    index: NDArray[np.uint8]
+    satisfied: NDArray[np.bool_]
+    lost: NDArray[np.bool_]
+    values: Mapping[str, Floats]
+    first: Comparison
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What one criterion asks of a whole table or of a group of its images.
+
+    Attributes:
+        criterion: as one would write it; threshold is its number where it is a single comparison.
+        budgets, images: the budgets, ascending, and how many images are given each.
+        unsatisfied: images that no budget satisfies; they are among those with the largest.
+        lost: images that are satisfied at their budget, but not at some larger one.
+        failed: rows of the table that hold no tokens; they are not among the images.
+        group: whose images; empty for all.
+    """
+
+    criterion: str
+    threshold: float | None
+    budgets: tuple[int, ...]
+    images: tuple[int, ...]
+    unsatisfied: int
+    lost: int
+    failed: int
+    group: str = ""
+
+    @property
+    def total(self) -> int:
+        """All images with a budget."""
+        return sum(self.images)
+
+    @property
+    def mean_tokens(self) -> float:
+        """Tokens an image, NaN for a table without images."""
+        spent = sum(budget * images for budget, images in zip(self.budgets, self.images, strict=True))
+        return spent / self.total if self.total else math.nan
+
+    @property
+    def capacity(self) -> float:
+        """Tokens spent as a share of the largest budget for every image, 0–1."""
+        return self.mean_tokens / self.budgets[-1]
+
+    @property
+    def unsatisfied_share(self) -> float:
+        """Share of images that no budget satisfies, 0–1."""
+        return self.unsatisfied / self.total if self.total else math.nan
+
+    @property
+    def lost_share(self) -> float:
+        """Share of images that a larger budget would fail, 0–1."""
+        return self.lost / self.total if self.total else math.nan
+
+
+def first_met(met: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
+    """The first budget at which each image is satisfied, else the last; whether it is; whether a later one is not.
+
+    `met` is n T; each result is n.
+    """
+    n, t = met.shape
+    index = np.full(n, t - 1, np.uint8)
+    satisfied, lost, failed = (np.zeros(n, np.bool_) for _ in range(3))
+    for step in reversed(range(t)):
+        here = met[:, step]
+        index[here] = step
+        lost = np.where(here, failed, lost)
+        satisfied |= here
+        failed |= ~here
+    return index, satisfied, lost
+
+
+def select(losses: Floats, budgets: Sequence[int], threshold: float) -> Selection:
+    """Give each image the first budget with a loss below the threshold, else the largest.
+
+    Args:
+        losses: n T, a column per budget; NaN satisfies nothing.
+        budgets: T, ascending.
+        threshold: compared strictly and in the precision of the losses: what prints as 0.08 is not below 0.08.
+    """
+    found, satisfied, _ = first_met(losses < threshold)
+    index = found.astype(np.int64)
+    return Selection(index, np.asarray(budgets, np.int64)[index], satisfied)
+
+
+def check_thresholds(thresholds: Sequence[float]) -> None:
+    """Raise InputError where one is no finite number from 0 up."""
+    for threshold in thresholds:
+        if not (math.isfinite(threshold) and threshold >= 0):
+            raise InputError(f"A threshold cannot be {threshold:g}; give a number from 0 up, such as 0.08.")
+
+
+def quartiles(*losses: Floats) -> tuple[float, ...]:
+    """Thresholds from the data: the quartiles of the middle column's known losses (n T each), ascending.
+
+    Of all arrays together, in as few digits as keep them apart; none where no loss is known.
+    """
+    middle = np.concatenate([own[:, (own.shape[1] - 1) // 2] for own in losses])
+    known = middle[np.isfinite(middle)].astype(np.float64)
+    found = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else ()
+    for digits in (2, 3, 4):
+        rounded = sorted({float(f"{value:.{digits}g}") for value in found})
+        if len(rounded) == len(found):
+            break
+    return tuple(rounded)
+
+
+def check_answerable(tables: Tables, criterion: Criterion | None) -> None:
+    """Raise InputError where a table whose rollouts stopped early cannot answer; None stands for every budget."""
+    stop = tables.info.stop
+    if stop is None:
+        return
+    asked = "every budget" if criterion is None else str(criterion)
+    if criterion is not None:
+        wrong = [one for one in comparisons(criterion) if not _within(one, stop) and tables.find(one.name).per_budget]
+        if not wrong:
+            return
+        asked = str(wrong[0])
+    raise InputError(
+        f"'{tables.name}' stopped each image at l1<{stop:g} and cannot answer {asked}; tokenize again without "
+        f"--stop, or with one that is at most as large as what you ask."
+    )
+
+
+def _within(one: Comparison, stop: float) -> bool:
+    """Whether a comparison is no stricter than the stop."""
+    return one.name == "l1" and one.operator in ("<", "<=") and isinstance(one.value, float) and one.value >= stop
+
+
+def decide(tables: Tables, criteria: Sequence[Criterion], values: bool = True) -> list[Decision]:
+    """The first budget at which each criterion is met, for every image, reading the columns once.
+
+    A column that has one number an image counts at every budget. Without `values` they are not kept. Raises
+    InputError where a column is missing, is none of numbers, or where the table has stopped before.
+    """
+    for criterion in criteria:
+        check_answerable(tables, criterion)
+        if not any(tables.find(name).per_budget for name in names(criterion)):
+            raise InputError(
+                f"'{tables.name}' has no column for each budget in '{criterion}', only one an image; "
+                "name a table of `alit tokenize`, or write it as --where."
+            )
+    n, steps = tables.rows(), len(tables.budgets)
+    ok = np.zeros(n, np.bool_)
+    decisions = [_blank(criterion, n, ok, values) for criterion in criteria]
+    wanted = [name for criterion in criteria for name in names(criterion)]
+    for chunk in tables.stream(wanted):
+        rows = slice(chunk.start, chunk.start + len(chunk.ok))
+        ok[rows] = chunk.ok
+        columns = {name: _per_budget(column, steps) for name, column in chunk.columns.items()}
+        for criterion, decision in zip(criteria, decisions, strict=True):
+            index, satisfied, lost = first_met(holds(criterion, columns.__getitem__))
+            decision.index[rows], decision.satisfied[rows], decision.lost[rows] = index, satisfied, lost
+            for name, kept in decision.values.items():
+                if columns[name].dtype != object:
+                    kept[rows] = columns[name][np.arange(len(index)), index]
+    return decisions
+
+
+def allocate(tables: Tables, way: Comparison, share: float) -> Decision:
+    """Spend a share of the largest capacity where it lowers a measure most (see `spend`); the way has no number.
+
+    Satisfied are the images whose measure is known. Raises InputError as `decide` and `spend`.
+    """
+    check_answerable(tables, None)
+    if not tables.find(way.name).per_budget:
+        raise InputError(f"'{way.name}' is the same at every budget; --capacity needs a measure of every budget.")
+    chunks = [(chunk.ok, chunk.columns[way.name]) for chunk in tables.stream([way.name])]
+    ok, losses = np.concatenate([ok for ok, _ in chunks]), np.concatenate([column for _, column in chunks])
+    del chunks
+    sign = 1 if way.operator.startswith("<") else -1
+    index = np.zeros(len(ok), np.uint8)
+    index[ok] = spend(sign * losses[ok], tables.budgets, share)
+    value = losses[np.arange(len(ok)), index]
+    text = f"least {way.name} at capacity {share:g}" if sign > 0 else f"most {way.name} at capacity {share:g}"
+    return Decision(text, ok, index, ~np.isnan(value), np.zeros(len(ok), np.bool_), {way.name: value}, way)
+
+
+def summarize(tables: Tables, decision: Decision, kept: NDArray[np.bool_] | None = None, group: str = "") -> Summary:
+    """What a decision asks of the rows that are kept (None: all); those that failed are only counted."""
+    rows = decision.ok if kept is None else decision.ok & kept
+    failed = ~decision.ok if kept is None else ~decision.ok & kept
+    value = decision.first.value if decision.text == str(decision.first) else None
+    return Summary(
+        criterion=decision.text,
+        threshold=value if isinstance(value, float) else None,
+        budgets=tables.budgets,
+        images=tuple(np.bincount(decision.index[rows], minlength=len(tables.budgets)).tolist()),
+        unsatisfied=int(np.count_nonzero(rows & ~decision.satisfied)),
+        lost=int(np.count_nonzero(rows & decision.lost)),
+        failed=int(np.count_nonzero(failed)),
+        group=group,
+    )
+
+
+def _blank(criterion: Criterion, n: int, ok: NDArray[np.bool_], values: bool) -> Decision:
+    kept = {name: np.full(n, np.nan, np.float32) for name in names(criterion)} if values else {}
+    satisfied, lost = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    first = next(comparisons(criterion))
+    return Decision(str(criterion), ok, np.zeros(n, np.uint8), satisfied, lost, kept, first)
+
+
+def _per_budget(column: NDArray[Any], steps: int) -> NDArray[Any]:
+    """A column of one value an image as one of every budget."""
+    return column if column.ndim > 1 else np.broadcast_to(column[:, None], (len(column), steps))

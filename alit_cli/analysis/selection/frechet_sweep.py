@@ -1,0 +1,98 @@
+"""The Fréchet distance from the originals of every choice of budgets, features streaming by once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.stats
+from numpy.typing import NDArray
+
+from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.selection.sweep import Choices, Outcome
+from alit_cli.analysis.stats.frechet import Moments, Reference, check_enough
+
+PARTS = 8
+MEMORY = 2 * 2**30
+ROWS = 2048
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Distances from the n originals, one for each choice, with the ends of their 95 % intervals.
+
+    The intervals come from a jackknife that leaves out one of eight random parts of the images at a time; they are
+    NaN without it.
+    """
+
+    dimension: int
+    n: int
+    values: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+def frechet_distances(
+    tables: Tables, choices: Choices, outcome: Outcome, generator: np.random.Generator, few: bool, intervals: bool
+) -> Distances:
+    """Stream the features of the outcome's column and of the originals; InputError where they are too few."""
+    columns = [*choices.columns, outcome.column, outcome.original]
+    parts: list[list[Moments]] = []  # for each part of the images: the originals, then each choice
+    for chunk in tables.stream(columns, rows=ROWS):
+        features, originals = chunk.columns[outcome.column], chunk.columns[outcome.original]
+        known = chunk.ok & np.isfinite(originals).all(axis=1)
+        if not parts and known.any():
+            centre = originals[known].astype(np.float64).mean(axis=0)
+            held = (len(choices) + 1) * len(centre) ** 2 * 8
+            number = PARTS if intervals and held * PARTS <= MEMORY else 1
+            parts = [[Moments(centre) for _ in range(len(choices) + 1)] for _ in range(number)]
+        if not known.any():
+            continue
+        lots = _deal(known, len(parts), generator)
+        _add(parts, 0, originals, lots)
+        criteria = {name: chunk.columns[name] for name in choices.columns}
+        for place, (index, _) in enumerate(choices.take(criteria, len(known)), start=1):
+            _add(parts, place, features[np.arange(len(known)), index], lots)
+    whole = [Moments.sum(column) for column in zip(*parts, strict=True)]
+    dimension = len(whole[0].centre) if whole else 0
+    check_enough(whole[0].n if whole else 0, dimension, f"'{tables.name}'", few)
+    values = _distances(whole)
+    spread = _half_width(parts) if len(parts) > 1 else np.full(len(values), math.nan)
+    low, high = np.maximum(values - spread, 0), values + spread
+    return Distances(dimension, whole[0].n, tuple(values.tolist()), tuple(low.tolist()), tuple(high.tolist()))
+
+
+def _deal(known: NDArray[np.bool_], parts: int, generator: np.random.Generator) -> list[NDArray[np.intp]]:
+    """The known rows dealt to the parts at random."""
+    lot = generator.integers(0, parts, len(known))
+    return [np.flatnonzero(known & (lot == part)) for part in range(parts)]
+
+
+def _add(
+    parts: Sequence[Sequence[Moments]], place: int, features: NDArray[Any], lots: Sequence[NDArray[np.intp]]
+) -> None:
+    for part, rows in zip(parts, lots, strict=True):
+        part[place].add(features[rows])
+
+
+def _distances(moments: Sequence[Moments]) -> NDArray[np.float64]:
+    reference = Reference(moments[0])
+    return np.array([reference.distance(other) for other in moments[1:]])
+
+
+def _half_width(parts: Sequence[Sequence[Moments]]) -> NDArray[np.float64]:
+    """Half the width of the 95 % interval from leaving out one part at a time."""
+    without = []
+    for left_out in range(len(parts)):
+        rest = [part for number, part in enumerate(parts) if number != left_out]
+        moments = [Moments.sum(column) for column in zip(*rest, strict=True)]
+        if min(moment.n for moment in moments) < 2:
+            return np.full(len(parts[0]) - 1, math.nan)
+        without.append(_distances(moments))
+    k = len(parts)
+    error = np.sqrt((k - 1) / k * ((np.array(without) - np.mean(without, axis=0)) ** 2).sum(axis=0))
+    width: NDArray[np.float64] = scipy.stats.t.ppf(0.975, k - 1) * error
+    return width

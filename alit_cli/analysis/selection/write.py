@@ -1,0 +1,212 @@
+"""The images of a selection that are kept, and the table they are written to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from alit_cli.analysis.query.criteria import Criterion, holds, names, parse
+from alit_cli.analysis.query.groups import Groups
+from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.selection.decide import Decision, Summary, summarize
+from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.tables.parquet import encodings
+from alit_cli.data.tables.token_table import KEY, ROW_GROUP, token_schema
+from alit_cli.errors import InputError
+
+BARE_ROW_GROUP = 100_000
+"""Rows of a row group without tokens."""
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """Which images of a selection are wanted; the steps are taken in this order.
+
+    Attributes:
+        where: a criterion on one value an image: `n_tokens`, `satisfied`, the group, `l1` at the chosen budget …
+        hardest, easiest: so many, of each group where there are groups; None: all.
+    """
+
+    where: str | None = None
+    hardest: int | None = None
+    easiest: int | None = None
+
+
+def narrow(tables: Tables, decision: Decision, wanted: Narrowing, groups: Groups | None) -> NDArray[np.bool_] | None:
+    """The rows that are wanted, n; None where all are. Raises InputError for a column that is not there."""
+    if wanted == Narrowing():
+        return None
+    kept = decision.ok.copy()
+    if wanted.where is not None:
+        kept &= _where(tables, decision, parse(wanted.where), groups)
+    if wanted.hardest is not None or wanted.easiest is not None:
+        order = _by_hardness(decision, kept, groups)
+        chosen = np.zeros(len(kept), np.bool_)
+        for most, ranked in ((wanted.hardest, order), (wanted.easiest, order[::-1])):
+            if most is not None:
+                chosen[_first_of_each(ranked, most, groups)] = True
+        kept &= chosen
+    return kept
+
+
+def _where(tables: Tables, decision: Decision, where: Criterion, groups: Groups | None) -> NDArray[np.bool_]:
+    known: dict[str, NDArray[Any]] = {
+        "n_tokens": np.asarray(tables.budgets, np.int64)[decision.index],
+        "satisfied": decision.satisfied,
+        **decision.values,
+    }
+    if groups is not None:
+        known[groups.name] = np.asarray([*groups.names, None], object)[groups.codes]
+    others = [name for name in names(where) if name not in known]
+    for name in others:
+        if tables.find(name).per_budget:
+            raise InputError(
+                f"'{name}' has a value for every budget; write {name}_{tables.budgets[-1]}, or select by it."
+            )
+    if not others:
+        return holds(where, known.__getitem__)
+    kept = np.zeros(len(decision.ok), np.bool_)
+    for chunk in tables.stream(others):
+        rows = slice(chunk.start, chunk.start + len(chunk.ok))
+        here = {**{name: column[rows] for name, column in known.items()}, **chunk.columns}
+        kept[rows] = holds(where, here.__getitem__)
+    return kept
+
+
+def _by_hardness(decision: Decision, kept: NDArray[np.bool_], groups: Groups | None) -> NDArray[np.intp]:
+    """The kept rows, the hardest first: never satisfied, then many tokens, then a bad value of the first column."""
+    rows = np.flatnonzero(kept)
+    value = decision.values[decision.first.name][rows].astype(np.float64)
+    bad = np.where(np.isnan(value), np.inf, value if decision.first.operator.startswith("<") else -value)
+    keys = (-bad, -decision.index[rows].astype(np.int16), decision.satisfied[rows])
+    return rows[np.lexsort(keys)]
+
+
+def _first_of_each(ranked: NDArray[np.intp], most: int, groups: Groups | None) -> NDArray[np.intp]:
+    """The first rows of a ranking, so many of each group; rows without a group are in none."""
+    if groups is None:
+        return ranked[:most]
+    codes = groups.codes[ranked]
+    by_group = np.argsort(codes, kind="stable")
+    ordered = codes[by_group]
+    place = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
+    return ranked[by_group[(place < most) & (ordered >= 0)]]
+
+
+def summaries_by_group(
+    tables: Tables, decision: Decision, kept: NDArray[np.bool_] | None, groups: Groups | None
+) -> list[Summary]:
+    """A summary of all images that are kept, then one for each group."""
+    found = [summarize(tables, decision, kept)]
+    for code, name in enumerate(groups.names if groups else ()):
+        inside = groups.codes == code if groups else np.zeros(0, np.bool_)
+        found.append(summarize(tables, decision, inside if kept is None else inside & kept, name))
+    return found
+
+
+def write_selection(
+    tables: Tables,
+    decision: Decision,
+    out: Path,
+    options: Mapping[str, Any],
+    kept: NDArray[np.bool_] | None = None,
+    groups: Groups | None = None,
+    tokens: bool = True,
+) -> None:
+    """Write a selection, some rows at a time: `image`, `n_tokens`, `satisfied`, `tokens`, the criterion's values.
+
+    A row per image that was tokenized and is kept, in the table's order, with the `tokens` of its budget (`latents`
+    of a continuous model; null where the table has none; no column without `tokens`), the columns the table keeps
+    of its source, and its group under the groups' name. The metadata is the table's, with `options` as its option
+    `select`. Raises InputError where `out` is a table that is being read, and what `atomic_file` raises.
+    """
+    _check_out(tables, out)
+    carried = _carried(tables, decision)
+    if groups is not None and groups.name in (*carried, *decision.values):
+        groups = dataclasses.replace(groups, name=f"{groups.name}_group")
+    schema = _schema(tables, decision, options, groups, tokens)
+    settings = encodings(schema)
+    settings["use_dictionary"] = [name for name in settings["use_dictionary"] if name != "image"]
+    with atomic_file(out, tidy=True) as file, pq.ParquetWriter(file, schema, **settings) as writer:
+        for start, table in _chunks(tables, decision, kept, tokens):
+            rows = np.arange(start, start + table.num_rows)
+            rows = rows[(decision.ok if kept is None else decision.ok & kept)[rows]]
+            columns = [
+                table["image"].take(pa.array(rows - start)),
+                pa.array(np.asarray(tables.budgets, np.int32)[decision.index[rows]]),
+                pa.array(decision.satisfied[rows]),
+            ]
+            if tokens:
+                columns.append(_chosen_tokens(table, tables, rows - start, decision.index[rows]))
+            for name, values in decision.values.items():
+                columns.append(pa.array(values[rows], from_pandas=True).cast(schema.field(name).type))
+            columns += [table[name].take(pa.array(rows - start)) for name in carried]
+            if groups is not None:
+                columns.append(pa.array(np.asarray([*groups.names, None], object)[groups.codes[rows]], pa.string()))
+            writer.write_table(pa.table(columns, schema=schema))
+
+
+def _check_out(tables: Tables, out: Path) -> None:
+    """Raise InputError where `out` is a table that is being read."""
+    for read in (tables.path, *(side.path for side in tables.sides)):
+        if out.exists() and read.exists() and out.samefile(read):
+            what = "the token table itself" if read == tables.path else "a table of scores"
+            raise InputError(f"'{readable(str(out))}' is {what}; choose another --out.")
+
+
+def _carried(tables: Tables, decision: Decision) -> list[str]:
+    """The columns of the source that the table keeps."""
+    kept = tables.info.options.get("keep") or ()
+    return [name for name in kept if name in tables.schema.names and name not in decision.values]
+
+
+def _chunks(
+    tables: Tables, decision: Decision, kept: NDArray[np.bool_] | None, tokens: bool
+) -> Iterator[tuple[int, pa.Table]]:
+    """The rows of the token table with the columns that are written, and the number of the first."""
+    info = tables.info
+    steps = np.unique(decision.index[decision.ok if kept is None else decision.ok & kept])
+    columns = [f"{info.tokens}_{info.budgets[step]}" for step in steps] if tokens else []
+    columns += _carried(tables, decision)
+    for chunk in tables.stream([], ["image", *columns], ROW_GROUP if tokens else BARE_ROW_GROUP):
+        yield chunk.start, chunk.table
+
+
+def _chosen_tokens(table: pa.Table, tables: Tables, rows: NDArray[np.intp], index: NDArray[np.uint8]) -> pa.Array:
+    """The tokens of the chosen budget of some rows; `index` says which budget, one for each of them."""
+    info = tables.info
+    kind = token_schema(info, measures=False).field(f"{info.tokens}_{info.budgets[0]}").type
+    pieces = [
+        table[f"{info.tokens}_{info.budgets[step]}"].take(pa.array(rows[index == step])) for step in np.unique(index)
+    ]
+    place = np.empty(len(index), np.int64)
+    place[np.argsort(index, kind="stable")] = np.arange(len(index))
+    chunks = [chunk for piece in pieces for chunk in piece.chunks]
+    return pa.chunked_array(chunks, kind).take(pa.array(place)) if chunks else pa.chunked_array([[]], kind)
+
+
+def _schema(
+    tables: Tables, decision: Decision, options: Mapping[str, Any], groups: Groups | None, tokens: bool
+) -> pa.Schema:
+    """The columns of a selection, and the table's own description with the criterion added."""
+    info = tables.info
+    described = dataclasses.replace(info, options={**info.options, "select": dict(options)})
+    fields: list[Any] = [("image", pa.string()), ("n_tokens", pa.int32()), ("satisfied", pa.bool_())]
+    if tokens:
+        whole = token_schema(info, measures=False)
+        fields.append(whole.field(f"{info.tokens}_{info.budgets[0]}").with_name(info.tokens))
+    for name in decision.values:
+        kind = tables.kind(name)
+        fields.append((name, kind if pa.types.is_integer(kind) else pa.float32()))
+    fields += [tables.schema.field(name) for name in _carried(tables, decision)]
+    if groups is not None:
+        fields.append((groups.name, pa.string()))
+    return pa.schema(fields, metadata={KEY: described.to_json().encode()})

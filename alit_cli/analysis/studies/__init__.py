@@ -1,0 +1,1 @@
+"""One file per study: capacity, complexity, familiarity, strength, quality."""

@@ -1,0 +1,267 @@
+"""How the tokens an image needs go with scores of its complexity: correlations, and mean losses per complexity bin."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from alit_cli.analysis.selection.decide import check_thresholds, quartiles, select
+from alit_cli.analysis.stats.correlation import Correlations, correlate, interval, pool
+from alit_cli.analysis.studies.saving import save_csv, save_parquet
+from alit_cli.analysis.studies.scored_images import Study
+from alit_cli.data.tables.token_table import TableInfo
+
+Floats = NDArray[np.float64]
+
+GROUP, OVERALL, RAW = "group", "overall", "raw"
+"""The scopes of a row: one group, all groups pooled within themselves, all images as if they had no groups."""
+POOLED = "overall, pooled within categories"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number an image, to be correlated with its score.
+
+    Attributes:
+        kind: 'l1', 'relative l1', 'code length', 'tokens', 'relative tokens', 'baseline' or 'thumbnail'.
+        values: n, NaN where it is not known.
+    """
+
+    name: str
+    kind: str
+    budget: int | None
+    threshold: float | None
+    values: Floats
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure in one group of images: what it is on average, and how it goes with the score.
+
+    Attributes:
+        scope: 'group', 'overall' (all groups, pooled within themselves) or 'raw' (as if there were no groups).
+        n: images with both numbers; kind, budget and threshold are the measure's.
+        share_largest: of the tokens needed: the share of images at the largest budget, satisfied there or not.
+        pearson, spearman: with the ends of their 95 % bootstrap intervals; NaN where they say nothing.
+    """
+
+    group: str
+    scope: str
+    n: int
+    measure: str
+    kind: str
+    budget: int | None
+    threshold: float | None
+    mean: float
+    share_largest: float | None
+    pearson: float
+    pearson_low: float
+    pearson_high: float
+    spearman: float
+    spearman_low: float
+    spearman_high: float
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """The outcome of a study.
+
+    Attributes:
+        rows: every measure in every group, then in all of them.
+        bins: a row per group, complexity bin and budget: `group scope bin images position budget l1`; the position
+            is the bin's mean score, for the pooled scope its mean percentile within the groups.
+        thresholds: of L1, those the tokens needed were counted at.
+        relative_thresholds: the same of L1 divided by the image's mean absolute deviation.
+        scaled: the scores look scaled within each group, so that they are not comparable across groups.
+    """
+
+    rows: tuple[Row, ...]
+    bins: pd.DataFrame
+    thresholds: tuple[float, ...]
+    relative_thresholds: tuple[float, ...]
+    scaled: bool
+
+    def groups_at_least(self, measure: str, rival: str) -> tuple[int, int]:
+        """In how many single groups a measure's Pearson is at least a rival's, of those that have both."""
+        found = {(row.group, row.measure): row.pearson for row in self.rows if row.scope == GROUP}
+        both = [
+            (value, found[group, rival])
+            for (group, name), value in found.items()
+            if name == measure and (group, rival) in found
+        ]
+        return sum(ours >= theirs for ours, theirs in both), len(both)
+
+
+def correlate_complexity(
+    study: Study, thresholds: Sequence[float] | None = None, resamples: int = 1000, seed: int = 0
+) -> Complexity:
+    """Correlate the scores with every measure, in every group, pooled within groups and raw.
+
+    Without thresholds, the quartiles of the middle budget's L1 are taken, so that the tokens needed spread.
+    Raises InputError for a threshold that is none.
+    """
+    check_thresholds(thresholds or ())
+    relative = _relative(study)
+    absolute_at = tuple(sorted(set(thresholds))) if thresholds else quartiles(study.losses)
+    relative_at = () if relative is None else quartiles(relative)
+    measures = _measures(study, relative, absolute_at, relative_at)
+    scaled = _looks_scaled(study)
+    return Complexity(
+        rows=_correlate_all(study, measures, scaled, resamples, np.random.default_rng(seed)),
+        bins=_bin_table(study),
+        thresholds=absolute_at,
+        relative_thresholds=relative_at,
+        scaled=scaled,
+    )
+
+
+def _relative(study: Study) -> Floats | None:
+    """L1 (n T) in units of what the mean colour alone would leave; NaN for a flat image, None without `mad`."""
+    if "mad" not in study.measures:
+        return None
+    mad = study.measures["mad"]
+    return study.losses / np.where(mad > 0, mad, np.nan)[:, None]
+
+
+def code_length(losses: NDArray[np.floating[Any]], info: TableInfo) -> Floats:
+    """Bits a pixel that an image costs without loss: its tokens, and their residual in 8-bit steps.
+
+    A Laplace distribution of mean absolute value b has log2(2e·b) bits at most (the maximum-likelihood code of the
+    residual), here of each of three channels; 0 where b is below a step. It is the description length of the image
+    under the model, in one unit at all budgets.
+
+    Args:
+        losses: n T, L1 in [0, 1] pixels at each of the table's budgets.
+    """
+    tokens = np.array(info.budgets) * info.bits_per_token / info.image_size**2
+    residual = 2 * math.e * 255 * losses.astype(np.float64)
+    length: Floats = tokens + 3 * np.log2(np.maximum(residual, 1))
+    return length
+
+
+def _measures(
+    study: Study, relative: Floats | None, absolute_at: Sequence[float], relative_at: Sequence[float]
+) -> list[Measure]:
+    """Everything that is held against the score, the model's own numbers first."""
+    budgets = study.info.budgets
+    measures = []
+    for stem, kind, losses, at in (
+        ("l1", "l1", study.losses, absolute_at),
+        ("relative_l1", "relative l1", relative, relative_at),
+    ):
+        if losses is None:
+            continue
+        for budget, column in zip(budgets, losses.T, strict=True):
+            measures.append(Measure(f"{stem}_{budget}", kind, budget, None, column.astype(np.float64)))
+        for threshold in at:
+            need = select(losses, budgets, threshold).n_tokens.astype(np.float64)
+            need[np.isnan(losses).all(axis=1)] = np.nan
+            name = f"tokens({stem}<{threshold:g})"
+            measures.append(Measure(name, kind.replace("l1", "tokens"), None, threshold, need))
+    for budget, column in zip(budgets, code_length(study.losses, study.info).T, strict=True):
+        measures.append(Measure(f"code_length_{budget}", "code length", budget, None, column))
+    for name, values in study.measures.items():
+        stem, _, tail = name.partition("thumbnail_")
+        kind = "baseline" if stem else "thumbnail"
+        measures.append(Measure(name, kind, int(tail) if tail else None, None, values))
+    return measures
+
+
+def _members(study: Study) -> dict[str, NDArray[np.intp]]:
+    """Row numbers of each group, the groups in the order of their names; one group where there are none."""
+    if study.groups is None:
+        return {"all images": np.arange(len(study.score))}
+    names, which = np.unique(study.groups, return_inverse=True)
+    return {str(name): np.flatnonzero(which == index) for index, name in enumerate(names)}
+
+
+def _looks_scaled(study: Study) -> bool:
+    """Whether every group of five or more uses most of the range of all scores, as scores scaled per group do."""
+    spans = [np.ptp(study.score[rows]) for rows in _members(study).values() if len(rows) >= 5]
+    return len(spans) > 1 and bool(min(spans) >= 0.7 * np.ptp(study.score))
+
+
+def _correlate_all(
+    study: Study, measures: Sequence[Measure], scaled: bool, resamples: int, generator: np.random.Generator
+) -> tuple[Row, ...]:
+    """`Complexity.rows`."""
+    values = np.stack([measure.values for measure in measures], axis=1)
+    members = _members(study)
+    found = {name: correlate(study.score[rows], values[rows], resamples, generator) for name, rows in members.items()}
+    parts = [_rows(GROUP, name, measures, values[rows], study, found[name]) for name, rows in members.items()]
+    if len(members) > 1:
+        raw = correlate(study.score, values, resamples, generator)
+        label = "raw, not comparable across categories" if scaled else "raw, all images"
+        parts.append(_rows(OVERALL, POOLED, measures, values, study, pool([*found.values()])))
+        parts.append(_rows(RAW, label, measures, values, study, raw))
+    return tuple(row for rows in parts for row in rows)
+
+
+def _rows(
+    scope: str, group: str, measures: Sequence[Measure], values: Floats, study: Study, found: Correlations
+) -> Iterator[Row]:
+    """The rows of one group; `values` (n m) are its images'."""
+    pearson, spearman = interval(found.pearson_resampled), interval(found.spearman_resampled)
+    for index, measure in enumerate(measures):
+        known = values[np.isfinite(values[:, index]), index]
+        yield Row(
+            group=group,
+            scope=scope,
+            n=int(found.n[index]),
+            measure=measure.name,
+            kind=measure.kind,
+            budget=measure.budget,
+            threshold=measure.threshold,
+            mean=_mean(known),
+            share_largest=None if measure.threshold is None else _mean(known == study.info.budgets[-1]),
+            pearson=float(found.pearson[index]),
+            pearson_low=float(pearson[0][index]),
+            pearson_high=float(pearson[1][index]),
+            spearman=float(found.spearman[index]),
+            spearman_low=float(spearman[0][index]),
+            spearman_high=float(spearman[1][index]),
+        )
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _bin_table(study: Study) -> pd.DataFrame:
+    """`Complexity.bins`: bins of equally many images, images of one score kept together."""
+    percentile = np.empty(len(study.score))
+    parts = []
+    members = _members(study)
+    for name, rows in members.items():
+        percentile[rows] = (rankdata(study.score[rows]) - 0.5) / max(len(rows), 1)
+        parts.append(_binned(GROUP, name, percentile[rows], study.score[rows], study.losses[rows], study.info.budgets))
+    if len(members) > 1:
+        parts.append(_binned(OVERALL, POOLED, percentile, 100 * percentile, study.losses, study.info.budgets))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _binned(
+    scope: str, group: str, percentile: Floats, position: Floats, losses: NDArray[np.float32], budgets: Sequence[int]
+) -> pd.DataFrame:
+    """The bins of one group: its images' places in it (0–1), where they stand on the axis, and losses (n T)."""
+    images = len(percentile)
+    bins = min(max(images // 10, min(images, 3)), 10)
+    frame = pd.DataFrame(losses, columns=list(budgets))
+    frame = frame.assign(bin=np.floor(percentile * bins).astype(int), position=position)
+    rows = frame.melt(["bin", "position"], var_name="budget", value_name="l1").groupby(["bin", "budget"])
+    means = rows.agg(images=("l1", "count"), position=("position", "mean"), l1=("l1", "mean")).reset_index()
+    return means.assign(group=group, scope=scope)[["group", "scope", "bin", "images", "position", "budget", "l1"]]
+
+
+def save_tables(result: Complexity, folder: Path) -> list[Path]:
+    """Write `Complexity.rows` as complexity.csv and complexity.parquet; what `atomic_file` raises."""
+    table = pd.DataFrame(result.rows).astype({"budget": "Int64", "threshold": float, "share_largest": float})
+    return [save_csv(table, folder / "complexity.csv"), save_parquet(table, folder / "complexity.parquet")]

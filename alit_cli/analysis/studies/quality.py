@@ -1,0 +1,258 @@
+"""How good the tokens are at every budget, beside baselines of as many bits; read from tables alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.stats.code_counts import CodeCounts
+from alit_cli.analysis.stats.frechet import Moments, Reference
+from alit_cli.analysis.stats.loss_histogram import EDGES, histogram
+from alit_cli.analysis.studies.saving import save_csv, save_parquet
+from alit_cli.errors import InputError
+
+ROWS = 20_000
+TOKENS, BASE = "tokens", "base"
+SYSTEMS = {TOKENS: "tokens", "thumb": "thumbnail", "jpeg": "JPEG", "webp": "WebP", BASE: "base tokenizer"}
+"""What is compared, and how it is called; all but the first come from `alit score --task baselines`."""
+MEASURES = ("l1", "psnr", "ssim", "lpips")
+CURVE_STEP = 10
+"""The table of images below thresholds has every tenth of EDGES: 0.005 apart."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One system at one budget; NaN where the tables do not say.
+
+    Attributes:
+        system: 'tokens', 'thumb', 'jpeg', 'webp' (at the bits of these tokens), 'base' (the base tokenizer alone).
+        images: those with an L1.
+        bits, bits_per_pixel: mean of an image, as stored; codecs have files that may be larger than the tokens.
+        l1, psnr, ssim, lpips: means over the images.
+        frechet: squared Fréchet distance of the reconstructions' features to the originals'.
+        codes_used: share of the codebook that occurs at this budget, 0–1.
+        entropy: of the ids, in bits a token; at most log2 of the codebook.
+        changed: share of the ids of the budget before that are different here, 0–1.
+    """
+
+    system: str
+    budget: int | None
+    images: int
+    bits: float = math.nan
+    bits_per_pixel: float = math.nan
+    l1: float = math.nan
+    psnr: float = math.nan
+    ssim: float = math.nan
+    lpips: float = math.nan
+    frechet: float = math.nan
+    codes_used: float = math.nan
+    entropy: float = math.nan
+    changed: float = math.nan
+
+
+@dataclass(frozen=True)
+class Quality:
+    """The outcome.
+
+    Attributes:
+        rows: the tokens at each budget, then every baseline that there is.
+        below: T E, share of the images whose L1 is below each of EDGES.
+        frechet: the score table that the Fréchet distance comes from, '' where there is none.
+        features: numbers of a feature; with fewer images than that the distance says little. 0 where there are none.
+        codes: size of the codebook, 0 where latents are continuous.
+        remarks: sentences that a reader must know.
+    """
+
+    rows: tuple[Row, ...]
+    below: NDArray[np.float64]
+    frechet: str
+    features: int
+    codes: int
+    remarks: tuple[str, ...]
+
+    def of(self, system: str) -> list[Row]:
+        """The rows of a system."""
+        return [row for row in self.rows if row.system == system]
+
+
+class _Means:
+    """Sums and counts of columns that stream by: n or n T, NaN where there is nothing."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, NDArray[np.float64]] = {}
+        self.counts: dict[str, NDArray[np.int64]] = {}
+
+    def add(self, name: str, values: NDArray[Any]) -> None:
+        known = np.isfinite(values)
+        self.sums[name] = self.sums.get(name, 0) + np.where(known, values, 0).sum(axis=0, dtype=np.float64)
+        self.counts[name] = self.counts.get(name, 0) + known.sum(axis=0)
+
+    def mean(self, name: str, step: int | None) -> float:
+        """NaN where there is no such column."""
+        if name not in self.sums or not (count := self.count(name, step)):
+            return math.nan
+        return float(np.asarray(self.sums[name])[... if step is None else step] / count)
+
+    def count(self, name: str, step: int | None) -> int:
+        return int(np.asarray(self.counts[name])[... if step is None else step]) if name in self.counts else 0
+
+
+def measure_quality(tables: Tables) -> Quality:
+    """Read the token table and what score tables there are, some rows at a time.
+
+    Raises InputError for a table without losses or one whose images stopped early, for its later columns hold only the
+    images that went on; and as `Tables.stream`.
+    """
+    _check(tables)
+    strangers = dict(_strangers(tables))
+    names = [name for name in _names() if tables.has(name) and tables.find(name).side not in strangers]
+    ids = [f"tokens_{budget}" for budget in tables.budgets] if tables.info.codes else []
+    means, codes = _Means(), CodeCounts(tables.info.codes, len(ids))
+    counted = np.zeros((len(tables.budgets), len(EDGES) + 1), np.int64)
+    for chunk in tables.stream(names, ids, ROWS):
+        for name in names:
+            means.add(name, chunk.columns[name][chunk.ok].astype(np.float64))
+        for step, losses in enumerate(chunk.columns["l1"][chunk.ok].T):
+            counted[step] += histogram(losses)
+        codes.add([chunk.table[name] for name in ids])
+    source, distances, width = _frechet(tables, strangers)
+    rows = [_token_row(tables, step, means, codes, distances) for step in range(len(tables.budgets))]
+    rows += _baselines(tables, means)
+    below = counted.cumsum(axis=1)[:, :-1] / np.maximum(counted.sum(axis=1, keepdims=True), 1)
+    remarks = (*strangers.values(), *tables.remarks, *_unequal(means))
+    return Quality(tuple(rows), below, source, width, tables.info.codes, remarks)
+
+
+def _check(tables: Tables) -> None:
+    tables.find("l1")
+    if tables.info.stop is not None:
+        raise InputError(
+            f"'{tables.name}' stopped each image at l1<{tables.info.stop:g}, so its later budgets hold the hard images "
+            "only; tokenize without --stop to compare budgets."
+        )
+
+
+def _strangers(tables: Tables) -> Iterator[tuple[int, str]]:
+    """Score tables of other images or of another model's tokens, by their number, and a sentence on each."""
+    for number, side in enumerate(tables.sides):
+        if side.about.get("model_id", tables.info.model_id) != tables.info.model_id:
+            yield number, f"'{side.name}' is of another model's tokens and left out; --scores names another folder."
+            continue
+        try:
+            side.along(tables.path, [], ROWS)
+        except InputError as problem:
+            yield number, f"{problem} It is left out; --scores names another folder."
+
+
+def _names() -> Iterator[str]:
+    yield from MEASURES
+    for system in ("thumb", "jpeg", "webp", BASE):
+        yield from (f"{system}_{measure}" for measure in MEASURES)
+        yield f"{system}_size"
+    yield "thumbnail"  # of the token table itself, where nothing was scored
+
+
+def _token_row(tables: Tables, step: int, means: _Means, codes: CodeCounts, distances: Sequence[float]) -> Row:
+    info, budget = tables.info, tables.budgets[step]
+    bits = budget * info.bits_per_token
+    return Row(
+        TOKENS,
+        budget,
+        means.count("l1", step),
+        bits,
+        bits / info.image_size**2,
+        l1=means.mean("l1", step),
+        psnr=means.mean("psnr", step),
+        ssim=means.mean("ssim", step),
+        lpips=means.mean("lpips", step),
+        frechet=distances[step] if distances else math.nan,
+        codes_used=codes.used(step),
+        entropy=codes.entropy(step),
+        changed=codes.changed(step),
+    )
+
+
+def _baselines(tables: Tables, means: _Means) -> Iterator[Row]:
+    """A row for each baseline and budget, and one for the base tokenizer."""
+    pixels = tables.info.image_size**2
+    for system in ("thumb", "jpeg", "webp"):
+        l1 = "thumbnail" if system == "thumb" and "thumb_l1" not in means.sums else f"{system}_l1"
+        for step, budget in enumerate(tables.budgets if l1 in means.sums else ()):
+            size = means.mean(f"{system}_size", step)
+            bits = budget * tables.info.bits_per_token if math.isnan(size) else 8 * size
+            values = [means.mean(l1, step), *(means.mean(f"{system}_{measure}", step) for measure in MEASURES[1:])]
+            yield Row(system, budget, means.count(l1, step), bits, bits / pixels, *values)
+    if f"{BASE}_l1" in means.sums:
+        values = [means.mean(f"{BASE}_{measure}", None) for measure in MEASURES]
+        yield Row(BASE, None, means.count(f"{BASE}_l1", None), math.nan, math.nan, *values)
+
+
+def _unequal(means: _Means) -> Iterator[str]:
+    """Measures that are not of all images with an L1: their means are of others."""
+    images = means.count("l1", 0)
+    for name, counts in means.counts.items():
+        count = int(np.asarray(counts).reshape(-1)[-1])
+        if count < images and name in ("psnr", "jpeg_l1"):
+            table = "recon" if name == "psnr" else "baselines"
+            yield f"The scores of {table} are of {count} of the {images} images: score the whole table to compare."
+
+
+def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float], int]:
+    """The score table of features, its distances at every budget, and the length of a feature; the first by name."""
+    models = tables.models("features")
+    names = [f"features@{models[0]}", f"features_original@{models[0]}"] if models else []
+    if not names or not all(map(tables.has, names)) or tables.find(names[0]).side in strangers:
+        return "", [], 0
+    original, moments = None, []
+    for chunk in tables.stream(names, rows=2000):
+        features, fitted = (chunk.columns[name][chunk.ok] for name in names)
+        if original is None:
+            centre = np.nanmean(fitted.astype(np.float64), axis=0)
+            original, moments = Moments(centre), [Moments(centre) for _ in tables.budgets]
+        original.add(fitted)
+        for step, one in enumerate(moments):
+            one.add(features[:, step])
+    if original is None or original.n < 2:
+        return "", [], 0
+    reference = Reference(original)
+    return models[0], [reference.distance(one) for one in moments], len(original.centre)
+
+
+def save_tables(result: Quality, budgets: Sequence[int], folder: Path) -> list[Path]:
+    """Write the rows as quality.csv and quality.parquet, the curves as quality_below.csv; what `atomic_file` raises."""
+    table = pd.DataFrame(result.rows).astype({"budget": "Int64"})
+    table = table.loc[:, table.notna().any()]
+    shown = range(CURVE_STEP, 1 + int((result.below < 1).any(axis=0).sum()) + CURVE_STEP, CURVE_STEP)
+    shares = [
+        (budget, round(float(EDGES[i]), 4), own[i])
+        for budget, own in zip(budgets, result.below, strict=True)
+        for i in shown
+        if i < len(EDGES)
+    ]
+    return [
+        save_csv(table, folder / "quality.csv"),
+        save_parquet(table, folder / "quality.parquet"),
+        save_csv(pd.DataFrame(shares, columns=["budget", "l1_below", "share"]), folder / "quality_below.csv"),
+    ]
+
+
+def share_below(result: Quality, step: int, threshold: float) -> float:
+    """Share of the images whose L1 at a budget is below a threshold, rounded up to the next of EDGES."""
+    place = int(np.searchsorted(EDGES, np.float32(threshold)))
+    return float(result.below[step, min(place, len(EDGES) - 1)])
+
+
+def spread(result: Quality) -> tuple[float, ...]:
+    """Five round thresholds over what the middle budget's images have."""
+    share = result.below[len(result.below) // 2]
+    low, high = (float(EDGES[int((share >= part).argmax())]) for part in (0.1, 0.9))
+    rounded = np.round(np.linspace(low, high, 5) / 0.005) * 0.005
+    return tuple(dict.fromkeys(round(float(value), 3) for value in rounded if value > 0)) or (0.1,)

@@ -1,0 +1,1 @@
+"""What people say about images: labels, masks, depth maps and lists, matched to images by name."""

@@ -1,0 +1,75 @@
+"""Depth maps as files: found beside their images, read, and fitted as the images were."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alit_cli.data.annotations.matching import match
+from alit_cli.data.pictures.fitting import Fit, fit_box
+from alit_cli.errors import InputError
+
+SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+UNKNOWN = (0, 65535)
+"""What a sensor writes where it saw nothing."""
+
+
+def find_depth_maps(folder: Path, images: Sequence[str]) -> list[Path | None]:
+    """The map of every image: the file of the same name, whatever its suffix, else of the longest common ending.
+
+    Raises:
+        InputError: no such folder, or no map in it belongs to an image, or one belongs to several.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder} with depth maps.")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    pairs = match(
+        [_stem(path.relative_to(folder)) for path in files], [_stem(PurePath(i)) for i in images], "depth maps"
+    )
+    found: list[Path | None] = [None] * len(images)
+    for file, image in zip(pairs.names, pairs.keys, strict=True):
+        found[image] = files[file]
+    if not len(pairs.names):
+        example = f"; they are called like '{files[0].name}', the images like '{images[0]}'" if files else ""
+        raise InputError(f"No depth map in {folder} (png, tif or npy) belongs to an image of the table{example}.")
+    return found
+
+
+def read_map(path: Path, side: int, how: Fit) -> NDArray[np.float32]:
+    """One map, fitted as its image: side × side in the file's unit, NaN where depth is not known.
+
+    Integers of 0 or 65535, numbers that are not positive or not finite, and what `pad` adds are not known. No value is
+    interpolated.
+
+    Raises:
+        InputError: the file is not a map of one number a pixel.
+    """
+    try:
+        values = np.load(path) if path.suffix.lower() == ".npy" else np.asarray(Image.open(path))
+    except (OSError, ValueError) as problem:
+        raise InputError(f"The depth map {path} cannot be read: {problem}.") from problem
+    if values.ndim != 2:
+        raise InputError(f"The depth map {path} has {values.ndim} dimensions, not one number a pixel.")
+    known = np.isfinite(values) & (values > 0)
+    if values.dtype.kind in "iu":
+        known &= ~np.isin(values, UNKNOWN)
+    return _fitted(np.where(known, values, np.nan).astype(np.float32), side, how)
+
+
+def _fitted(values: NDArray[np.float32], side: int, how: Fit) -> NDArray[np.float32]:
+    """The nearest value at every pixel of the fitted square."""
+    height, width = values.shape
+    box, (left, top, inner_width, inner_height) = fit_box(width, height, side, how)
+    out = np.full((side, side), np.nan, np.float32)
+    nearest = Image.fromarray(values).resize((inner_width, inner_height), Image.Resampling.NEAREST, box=box)
+    out[top : top + inner_height, left : left + inner_width] = np.asarray(nearest)
+    return out
+
+
+def _stem(path: PurePath) -> str:
+    return os.fspath(path.with_suffix(""))

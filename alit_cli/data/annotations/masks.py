@@ -1,0 +1,100 @@
+"""Label maps of images: one picture of ids an image, fitted to the model's square exactly like the image."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from alit_cli.data.pictures.fitting import fit_box
+from alit_cli.data.sources.items import Item
+from alit_cli.errors import InputError
+
+Labels = NDArray[np.int32]
+
+SKEW = 0.03
+"""A mask may differ from its image in aspect by this share, as a pixel more or less does after resizing."""
+
+
+def stem(image: str) -> str:
+    """What an image and its mask have in common: the path without its suffix."""
+    return str(PurePosixPath(image).with_suffix(""))
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of images, read when they are asked for.
+
+    Attributes:
+        items: image key → its mask.
+        side: pixels of the fitted square.
+    """
+
+    items: Mapping[str, Item]
+    side: int
+
+    def own(self, image: str, width: int, height: int) -> Labels | None:
+        """The image's label map, or None where it has none; raises as `read_labels`."""
+        item = self.items.get(image)
+        return None if item is None else read_labels(item, self.side, width, height)
+
+    def others(self, image: str, count: int, seed: int) -> Iterator[tuple[str, Labels]]:
+        """Label maps of `count` other images and whose they are; raises as `read_labels`.
+
+        Over all images, each mask is met equally often: the masks stand in a ring, and every image takes those at the
+        same random distances from its own.
+        """
+        ring = list(self.items)
+        place = ring.index(image)
+        for step in np.random.default_rng(seed).permutation(len(ring) - 1)[:count]:
+            other = ring[(place + 1 + step) % len(ring)]
+            yield other, read_labels(self.items[other], self.side)
+
+
+def read_labels(item: Item, side: int, width: int = 0, height: int = 0) -> Labels:
+    """The ids of a mask, side × side, resized by nearest neighbour from the centre square.
+
+    Greyscale (8, 16 or 32 bits), palette and black-and-white files hold ids as they are; a colour file only where its
+    channels agree.
+
+    Args:
+        item: the mask.
+        side: pixels of the fitted square.
+        width, height: of the mask's image, upright; 0 where that is not known.
+
+    Raises:
+        InputError: the file cannot be read, holds colours, or has another aspect than its image.
+    """
+    try:
+        with Image.open(io.BytesIO(item.read())) as image:
+            ids = _ids(image, item)
+    except InputError:
+        raise
+    except Exception as problem:  # a damaged file can raise nearly anything in Pillow
+        raise InputError(f"The mask '{item.image}' cannot be read: {problem}.") from problem
+    if width and height and abs(ids.width * height / (ids.height * width) - 1) > SKEW:
+        raise InputError(
+            f"The mask '{item.image}' is {ids.width}×{ids.height}, its image {width}×{height}: "
+            "they are not of one shape."
+        )
+    box, _ = fit_box(*ids.size, side, "crop")
+    square = ids.resize((side, side), Image.Resampling.NEAREST, box=box)
+    return np.array(square, dtype=np.int32)
+
+
+def _ids(image: Image.Image, item: Item) -> Image.Image:
+    """The mask as an image of whole numbers."""
+    values = np.asarray(image)
+    if image.mode in ("RGB", "RGBA", "LA"):
+        channels = values[..., : 1 if image.mode == "LA" else 3]
+        if (channels != channels[..., :1]).any():
+            raise InputError(f"The mask '{item.image}' holds colours; save label ids in one channel.")
+        values = channels[..., 0]
+    elif image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):
+        raise InputError(f"The mask '{item.image}' is of mode {image.mode}; save label ids in one channel.")
+    return Image.fromarray(values.astype(np.int32))

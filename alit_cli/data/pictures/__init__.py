@@ -1,0 +1,1 @@
+"""Bytes to fitted pixels: decoding, fitting, views and plain measures of complexity."""

@@ -1,0 +1,27 @@
+"""More views of every image, for those who tokenize a training set once and want it augmented."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from alit_cli.data.sources.items import Found
+
+CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
+VIEWS = {
+    "flip": ("", "flip"),
+    "ten-crop": tuple(f"{corner}-flip".lstrip("-") if flip else corner for corner in ("", *CORNERS) for flip in (0, 1)),
+}
+"""The views of an image by what is asked for; the first is the plain one, `flip` its mirror image."""
+
+
+def with_views(found: Iterable[Found], views: str | None) -> Iterator[Found]:
+    """Every item, then its other views as items whose key ends in `#` and the view's name; None: no others."""
+    for one in found:
+        for view in VIEWS[views] if views else ("",):
+            key = f"{one.item.image}#{view}" if view else one.item.image
+            yield replace(one, item=replace(one.item, image=key, view=view))
+
+
+def split_view(key: str) -> tuple[str, str]:
+    """The key of an image, and the view that a key of its table stands for; empty for the plain one."""
+    image, _, view = key.rpartition("#")
+    return (image, view) if view and view in VIEWS["ten-crop"] else (key, "")

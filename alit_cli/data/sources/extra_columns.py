@@ -1,0 +1,107 @@
+"""Values that are carried along with an image, such as its label: JSON in the plan, typed columns in the table."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from alit_cli.errors import InputError
+
+NUMBERS = {
+    name: pa.type_for_alias(name)
+    for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float", "double")
+}
+WORDS = "string"
+
+
+class ExtraColumns:
+    """The names that are kept, and what types their values have had so far.
+
+    Args:
+        names: columns of Parquet files or sidecars of tars, as asked for.
+    """
+
+    def __init__(self, names: Sequence[str] = ()) -> None:
+        self.names = tuple(dict.fromkeys(names))
+        self._types: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, types: Mapping[str, str]) -> "ExtraColumns":
+        """A keeper that knows its types."""
+        keeper = cls(tuple(types))
+        keeper._types = dict(types)
+        return keeper
+
+    def declare(self, name: str, kind: pa.DataType, path: str) -> None:
+        """A Parquet file has a column of this name. Raises InputError: its type cannot be kept."""
+        named = type_name(kind)
+        if named is None:
+            raise InputError(f"The column '{name}' of '{path}' has the type {kind}, which cannot be kept.")
+        self._widen(name, named)
+
+    def write(self, name: str, value: object) -> str | None:
+        """A value of a sidecar as JSON; its type is noted."""
+        if value is None:
+            return None
+        if isinstance(value, bool):
+            self._widen(name, "bool")
+        elif isinstance(value, int) and -(2**63) <= value < 2**63:
+            self._widen(name, "int64")
+        elif isinstance(value, float):
+            self._widen(name, "double")
+        else:
+            self._widen(name, WORDS)
+        return as_json(value)
+
+    def types(self) -> dict[str, str]:
+        """The type of every name. Raises InputError: no input has one of them."""
+        for name in self.names:
+            if name not in self._types:
+                raise InputError(
+                    f"No input has '{name}' to keep: it is neither a column of a Parquet file nor a sidecar in a tar."
+                )
+        return {name: self._types[name] for name in self.names}
+
+    def _widen(self, name: str, kind: str) -> None:
+        before = self._types.setdefault(name, kind)
+        if before != kind:
+            both_numbers = {before, kind} <= NUMBERS.keys() - {"bool"}
+            floating = both_numbers and {before, kind} & {"float", "double"}
+            self._types[name] = "double" if floating else "int64" if both_numbers else WORDS
+
+
+def as_json(value: object) -> str | None:
+    """A value as the plan keeps it."""
+    return None if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def type_name(kind: pa.DataType) -> str | None:
+    """The name under which a Parquet column's type is kept; None where it cannot be."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        inner = type_name(kind.value_type)
+        return None if inner is None else f"list<{inner}>"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return WORDS
+    return next((name for name, known in NUMBERS.items() if kind.equals(known)), None)
+
+
+def kept_type(name: str) -> pa.DataType:
+    """The inverse of type_name."""
+    if name.startswith("list<"):
+        return pa.list_(pa.field("element", kept_type(name.removeprefix("list<").removesuffix(">"))))
+    return pa.string() if name == WORDS else NUMBERS[name]
+
+
+def kept_schema(types: Mapping[str, str]) -> list[tuple[str, pa.DataType]]:
+    """The columns that names of types stand for."""
+    return [(name, kept_type(kind)) for name, kind in types.items()]
+
+
+def kept_column(texts: Sequence[str | None], kind: str) -> pa.Array:
+    """JSON texts as a column of a type; a value that is no string becomes its JSON in a column of strings."""
+    values = [None if text is None else json.loads(text) for text in texts]
+    if kind == WORDS:
+        values = [v if v is None or isinstance(v, str) else text for v, text in zip(values, texts, strict=True)]
+    return pa.array(values, kept_type(kind))

@@ -1,0 +1,100 @@
+"""Where the images of a token table lie now, so that they can be read again."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from alit_cli.data.annotations.matching import match
+from alit_cli.data.pictures.views import split_view
+from alit_cli.data.sources.items import Item
+from alit_cli.data.sources.listing import list_items
+from alit_cli.data.tables.token_table import open_columns, read_info
+from alit_cli.errors import InputError
+
+ARCHIVES = (".tar", ".parquet")
+LISTS = ("@", "-")
+
+
+def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
+    """The image of every row of a token table, in its order.
+
+    Without `roots` an image is looked for where it came from: below the folder, or inside the tar or the Parquet file,
+    that the table's `source` names, relative to where we are. With them, the roots are listed as `alit tokenize` would
+    and the names are joined by the whole path, then by the longest ending that fits one image only. An image that is
+    not there is an Item all the same, of a file that does not exist: reading it says so. Views are those of the image.
+
+    Raises:
+        InputError: no such table, root, tar or Parquet file, or none of the images is there.
+    """
+    rows = open_columns(table, ["image", "source"])
+    images, sources = rows["image"].to_pylist(), rows["source"].to_pylist()
+    split = split_view if "views" in read_info(table).options else lambda image: (image, "")
+    places = [(*split(image), source) for image, source in zip(images, sources, strict=True)]
+    plain = list(dict.fromkeys((image, source) for image, _, source in places))
+    names, roots_of = [image for image, _ in plain], [source for _, source in plain]
+    there = dict(zip(plain, _moved(names, roots_of, roots) if roots else _in_place(names, roots_of), strict=True))
+    items = [
+        replace(there[image, source], image=key, view=view)
+        for key, (image, view, source) in zip(images, places, strict=True)
+    ]
+    if not any("://" in item.path or os.path.exists(item.path) for item in items):
+        raise InputError(
+            f"None of the images of '{table}' is where it was (such as '{items[0].path}' of the source "
+            f"'{sources[0]}'): go to the folder that they were tokenized from, or name where they are with --images."
+            if items
+            else f"'{table}' has no rows."
+        )
+    return items
+
+
+def _moved(images: list[str], sources: list[str], roots: Sequence[str]) -> list[Item]:
+    """The images by name among those of the roots."""
+    found, names = list_items(list(roots)), list(dict.fromkeys(images))
+    pairs = match(names, [item.image for item in found], "images of the token table")
+    places = {names[name]: found[key] for name, key in zip(pairs.names, pairs.keys, strict=True)}
+    return [
+        dataclasses.replace(places[image], image=image, source=source)
+        if image in places
+        else Item(image, source, _nowhere(image, roots))
+        for image, source in zip(images, sources, strict=True)
+    ]
+
+
+def _in_place(images: list[str], sources: list[str]) -> list[Item]:
+    """The images where the table says that they came from."""
+    inside: dict[str, dict[str, Item]] = {}
+    items = []
+    for image, source in zip(images, sources, strict=True):
+        if source.lower().endswith(ARCHIVES) or "://" in source:
+            if source not in inside:
+                inside[source] = {item.image: item for item in list_items([source])}
+            items.append(inside[source].get(image) or Item(image, source, _nowhere(image, [source])))
+        elif source.startswith(LISTS) and not os.path.isdir(source):
+            items.append(Item(image, source, _listed(image)))
+        else:
+            items.append(Item(image, source, _path(os.path.join(source, image))))
+    return items
+
+
+def _listed(image: str) -> str:
+    """A file that a list named: relative to where we are, else from the root."""
+    here, above = _path(image), _path(f"/{image}")
+    return above if not os.path.exists(here) and os.path.exists(above) else here
+
+
+def _path(name: str) -> str:
+    """The absolute path of a readable name; `\\xNN` in it is a byte that is not UTF-8, unless such a file exists."""
+    path = os.path.abspath(name)
+    if "\\x" not in path or os.path.exists(path):
+        return path
+    return re.sub(r"\\x([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), path)
+
+
+def _nowhere(image: str, roots: Sequence[str]) -> str:
+    """A path that does not exist, for an image that none of the roots holds."""
+    return os.path.join(os.path.abspath(roots[0]), image)

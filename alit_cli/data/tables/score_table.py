@@ -1,0 +1,161 @@
+"""Score tables: what a task found out about every image at every budget, beside the token table it was made from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alit_cli.data.files import readable
+from alit_cli.data.tables.token_table import KEY, read_info
+from alit_cli.errors import InputError
+
+FORMAT_NAME, FORMAT_VERSION = "alit-scores", 1
+FORMAT = f"{FORMAT_NAME}/{FORMAT_VERSION}"
+FOLDER = "scores"
+"""Where score tables lie in the working folder, and where every later command looks for them."""
+ORIGINAL = "original"
+"""What stands in the place of the budget where a measure describes the fitted original image."""
+
+ERROR = "error"
+"""The column that says why an image has no scores."""
+
+Kind = Literal["float32", "int32", "list<float16>", "string"]
+TYPES: Mapping[str, pa.DataType] = {
+    "float32": pa.float32(),
+    "int32": pa.int32(),
+    "list<float16>": pa.list_(pa.field("element", pa.float16())),
+    "string": pa.string(),
+}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of a task: a column `<name>_<budget>` for every budget, and `<name>_original` if `original`."""
+
+    name: str
+    kind: Kind = "float32"
+    original: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreInfo:
+    """What a score table says about itself, under the metadata key `alit`.
+
+    `model` is the hub id or folder of the task's model, '' where it has none; `model_id` the tokenizer that made the
+    token table, `image_size` its pixels, `budgets` ascending token counts, `measures` the names that stand before
+    them. `options` is whatever else decides the numbers, `versions` the packages that made them.
+    """
+
+    format: str = FORMAT
+    task: str
+    model: str
+    model_id: str
+    image_size: int
+    budgets: tuple[int, ...]
+    measures: tuple[str, ...]
+    options: Mapping[str, Any]
+    versions: Mapping[str, str]
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> ScoreInfo:
+        """Read `to_json`; further keys are ignored. Raises InputError for another or a newer format."""
+        try:
+            found = json.loads(text)
+            name, version = str(found["format"]).split("/")
+            if name != FORMAT_NAME:
+                raise ValueError("another kind of table")
+            if int(version) > FORMAT_VERSION:
+                raise InputError(
+                    f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
+                )
+            values = {field.name: found[field.name] for field in fields(cls)}
+            return cls(**values | {name: tuple(values[name]) for name in ("budgets", "measures")})
+        except (ValueError, KeyError, TypeError) as problem:
+            raise InputError("The description inside the table is not that of a score table.") from problem
+
+
+def score_path(task: str, model: str = "", folder: str | Path = FOLDER) -> Path:
+    """Where the scores of a task lie: `scores/recon.parquet`, `scores/classify@resnet-18.parquet`.
+
+    Args:
+        model: a hub id or a folder, of which the last part counts; '' for a task without a model.
+    """
+    stem = f"{task}@{PurePath(Path(model).resolve() if Path(model).is_dir() else model).name}" if model else task
+    return Path(folder) / f"{stem}.parquet"
+
+
+def score_schema(info: ScoreInfo, measures: Sequence[Measure], extras: Mapping[str, Kind]) -> pa.Schema:
+    """The columns: `image`, each measure at every budget and on the original, then what is known per image."""
+    columns: list[tuple[str, pa.DataType]] = [("image", pa.string())]
+    for measure in measures:
+        ends = [*map(str, info.budgets), *([ORIGINAL] if measure.original else [])]
+        columns += [(f"{measure.name}_{end}", TYPES[measure.kind]) for end in ends]
+    columns += [(name, TYPES[kind]) for name, kind in extras.items()]
+    return pa.schema(columns, metadata={KEY: info.to_json().encode()})
+
+
+def score_rows(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Rows of a score table; None and NaN become null.
+
+    Args:
+        schema: as score_schema makes it.
+        columns: the value of every row under every column's name; a list is a 1-D array.
+    """
+    arrays = [pa.array([_known(value) for value in columns[field.name]], field.type) for field in schema]
+    return pa.table(arrays, schema=schema)
+
+
+def read_score_info(path: str | Path) -> ScoreInfo | None:
+    """What a score table says about itself; None for a table of one's own, which says nothing.
+
+    Raises:
+        InputError: not a Parquet file, or another table of alit.
+    """
+    name = readable(str(path))
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except FileNotFoundError as problem:
+        raise InputError(f"'{name}' does not exist; `alit score` makes score tables.") from problem
+    except (OSError, pa.ArrowException) as problem:
+        raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
+    if KEY not in metadata:
+        return None
+    try:
+        return ScoreInfo.from_json(metadata[KEY])
+    except InputError as problem:
+        raise InputError(f"'{name}' cannot be used: {problem}") from problem
+
+
+def is_score_table(path: str | Path) -> bool:
+    """Whether a file is a score table that alit wrote."""
+    try:
+        return read_score_info(path) is not None
+    except InputError:
+        return False
+
+
+def kind_of(path: str | Path) -> Literal["token table", "score table", "selection"]:
+    """What kind of table a file or a folder of parts is. InputError: none of ours."""
+    if is_score_table(path):
+        return "score table"
+    return "selection" if "select" in read_info(path).options else "token table"
+
+
+def list_score_tables(folder: str | Path = FOLDER) -> list[Path]:
+    """The score tables of a folder, by name; none where there is no folder."""
+    return sorted(path for path in Path(folder).glob("*.parquet") if path.is_file())
+
+
+def _known(value: Any) -> Any:
+    return None if isinstance(value, float) and math.isnan(value) else value

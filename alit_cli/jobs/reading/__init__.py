@@ -1,0 +1,1 @@
+"""Pictures read ahead of the model."""

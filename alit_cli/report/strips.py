@@ -1,0 +1,87 @@
+"""The pictures of the page: each image's original and reconstructions side by side in one small WebP."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from PIL import Image
+
+from alit_cli.data.pictures.fitting import Fit, Pixels, read_picture
+from alit_cli.data.sources.items import Item
+from alit_cli.data.tables.token_table import TableInfo
+from alit_cli.jobs.decode import decoded_pictures
+from alit_cli.model.tokenizer import Tokenizer
+
+QUALITIES = (88, 80, 70, 55, 40, 25)
+"""WebP qualities to try, the first that fits."""
+LONGEST = 16_000
+"""Pixels of a WebP's side, rounded down from 16,383."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Pictures of one image from left to right: its original where `original`, then each budget that it reached.
+
+    `data` is a WebP of equal squares, `frames` of them.
+    """
+
+    data: bytes
+    frames: int
+    original: bool
+
+    def base64(self) -> str:
+        """As it stands in the page."""
+        return base64.b64encode(self.data).decode()
+
+
+def decode_all(
+    tokenizer: Tokenizer, info: TableInfo, rows: pa.Table, batch_size: int
+) -> Iterator[tuple[int, int, Pixels]]:
+    """Row, budget and S S 3 uint8 pixels of everything that the rows hold tokens for, budget by budget."""
+    for budget in info.budgets:
+        for row, pixels in decoded_pictures(tokenizer, rows[f"{info.tokens}_{budget}"], batch_size):
+            yield row, budget, pixels
+
+
+def read_original(item: Item | None, info: TableInfo, size: tuple[int, int]) -> Pixels | None:
+    """The fitted original, S S 3; None where it is gone, cannot be read or is no longer of this width and height."""
+    if item is None:
+        return None
+    picture = read_picture(item, info.image_size, cast(Fit, info.fit))
+    same = (picture.width, picture.height) == size
+    return picture.pixels if same else None
+
+
+def make_strip(original: Pixels | None, reconstructions: Sequence[Pixels], most: int) -> Strip:
+    """Put pictures beside each other in at most `most` bytes, as finely as those allow (a tiny excess at the worst)."""
+    frames: list[NDArray[np.uint8]] = [*([] if original is None else [original]), *reconstructions]
+    side = min(len(frames[0]), LONGEST // len(frames))
+    data = b""
+    while True:
+        picture = Image.fromarray(np.concatenate([_resized(frame, side) for frame in frames], axis=1))
+        for quality in QUALITIES:
+            data = _webp(picture, quality)
+            if len(data) <= most:
+                break
+        if len(data) <= most or side <= 32:
+            return Strip(data, len(frames), original is not None)
+        side = max(side * 3 // 4, 32)
+
+
+def _resized(frame: Pixels, side: int) -> Pixels:
+    if len(frame) == side:
+        return frame
+    return np.asarray(Image.fromarray(frame).resize((side, side), Image.Resampling.BOX))
+
+
+def _webp(picture: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=quality, method=4)
+    return buffer.getvalue()

@@ -1,0 +1,265 @@
+"""The plan of a long job: its images in order, cut into shards, and a fingerprint that tells plans apart."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from alit_cli.data.files import atomic_file, make_folder, named_write_errors, readable
+from alit_cli.data.sources.extra_columns import ExtraColumns
+from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.listing import NO_EXTRA_COLUMNS
+from alit_cli.data.tables.parts import PLAN
+from alit_cli.errors import InputError
+from alit_cli.runs.item_file import ItemFile, open_items, write_items
+
+FORMAT = 3
+ITEMS = "_plan.arrow"
+RUN = "_run.json"
+"""What else is needed to do a shard: written by the job whose plan this is."""
+COPIES = re.compile(r"_copy-[0-9a-f]+")
+PARTS = re.compile(r"_part-\d+\.json|part-\d+\.parquet")
+MADE = re.compile(rf"{PARTS.pattern}|_plan\.(json|arrow)|_run\.json|.+\.tmp")
+"""What a run makes anew when it starts anew."""
+OURS = re.compile(rf"{MADE.pattern}|{COPIES.pattern}")
+"""The names of everything that lies in a work folder; nothing else there is ever removed."""
+COMPARED = 200_000
+"""Items of two plans that are compared one by one to name a difference."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The unit of work: the items start … stop - 1 of the plan."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def images(self) -> int:
+        """How many items it has."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Frozen work: the items in order, cut into shards of `shard_size`, and what is to be done with them.
+
+    `options` is what else decides the result (input, model, fit, budgets, precision …), as JSON knows it.
+    `fingerprint` is the sha256 of the options, the shard size and every item's name, source, file size, time
+    and kept values.
+    """
+
+    items: ItemFile
+    shard_size: int
+    options: Mapping[str, Any]
+    fingerprint: str
+
+    def shards(self) -> list[Shard]:
+        """Every shard, in order; the last may be shorter."""
+        return [self.shard(index) for index in range(-(-len(self.items) // self.shard_size))]
+
+    def shard(self, index: int) -> Shard:
+        """One shard."""
+        start = index * self.shard_size
+        return Shard(index, start, min(start + self.shard_size, len(self.items)))
+
+    def save_about(self, folder: str | Path) -> None:
+        """Write `_plan.json` into a work folder where the items lie already; the plan counts once it is there."""
+        about = {
+            "format": FORMAT,
+            "fingerprint": self.fingerprint,
+            "items": len(self.items),
+            "shard_size": self.shard_size,
+            "options": self.options,
+        }
+        with atomic_file(os.path.join(folder, PLAN)) as file:
+            file.write(json.dumps(about, indent=2).encode())
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Plan":
+        """Read a saved plan; its items stay in a memory map. InputError: there is none, or it is damaged."""
+        name = readable(os.fspath(folder))
+        try:
+            with open(os.path.join(folder, PLAN), "rb") as file:
+                about = json.load(file)
+            if about["format"] != FORMAT:
+                raise InputError(f"'{name}' is the work of another version of alit; add --overwrite to start anew.")
+            items = open_items(os.path.join(folder, ITEMS))
+            if len(items) != about["items"]:
+                raise ValueError("the items do not belong to the plan")
+            return cls(items, about["shard_size"], about["options"], about["fingerprint"])
+        except FileNotFoundError as problem:
+            raise InputError(f"'{name}' holds no plan of unfinished work.") from problem
+        except (OSError, ValueError, KeyError, TypeError) as problem:
+            raise InputError(f"The plan in '{name}' is damaged; add --overwrite to start anew.") from problem
+
+
+def open_plan(
+    folder: str | Path,
+    found: Iterable[Found],
+    shard_size: int,
+    options: Mapping[str, Any],
+    overwrite: bool = False,
+    keeper: ExtraColumns = NO_EXTRA_COLUMNS,
+    mended: bool = False,
+) -> Plan:
+    """The plan for this work in its folder: a new one, or the one that lies there if it is the same.
+
+    The items go to disk as they are found. Types of what `keeper` keeps join the options, under `keep`.
+
+    Work that lies there with another fingerprint raises InputError, which names what differs; `overwrite`
+    removes it, and with `mended` files may have changed since, which renews the plan. A folder that holds anything
+    else is refused, and left alone, in any case.
+    """
+    make_folder(folder)
+    check_folder(folder)
+    try:
+        with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
+            if os.path.exists(os.path.join(folder, PLAN)) and not overwrite:
+                old = Plan.load(folder)
+                if old.fingerprint == plan.fingerprint:
+                    return old
+                if not (mended and _only_files_differ(old, plan)):
+                    raise InputError(_another(folder, old, plan))
+                os.replace(temporary, os.path.join(folder, ITEMS))
+                plan.save_about(folder)
+                return plan
+            # Temporary files may be those of another worker that starts now and writes the same plan.
+            _remove(folder, MADE if overwrite else PARTS, spared=os.path.basename(temporary))
+            os.replace(temporary, os.path.join(folder, ITEMS))
+            plan.save_about(folder)
+            return plan
+    finally:
+        with contextlib.suppress(OSError):  # of a run that never began, nothing stays
+            os.rmdir(folder)
+
+
+def renew_plan(
+    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: ExtraColumns
+) -> None:
+    """Put another plan into a folder whose shards stay: the items have changed, their rows have been done again."""
+    with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
+        os.replace(temporary, os.path.join(folder, ITEMS))
+        plan.save_about(folder)
+
+
+@contextlib.contextmanager
+def _frozen(
+    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: ExtraColumns
+) -> Iterator[tuple[str, Plan]]:
+    """A new plan whose items lie in a temporary file, which is removed at the end if it is still there."""
+    temporary = os.path.join(folder, f"{ITEMS}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        with named_write_errors(folder), open(temporary, "xb") as file:
+            digest = write_items(found, keeper.names, file)
+            file.flush()
+            os.fsync(file.fileno())
+        options = _plain(_with_kept(options, keeper))
+        yield temporary, Plan(open_items(temporary), shard_size, options, fingerprint_of(digest, shard_size, options))
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def fingerprint(
+    found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: ExtraColumns = NO_EXTRA_COLUMNS
+) -> str:
+    """The fingerprint that open_plan would give these items; nothing is written or held."""
+    digest = write_items(found, keeper.names, pa.MockOutputStream())
+    return fingerprint_of(digest, shard_size, _with_kept(options, keeper))
+
+
+def _with_kept(options: Mapping[str, Any], keeper: ExtraColumns) -> Mapping[str, Any]:
+    """Options, and the types of what was kept, which are known once everything has been found."""
+    return {**options, "keep": keeper.types()} if keeper.names else options
+
+
+def fingerprint_of(digest: str, shard_size: int, options: Mapping[str, Any]) -> str:
+    """The fingerprint of a plan whose items have this digest."""
+    return hashlib.sha256(json.dumps([digest, shard_size, options], sort_keys=True).encode()).hexdigest()
+
+
+def check_folder(folder: str | Path) -> None:
+    """Raises InputError: the folder holds files that are not alit's."""
+    with named_write_errors(folder):
+        strangers = [entry for entry in os.listdir(folder) if not OURS.fullmatch(entry)]
+    if strangers:
+        name, example = readable(os.fspath(folder)), readable(strangers[0])
+        raise InputError(f"'{name}' holds other files (such as '{example}'); choose another --out.")
+
+
+def _only_files_differ(old: Plan, new: Plan) -> bool:
+    """Whether two plans name the same images in the same order, to the same end."""
+    one, other = old.items.table, new.items.table
+    alike = (old.options, old.shard_size) == (new.options, new.shard_size)
+    return alike and all(one[name].equals(other[name]) for name in ("image", "source"))
+
+
+def _another(folder: str | Path, old: Plan, new: Plan) -> str:
+    """What to do about a plan that lies where another one should."""
+    return (
+        f"'{readable(os.fspath(folder))}' holds unfinished work of another run ({_difference(old, new)}); repeat "
+        "that run to finish it, add --overwrite to start anew, or choose another --out."
+    )
+
+
+def remove_work(folder: str | Path) -> None:
+    """Remove what alit wrote into a work folder, the plan last, and the folder if nothing else is in it."""
+    _remove(folder, OURS)
+    with contextlib.suppress(OSError):
+        os.rmdir(folder)
+
+
+def remove_copies(folder: str | Path) -> None:
+    """Remove the copies of remote files from a work folder."""
+    _remove(folder, COPIES)
+
+
+def _remove(folder: str | Path, pattern: re.Pattern[str], spared: str = "") -> None:
+    with named_write_errors(folder):
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        for name in sorted(names, key=lambda name: (name == ITEMS, name == PLAN)):
+            if pattern.fullmatch(name) and name != spared:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(os.path.join(folder, name))
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON gives them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(options, sort_keys=True))
+    return plain
+
+
+def _difference(old: Plan, new: Plan) -> str:
+    """What tells two plans apart, in a few words."""
+    was = {**old.options, "shard size": old.shard_size}
+    now = {**new.options, "shard size": new.shard_size}
+    words = [
+        f"{key} was {json.dumps(was.get(key))}, is {json.dumps(now.get(key))}"
+        for key in {**was, **now}
+        if was.get(key) != now.get(key)
+    ]
+    if max(len(old.items), len(new.items)) > COMPARED:
+        return "; ".join(words) or "the images are others, have changed, or come in another order"
+    before, after = (
+        {row["image"]: (row["source"], row["file_size"], row["mtime_ns"]) for row in plan.items.table.to_pylist()}
+        for plan in (old, new)
+    )
+    for names, what in (
+        ([name for name in after if name not in before], "new"),
+        ([name for name in before if name not in after], "gone"),
+        ([name for name in after if name in before and before[name] != after[name]], "changed"),
+    ):
+        if names:
+            count = "1 image is" if len(names) == 1 else f"{len(names)} images are"
+            words.append(f"{count} {what}, such as '{names[0]}'")
+    return "; ".join(words) or "the images come in another order"

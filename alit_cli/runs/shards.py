@@ -1,0 +1,133 @@
+"""Finished shards of a plan: committing each one, knowing which are there, and joining them into one
+table."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from alit_cli.data.files import atomic_file, claimed, readable
+from alit_cli.data.tables.parquet import encodings
+from alit_cli.data.tables.parts import PLAN, finished_shards, mark_path, part_path
+from alit_cli.data.tables.token_table import ROW_GROUP, write_table
+from alit_cli.errors import AlitError, NotFinished
+from alit_cli.runs.plan import Plan, Shard, remove_work
+
+
+def commit_shard(
+    table: pa.Table, folder: str | Path, index: int, stats: Mapping[str, Any], begun: float | None = None
+) -> None:
+    """Write the rows of a shard into the work folder, and then its stats, which mark it as finished.
+
+    The stats gain the number of `rows`, the `sha256` of the written file and, where the writing began at the
+    monotonic time `begun`, the seconds it took as `write`.
+
+    Raises AlitError for a full disk; the folder then holds no trace of the shard.
+    """
+    path = part_path(folder, index)
+    write_table(table, path)
+    mark = {**stats, "rows": table.num_rows, "sha256": part_sha256(path)}
+    if begun is not None:
+        mark["write"] = round(time.monotonic() - begun, 3)
+    with atomic_file(mark_path(folder, index)) as file:
+        file.write(json.dumps(mark, indent=2).encode())
+
+
+def part_sha256(path: str) -> str:
+    """The checksum of a part, as its mark holds it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def shard_stats(folder: str | Path, index: int) -> dict[str, Any]:
+    """What `commit_shard` was told about a finished shard, and its `rows`."""
+    with open(mark_path(folder, index), "rb") as file:
+        stats: dict[str, Any] = json.load(file)
+    return stats
+
+
+def join_shards(folder: str | Path, plan: Plan, out: str | Path) -> None:
+    """Join all shards into the table `out`, in row groups of 10,000, then remove the work folder.
+
+    Holds about two row groups in memory. Killed at any moment, either the work folder is whole or `out` is.
+    Raises NotFinished where a shard is missing, AlitError where one is damaged or the disk is full.
+    """
+    rows = joined_rows(folder, plan)
+    schema = pq.read_schema(part_path(folder, 0))
+    with atomic_file(out, tidy=True) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
+        for group in rows:
+            writer.write_table(group, row_group_size=ROW_GROUP)
+    remove_work(folder)
+
+
+def join_once(folder: str | Path, join: Callable[[], None], wait: bool = False) -> None:
+    """Call `join`, which makes a table of a folder's shards and removes it; of several processes at once, one does.
+
+    A file system without locks lets two of them join, which writes the same bytes twice.
+
+    Args:
+        wait: come back only when the table is there, where another process is making it.
+    """
+    plan = os.path.join(folder, PLAN)
+    try:
+        with claimed(plan, wait) as mine:
+            if mine and os.path.exists(plan):
+                join()
+    except (FileNotFoundError, AlitError):
+        if os.path.exists(plan):
+            raise
+    if not os.path.exists(plan) and os.path.isdir(folder):  # another joined them; a late shard made the folder anew
+        remove_work(folder)
+
+
+def joined_rows(folder: str | Path, plan: Plan) -> Iterator[pa.Table]:
+    """The rows of all shards, in tables of 10,000 rows, the last one shorter. Raises as join_shards."""
+    check_finished(folder, plan)
+    return _row_groups(folder, plan.shards())
+
+
+def check_finished(folder: str | Path, plan: Plan) -> None:
+    """Raises NotFinished: a shard is missing."""
+    shards = plan.shards()
+    missing = len(shards) - len(finished_shards(folder) & {shard.index for shard in shards})
+    if missing:
+        name = readable(os.fspath(folder))
+        raise NotFinished(f"{missing} of {len(shards)} shards in '{name}' are not done; run the same command again.")
+
+
+def _row_groups(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Table]:
+    """The rows of all shards, in tables of ROW_GROUP rows, the last one shorter."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for rows in _rows(folder, shards):
+        waiting.append(rows)
+        count += rows.num_rows
+        if count >= ROW_GROUP:
+            joined = pa.concat_tables(waiting)
+            yield joined.slice(0, ROW_GROUP)
+            waiting, count = [joined.slice(ROW_GROUP)], count - ROW_GROUP
+    if count:
+        yield pa.concat_tables(waiting)
+
+
+def _rows(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Table]:
+    """The rows of each shard in turn, at most ROW_GROUP at a time, once the shard is seen to be whole."""
+    for shard in shards:
+        path = part_path(folder, shard.index)
+        try:
+            with (
+                pa.OSFile(os.fsencode(path)) as source,
+                pq.ParquetFile(source, page_checksum_verification=True) as part,
+            ):
+                if part.metadata.num_rows != shard.images:
+                    raise AlitError(f"'{readable(path)}' lacks rows; remove it and run the same command again.")
+                for batch in part.iter_batches(ROW_GROUP):
+                    yield pa.Table.from_batches([batch])
+        except (pa.ArrowInvalid, OSError) as problem:
+            raise AlitError(f"'{readable(path)}' is damaged; remove it and run the same command again.") from problem

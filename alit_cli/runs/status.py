@@ -1,0 +1,97 @@
+"""How far a table is: finished, or unfinished work on its way to one."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alit_cli.data.files import readable
+from alit_cli.data.tables.parts import PLAN, finished_shards
+from alit_cli.data.tables.score_table import ERROR, ScoreInfo, kind_of, read_score_info
+from alit_cli.data.tables.token_table import TableInfo, read_info, stream_columns
+from alit_cli.errors import InputError
+from alit_cli.runs.plan import Plan
+from alit_cli.runs.shards import shard_stats
+
+TIMES = ("seconds", "read", "decode", "waited", "model", "write")
+MAX_ERRORS = 5
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a table is.
+
+    Attributes:
+        kind: what kind of table.
+        finished: the table is whole under its own name.
+        images, done: planned, and in finished shards.
+        shards, shards_done: the same in shards.
+        statuses: rows of finished shards by status; a selection's by whether they satisfy its criterion.
+        seconds: what the finished shards took, added up: `seconds` in all, of which `waited` for pictures and `model`;
+            `read` and `decode` of all decoding workers together; `write`. Empty for a joined table.
+        memory: the most that a process had resident, MiB; 0 where it is not known.
+        errors: the first few failures.
+    """
+
+    kind: str
+    finished: bool
+    images: int
+    done: int
+    shards: int
+    shards_done: int
+    statuses: dict[str, int]
+    seconds: dict[str, float] = field(default_factory=dict)
+    memory: int = 0
+    errors: list[str] = field(default_factory=list)
+
+    @property
+    def images_per_second(self) -> float:
+        """Speed of one worker over the finished shards; 0 where there is none."""
+        return self.done / seconds if (seconds := self.seconds.get("seconds")) else 0.0
+
+
+def status(out: Path) -> Status:
+    """How far the table `out` is, from the table itself or from `out.work/`.
+
+    Raises:
+        InputError: there is neither.
+    """
+    work = out if out.is_dir() else out.with_name(out.name + ".work")
+    if out.is_file() or (out.is_dir() and not (out / PLAN).exists()):
+        return _of_table(out)
+    if not work.exists():
+        raise InputError(f"There is neither '{readable(str(out))}' nor unfinished work of it; check the path.")
+    plan = Plan.load(work)
+    shards = plan.shards()
+    finished = finished_shards(work)
+    stats = [shard_stats(work, shard.index) for shard in shards if shard.index in finished]
+    statuses: Counter[str] = Counter()
+    for one in stats:
+        statuses.update(one["statuses"])
+    done = sum(one["rows"] for one in stats)
+    times = {name: sum(one.get(name, 0.0) for one in stats) for name in TIMES}
+    memory = max((one.get("memory", 0) for one in stats), default=0)
+    errors = [error for one in stats for error in one.get("errors", ())][:MAX_ERRORS]
+    whole = out.is_dir() and len(stats) == len(shards)
+    images, kind = shards[-1].stop, "score table" if "task" in plan.options else "token table"
+    return Status(kind, whole, images, done, len(shards), len(stats), dict(statuses), times, memory, errors)
+
+
+def _of_table(out: Path) -> Status:
+    """The status of a finished table."""
+    kind = kind_of(out)
+    if kind == "score table":
+        info: ScoreInfo | TableInfo | None = read_score_info(out)
+        statuses = ["ok" if why is None else "failed" for why in _column(out, ERROR)]
+    else:
+        info = read_info(out)
+        selected = kind == "selection"
+        names = {True: "satisfied", False: "never satisfied"}
+        statuses = [names[yes] for yes in _column(out, "satisfied")] if selected else _column(out, "status")
+    rows = len(statuses)
+    planned = rows if info is None or kind == "selection" else info.options.get("images", rows)
+    return Status(kind, True, planned, rows, 1, 1, dict(Counter(statuses)))
+
+
+def _column(out: Path, name: str) -> list[Any]:
+    return [value for batch in stream_columns(out, [name]) for value in batch[name].to_pylist()]

@@ -1,0 +1,50 @@
+"""What both stages that roll out share: base features kept, which iteration a step trains, how far gradients go."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alit_cli.model.rollout import Alit, State
+from alit_cli.training.crops import Batch, Views
+from alit_cli.training.recipe import StageRecipe
+
+CACHE_BYTES = 4 << 30
+"""Base features are kept in memory while all of them fit in this."""
+
+
+def roll(model: Alit, state: State, iterations: int, window: int = 0) -> State:
+    """Advance a rollout, with gradients through its last `window` iterations only (0: all of them)."""
+    for step in range(iterations):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and (not window or step >= iterations - window)):
+            state = model.encoder.advance(state)
+    return state
+
+
+def draw_iteration(iterations: int, stage: StageRecipe, seed: int, step: int) -> int:
+    """A random iteration for one step; (t + 1) to the power of `late` is the weight of t."""
+    weights = np.arange(1, iterations + 1, dtype=np.float64) ** stage.late
+    return int(np.random.default_rng([seed, step]).choice(iterations, p=weights / weights.sum()))
+
+
+class Features:
+    """Base features of every view: computed once, at first use, and kept as float16 where they all fit."""
+
+    def __init__(self, model: Alit, views: Views) -> None:
+        self.model = model
+        config = model.config
+        shape = (views.rows, config.base.latent_dim, config.grid_side, config.grid_side)
+        fits = 2 * np.prod(shape, dtype=np.int64) <= CACHE_BYTES
+        self.store = torch.zeros(shape, dtype=torch.float16) if fits else None
+        self.known = np.zeros(views.rows if fits else 0, dtype=bool)
+
+    @torch.no_grad()
+    def of(self, batch: Batch) -> Tensor:
+        """b d g g features of a batch, on its device."""
+        if self.store is None:
+            return self.model.base.encode(batch.images)
+        if not self.known[batch.rows].all():
+            self.store[batch.rows] = self.model.base.encode(batch.images).to("cpu", torch.float16)
+            self.known[batch.rows] = True
+        return self.store[batch.rows].to(batch.images)

@@ -1,0 +1,130 @@
+"""Fitting keeps what it says it keeps, at any size; a picture is read or says why not."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from alit_cli.data.pictures.fitting import Fit, fit, random_view, read_picture
+from alit_cli.data.sources.items import Item
+from alit_cli.data.sources.listing import list_items
+
+Encode = Callable[..., bytes]
+SIZES = st.tuples(st.integers(1, 200), st.integers(1, 200)) | st.sampled_from([(1, 5000), (5000, 1), (3, 5000)])
+SOME = settings(max_examples=40, deadline=None)
+
+
+def noise(width: int, height: int) -> Image.Image:
+    pixels = np.random.default_rng(width * height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@SOME
+@given(SIZES, st.sampled_from(["crop", "squash", "pad"]), st.sampled_from([1, 8, 32]))
+def test_any_size_fits(size: tuple[int, int], how: Fit, side: int) -> None:
+    pixels = fit(Image.new("RGB", size, "#336699"), side, how)
+    assert pixels.shape == (side, side, 3)
+    assert pixels.dtype == np.uint8
+    colours = {tuple(colour) for colour in pixels.reshape(-1, 3).tolist()}
+    assert (0x33, 0x66, 0x99) in colours
+    assert colours <= {(0x33, 0x66, 0x99), *([(255, 255, 255)] if how == "pad" else [])}
+
+
+def test_crop_at_its_own_size_copies_the_centre() -> None:
+    image = noise(41, 32)
+    assert (fit(image, 32) == np.asarray(image)[:, 4:36]).all()
+    assert (fit(image.rotate(90, expand=True), 32) == np.asarray(image.rotate(90, expand=True))[4:36]).all()
+
+
+def test_crop_is_resizing_the_whole_and_cutting() -> None:
+    image = noise(300, 200)
+    whole = image.resize((150, 100), Image.Resampling.BICUBIC)
+    assert np.abs(fit(image, 100).astype(int) - np.asarray(whole)[:, 25:125].astype(int)).max() <= 1
+
+
+def test_squash_takes_the_whole_image() -> None:
+    image = noise(90, 30)
+    assert (fit(image, 32, "squash") == np.asarray(image.resize((32, 32), Image.Resampling.BICUBIC))).all()
+
+
+def test_pad_keeps_the_aspect_on_white() -> None:
+    pixels = fit(Image.new("RGB", (80, 20), "black"), 32, "pad")
+    assert (pixels[:12] == 255).all()
+    assert (pixels[12:20] == 0).all()
+    assert (pixels[20:] == 255).all()
+    assert (fit(Image.new("RGB", (1, 5000)), 32, "pad") == 0).all(axis=(0, 2)).sum() == 1
+
+
+def test_an_unknown_fit_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(ValueError, match="'stretch'"):
+        fit(noise(4, 4), 4, "stretch")  # type: ignore[arg-type]
+
+
+@SOME
+@given(SIZES, st.integers(0, 2**32))
+def test_a_random_view_lies_inside_and_depends_on_its_seed_alone(size: tuple[int, int], seed: int) -> None:
+    image = Image.new("RGB", size, "#336699")
+    view = random_view(image, 16, np.random.default_rng(seed))
+    assert view.shape == (16, 16, 3)
+    assert view.flags.c_contiguous
+    assert {tuple(colour) for colour in view.reshape(-1, 3).tolist()} == {(0x33, 0x66, 0x99)}
+    assert (view == random_view(image, 16, np.random.default_rng(seed))).all()
+
+
+def test_random_views_show_most_of_the_image_and_both_sides() -> None:
+    ramp = Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (256, 1))).convert("RGB")
+    views = [random_view(ramp, 64, np.random.default_rng(seed)).astype(int) for seed in range(200)]
+    spans = [abs(view[:, -1].mean() - view[:, 0].mean()) / 255 for view in views]
+    mirrored = [view[0, 0, 0] > view[0, -1, 0] for view in views]
+    assert min(spans) > 0.6
+    assert 0.35 < np.mean(mirrored) < 0.65
+    assert len({view.tobytes() for view in views}) > 150
+
+
+def test_read_picture_gives_pixels_size_and_measures(tmp_path: Path, photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    photo.save(tmp_path / "a b 😀.jpg", exif=exif)
+    (item,) = list_items([tmp_path])
+    picture = read_picture(item, 32, measures=(384, 768))
+    assert (picture.image, picture.source, picture.status) == ("a b 😀.jpg", str(tmp_path), "ok")
+    assert (picture.error, picture.width, picture.height) == (None, 64, 96)
+    assert picture.pixels is not None
+    assert picture.pixels.shape == (32, 32, 3)
+    assert picture.measures is not None
+    assert len(picture.measures.thumbnail) == 2
+    assert read_picture(item, 32).measures is None
+
+
+def test_a_bad_image_is_a_picture_with_a_status(tmp_path: Path, photo: Image.Image, encode: Encode) -> None:
+    jpeg = encode(photo, "JPEG")
+    for name, data, status in (
+        ("zero.jpg", b"", "empty"),
+        ("text.jpg", b"Dear reader", "unreadable"),
+        ("cut.jpg", jpeg[: len(jpeg) // 2], "truncated"),
+        ("photo.heic", b"\0\0\0\x18ftypheic", "unsupported"),
+    ):
+        (tmp_path / name).write_bytes(data)
+        picture = read_picture(Item(name, "here", str(tmp_path / name)), 32, measures=(384,))
+        assert (picture.image, picture.status) == (name, status)
+        assert picture.error
+        assert (picture.width, picture.height, picture.pixels, picture.measures) == (None,) * 4
+
+
+def test_a_file_that_went_away_is_unreadable(tmp_path: Path) -> None:
+    picture = read_picture(Item("x.jpg", "here", str(tmp_path / "x.jpg")), 32)
+    assert picture.status == "unreadable"
+    assert picture.error == "The file cannot be read: No such file or directory."
+    assert read_picture(Item("x", "here", str(tmp_path)), 32).status == "unreadable"
+
+
+def test_the_file_name_does_not_decide_the_format(tmp_path: Path, photo: Image.Image) -> None:
+    buffer = io.BytesIO()
+    photo.save(buffer, "PNG")
+    (tmp_path / "x.jpg").write_bytes(buffer.getvalue())
+    assert read_picture(list_items([tmp_path])[0], 32).status == "ok"

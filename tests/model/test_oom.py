@@ -1,0 +1,85 @@
+"""When memory runs out, batches are halved once, for good; then it is an error in one sentence."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch import Tensor
+
+from alit_cli.errors import AlitError
+from alit_cli.jobs.tokenize import TokenizeJob, tokenize
+from alit_cli.model.oom import SplitOnOOM
+from alit_cli.model.rollout import State
+from alit_cli.model.tokenizer import Tokenizer
+from tests.model import tiny
+from tests.training.photos import write_photos
+
+
+def _limited(most: int) -> SplitOnOOM:
+    halving = SplitOnOOM()
+    calls: list[int] = []
+
+    def work(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        calls.append(len(a))
+        if len(a) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return a + b, a * 2
+
+    halving.work, halving.calls = work, calls  # type: ignore[attr-defined]
+    return halving
+
+
+def test_a_batch_is_done_in_halves_from_then_on() -> None:
+    halving = _limited(4)
+    a, b = torch.arange(7.0), torch.ones(7)
+    for _ in range(2):
+        total, double = halving(halving.work, a, b)  # type: ignore[attr-defined]
+        assert total.equal(a + 1)
+        assert double.equal(a * 2)
+    assert halving.halved
+    assert halving.calls == [7, 4, 4, 4, 4]  # type: ignore[attr-defined]
+
+
+def test_half_a_batch_that_does_not_fit_is_an_error() -> None:
+    halving = _limited(3)
+    with pytest.raises(AlitError, match="--batch-size below 4"):
+        halving(halving.work, torch.ones(7), torch.ones(7))  # type: ignore[attr-defined]
+
+
+def test_other_errors_stay_what_they_are() -> None:
+    def wrong(_a: Tensor) -> tuple[Tensor, ...]:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        SplitOnOOM()(wrong, torch.ones(2))
+
+
+@pytest.mark.parametrize("stop", [None, 0.3])
+def test_a_run_says_so_and_its_rows_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: float | None
+) -> None:
+    write_photos(tmp_path / "photos", 7)
+    model = str(tiny.checkpoint(tmp_path))
+    job = TokenizeJob(
+        [str(tmp_path / "photos")], tmp_path / "a.parquet", model, "cpu", batch_size=4, workers=0, stop=stop
+    )
+    for _ in tokenize(job):
+        pass
+    whole = Tokenizer.start
+
+    def scarce(self: Tokenizer, pixels: Tensor) -> State:
+        if len(pixels) > 2:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+        return whole(self, pixels)
+
+    monkeypatch.setattr(Tokenizer, "start", scarce)
+    other = dataclasses.replace(job, out=tmp_path / "b.parquet")
+    notes = [progress.note for progress in tokenize(other)]
+    assert notes[-1] == "memory ran out: batches of 2 instead of 4"
+    tables: list[pd.DataFrame] = [pq.read_table(one.out).to_pandas() for one in (job, other)]
+    pd.testing.assert_frame_equal(tables[0], tables[1], atol=1e-5)

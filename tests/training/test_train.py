@@ -1,0 +1,282 @@
+"""`alit train`: every stage learns, resumes to the bit, and says what it did."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Generator
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from alit_cli.data.sources.listing import list_items
+from alit_cli.errors import AlitError, InputError
+from alit_cli.model.checkpoint import read_checkpoint
+from alit_cli.model.rollout import Alit
+from alit_cli.progress import Progress
+from alit_cli.training.crops import Views, open_views
+from alit_cli.training.log import TrainRecord
+from alit_cli.training.loop import Pace
+from alit_cli.training.optimizers import Optimizers
+from alit_cli.training.recipe import Recipe, StageRecipe, recipe_for
+from alit_cli.training.stage_base import align_with_pixels
+from alit_cli.training.train import TrainJob, train
+from tests.model import tiny
+from tests.training.photos import write_photos
+
+STAGE = StageRecipe(steps=6, batch_size=4, learning_rate=1e-3, warmup=2, muon=0.01)
+SAMPLED = Recipe(
+    STAGE,
+    STAGE,
+    STAGE,
+    views=2,
+    validation=2,
+    iterations="sampled",
+    at_once=0.2,
+    rollouts_from=0.4,
+    quantize_from=0.4,
+    halting=False,
+    train_base_encoder=False,
+)
+ALL = dataclasses.replace(SAMPLED, iterations="all", at_once=0.0, halting=True, train_base_encoder=True)
+OFTEN = Pace(log_steps=1, validate_steps=3)
+
+
+def _job(folder: Path, recipe: Recipe, kind: str = "vae", codes: int = 32) -> TrainJob:
+    if not (folder / "photos").exists():
+        write_photos(folder / "photos", 14)
+    config = tiny.config("vae" if kind == "vae" else "vqgan", codes)
+    return TrainJob([str(folder / "photos")], folder / "m.safetensors", config, recipe)
+
+
+def _views(job: TrainJob) -> Views:
+    items = list_items(list(job.photos))
+    return open_views(job.work, items, job.config.image_size, job.recipe.validation, job.recipe.seed)
+
+
+def goes_on_to_the_same_weights(broken: TrainJob, whole: TrainJob) -> None:
+    """Finish an interrupted run; it must end to the bit as the unbroken one did."""
+    for _ in train(broken, OFTEN):
+        pass
+    expected, found = load_file(whole.out), load_file(broken.out)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.mark.parametrize("recipe", [SAMPLED, ALL], ids=["sampled", "all"])
+@pytest.mark.parametrize(("kind", "codes"), [("vae", 32), ("vqgan", 32), ("vae", 0)])
+def test_all_stages_in_one_go(tmp_path: Path, recipe: Recipe, kind: str, codes: int) -> None:
+    job = _job(tmp_path, recipe, kind, codes)
+    records = [record for record in train(job, OFTEN) if isinstance(record, TrainRecord)]
+    checkpoint = read_checkpoint(job.out)
+    assert checkpoint.record.stages == ("base", "distill", "finetune")
+    for stage in checkpoint.record.training:
+        assert stage["steps"] == 6
+        assert stage["recipe"]["seed"] == 0
+        assert all(0 < l1 < 1 for l1 in stage["validation_l1"].values())
+    validated = [record.validation for record in records if record.validation and record.stage != "base"]
+    assert all(list(figures) == [2, 4, 6] for figures in validated)
+    logged = [json.loads(line) for line in (job.work / "log.jsonl").read_text().splitlines()]
+    assert len(logged) == 18
+    if recipe.halting:
+        assert any("halted" in entry["losses"] for entry in logged)
+
+
+def test_stages_learn(tmp_path: Path) -> None:
+    long = dataclasses.replace(STAGE, steps=60, learning_rate=3e-3)
+    job = _job(tmp_path, dataclasses.replace(SAMPLED, base=long, distill=long, finetune=long))
+    for _ in train(job, Pace(log_steps=10, validate_steps=10)):
+        pass
+    log = [json.loads(line) for line in (job.work / "log.jsonl").read_text().splitlines()]
+    for stage, name in (("base", "l1"), ("finetune", "l1"), ("distill", "main")):
+        losses = [entry["losses"][name] for entry in log if entry["stage"] == stage]
+        assert losses[-1] < losses[0], stage
+
+
+@pytest.mark.parametrize("stop", [2, 9, 16])
+def test_an_interrupted_run_ends_in_the_same_weights(tmp_path: Path, stop: int) -> None:
+    whole = _job(tmp_path, SAMPLED)
+    for _ in train(whole, OFTEN):
+        pass
+    broken = dataclasses.replace(whole, out=tmp_path / "broken.safetensors")
+    run = (record for record in train(broken, OFTEN) if isinstance(record, TrainRecord))
+    list(itertools.islice(run, stop))
+    run.close()
+    del run
+    goes_on_to_the_same_weights(broken, whole)
+
+
+def test_stages_one_by_one(tmp_path: Path) -> None:
+    base = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    for _ in train(base, OFTEN):
+        pass
+    on = dataclasses.replace(base, stages=("distill",), start=base.out, out=tmp_path / "d.safetensors")
+    for _ in train(on, OFTEN):
+        pass
+    before, after = read_checkpoint(base.out), read_checkpoint(on.out)
+    assert after.record.stages == ("base", "distill")
+    for name, tensor in before.model.base.state_dict().items():
+        assert torch.equal(after.model.base.state_dict()[name], tensor), name
+    with pytest.raises(InputError, match="base"):
+        list(train(dataclasses.replace(on, start=None, out=tmp_path / "x.safetensors"), OFTEN))
+
+
+def test_another_runs_work_is_not_taken_over(tmp_path: Path) -> None:
+    job = _job(tmp_path, SAMPLED)
+    for _ in train(job, OFTEN):
+        pass
+    with pytest.raises(InputError, match=r"iterations sampled, now all.*overwrite"):
+        list(train(dataclasses.replace(job, recipe=ALL), OFTEN))
+    write_photos(tmp_path / "photos" / "more", 1)
+    with pytest.raises(InputError, match=r"\(photographs 14, now 15\)"):
+        list(train(job, OFTEN))
+
+
+def test_a_run_that_never_began_is_in_nobodys_way(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    (tmp_path / "notes").mkdir()
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (tmp_path / "notes" / name).write_text("no picture")
+    with pytest.raises(InputError, match=r"only 0 of 3 photographs .* '[abc].jpg': "):
+        list(train(dataclasses.replace(job, photos=[str(tmp_path / "notes")]), OFTEN))
+    list(train(job, OFTEN))
+    assert job.out.exists()
+
+
+def test_slow_steps_are_told_before_they_are_logged(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    pace = Pace(log_steps=4, validate_steps=100, tell_seconds=0)
+    records = [record for record in train(job, pace) if isinstance(record, TrainRecord)]
+    assert [(record.step, bool(record.losses)) for record in records] == [
+        (0, False),
+        *((step, step in (4, 6)) for step in range(1, 7)),
+    ]
+    assert len((job.work / "log.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_full_disk_is_said_and_leaves_the_last_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    run = (record for record in train(job, OFTEN) if isinstance(record, TrainRecord))
+    list(itertools.islice(run, 3))
+    run.close()
+    before = (job.work / "base.state").read_bytes()
+
+    def fails(_state: object, file: BinaryIO) -> None:
+        file.write(b"some")
+        raise RuntimeError("unexpected pos 1426752 vs 1426704")  # what torch makes of a full disk
+
+    monkeypatch.setattr("alit_cli.training.loop.torch.save", fails)
+    with pytest.raises(AlitError, match=r"The disk is full: '.*base\.state'"):
+        list(train(job, OFTEN))
+    assert (job.work / "base.state").read_bytes() == before
+    assert not list(job.work.glob("*.tmp"))
+
+
+def test_sampled_iterations_end_halting() -> None:
+    assert recipe_for("small", {}, {}).halting
+    assert not recipe_for("small", {}, {}, iterations="sampled").halting
+    with pytest.raises(InputError, match="whole rollouts"):
+        recipe_for("small", {}, {}, iterations="sampled", halting=True)
+
+
+def test_a_vaes_latents_are_standardized(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    for _ in train(job, OFTEN):
+        pass
+    model = read_checkpoint(job.out).model
+    views = _views(job)
+    with torch.no_grad():
+        latents = model.base.encode(views.batch(views.order(0, 0), torch.device("cpu")).images)
+    assert latents.std().item() == pytest.approx(1, rel=1e-3)
+    assert latents.mean(dim=(0, 2, 3)).abs().max() < 1e-3
+
+
+def test_a_critic_and_lpips_take_part(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(
+        ALL, gan=("base", "finetune"), gan_schedule=((0.3, 0.2), (0.6, 0.8)), critic_steps=2, validation=0
+    )
+    job = _job(tmp_path, recipe)
+    for _ in train(job, OFTEN):
+        pass
+    log = [json.loads(line) for line in (job.work / "log.jsonl").read_text().splitlines()]
+    for stage in ("base", "finetune"):
+        on = ["gan" in entry["losses"] for entry in log if entry["stage"] == stage]
+        assert on == [False, False, True, True, True, True]
+    assert not [name for name in load_file(job.out) if "critic" in name]
+
+
+def test_an_interrupted_run_with_a_critic_ends_in_the_same_weights(tmp_path: Path) -> None:
+    recipe = dataclasses.replace(ALL, gan=("base",), gan_schedule=((0.0, 0.5),), critic_steps=1, validation=0)
+    whole = dataclasses.replace(_job(tmp_path, recipe), stages=("base",))
+    for _ in train(whole, OFTEN):
+        pass
+    broken = dataclasses.replace(whole, out=tmp_path / "broken.safetensors")
+    run = (record for record in train(broken, OFTEN) if isinstance(record, TrainRecord))
+    list(itertools.islice(run, 4))
+    run.close()
+    del run
+    goes_on_to_the_same_weights(broken, whole)
+
+
+def test_a_vqgans_codebook_stays_alive(tmp_path: Path) -> None:
+    long = dataclasses.replace(STAGE, steps=130, learning_rate=1e-3)
+    job = dataclasses.replace(_job(tmp_path, dataclasses.replace(SAMPLED, base=long), "vqgan"), stages=("base",))
+    for _ in train(job, Pace(log_steps=10, validate_steps=1000)):
+        pass
+    log = [json.loads(line) for line in (job.work / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["losses"]["usage"] >= 0.5
+    (picture,) = (job.work / "pictures").glob("base-*.png")
+    with Image.open(picture) as sheet:
+        assert sheet.size == (2 * job.config.image_size, 2 * job.config.image_size)  # two photographs, two columns
+    board = EventAccumulator(str(job.work / "tensorboard"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("base/l1")] == [*range(10, 131, 10)]
+    assert board.Images("base/reconstructions")
+
+
+def _aligned(aligning: Generator[Progress, None, Alit]) -> Alit:
+    """What it gives, once it has said how far it is."""
+    assert next(aligning).unit == "photographs"
+    while True:
+        try:
+            next(aligning)
+        except StopIteration as end:
+            model: Alit = end.value
+            return model
+
+
+def test_aligning_changes_coordinates_and_no_picture(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    for _ in train(job, OFTEN):
+        pass
+    views = _views(job)
+    torch.manual_seed(0)
+    model = Alit(job.config).eval()
+    aligned = _aligned(align_with_pixels(model, views, torch.device("cpu")))
+    images = views.batch(views.order(0, 0), torch.device("cpu")).images
+    before = model.base.decode(model.base.target(model.base.encode(images)))
+    after = aligned.base.decode(aligned.base.target(aligned.base.encode(images)))
+    assert torch.allclose(before, after, atol=1e-4)
+    again = _aligned(align_with_pixels(aligned, views, torch.device("cpu")))
+    gap = (again.base.encode(images) - aligned.base.encode(images)).abs().max()
+    assert gap < 1e-2  # already aligned
+
+
+def test_muon_moves_the_transformers_matrices_and_adamw_the_rest() -> None:
+    model = Alit(tiny.config("vae", 32))
+    named = list(model.named_parameters())
+    adamw, muon = Optimizers(named, STAGE).parts
+    moved = {id(p) for group in muon[0].param_groups for p in group["params"]}
+    matrices = {
+        id(p) for part in (model.encoder.blocks, model.decoder.blocks) for p in part.parameters() if p.ndim == 2
+    }
+    assert moved == matrices
+    others = {id(p) for group in adamw[0].param_groups for p in group["params"]}
+    assert others == {id(p) for _, p in named} - matrices
+    (alone,) = Optimizers(named, dataclasses.replace(STAGE, muon=0.0)).parts
+    assert isinstance(alone[0], torch.optim.AdamW)

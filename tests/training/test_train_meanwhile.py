@@ -1,0 +1,53 @@
+"""`alit train` in its long pauses, and a second one beside it: what is told, and what an interruption costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from pathlib import Path
+
+import pytest
+
+from alit_cli.errors import InputError
+from alit_cli.progress import Progress
+from alit_cli.training.log import TrainRecord
+from alit_cli.training.train import TrainJob, train
+from tests.training.test_train import OFTEN, SAMPLED, _job, goes_on_to_the_same_weights
+
+
+def _interrupted_in_k_means(job: TrainJob) -> None:
+    """Train until Ctrl-C in the third round, which acts before the fourth."""
+    for record in train(job, OFTEN):
+        if isinstance(record, Progress) and record.unit == "rounds":
+            assert record.done < 4
+            if record.done == 3:
+                signal.raise_signal(signal.SIGINT)
+
+
+def test_filling_a_codebook_is_told_and_can_be_interrupted(tmp_path: Path) -> None:
+    whole = dataclasses.replace(_job(tmp_path, SAMPLED, "vqgan"), stages=("base", "distill"))
+    reports = [record for record in train(whole, OFTEN) if isinstance(record, Progress)]
+    rounds = [(report.done, report.total) for report in reports if report.unit == "rounds"]
+    assert rounds == 2 * [(done, 10) for done in range(11)]  # the VQGAN's codebook, then that of the 1D tokens
+    assert [report.done > 0 for report in reports if report.unit == "latents"] == [True, True]
+    broken = dataclasses.replace(whole, out=tmp_path / "broken.safetensors")
+    for stage in whole.stages:
+        with pytest.raises(KeyboardInterrupt):
+            _interrupted_in_k_means(broken)
+        assert (broken.work / f"{stage}.state").exists()
+        for record in train(broken, OFTEN):
+            if isinstance(record, TrainRecord) and record.stage != stage:
+                break
+    goes_on_to_the_same_weights(broken, whole)
+
+
+def test_two_runs_do_not_share_a_work_folder(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    first = train(job, OFTEN)
+    next(first)
+    with pytest.raises(InputError, match="another process is training"):
+        next(iter(train(job, OFTEN)))
+    for _ in first:
+        pass
+    assert job.out.exists()
+    assert list(train(job, OFTEN)) == []
