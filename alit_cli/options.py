@@ -1,5 +1,6 @@
 """The options that several commands share, each a decorator, so that they behave alike everywhere."""
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,8 @@ def example(*lines: str) -> str:
 
 
 def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
-    """`--out PATH`: a `Path`; a command without a default must be told."""
-    return click.option(
+    """`--out PATH`: a `Path`; a command without a default must be told. What it reads is then not replaced."""
+    option = click.option(
         "--out",
         "-o",
         type=click.Path(path_type=Path),
@@ -30,6 +31,22 @@ def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
         show_default=True,
         help=text,
     )
+    return lambda function: option(protecting_inputs(function))
+
+
+def protecting_inputs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let no output of a command replace what its other arguments and options name, be it files or folders."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **options: Any) -> Any:
+        from alit_cli.data.files import protected  # late, so that --help stays quick
+
+        given = [value for name, value in options.items() if name != "out"]
+        values = [part for value in given for part in (value if isinstance(value, list | tuple) else [value])]
+        with protected(value for value in values if isinstance(value, str | Path)):
+            return function(*args, **options)
+
+    return guarded
 
 
 def checkpoint_option(function: Callable[..., Any]) -> Callable[..., Any]:

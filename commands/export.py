@@ -13,7 +13,10 @@ from alit_cli.options import config_option, example, out_option, quiet_option
 )
 @click.argument("table", type=click.Path(path_type=Path), default="selection.parquet")
 @click.option(
-    "--format", "form", type=click.Choice(["jsonl", "npz", "webdataset"]), required=True, help="What to write."
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "npz", "webdataset"]),
+    help="What to write. [default: as OUT ends, in .jsonl, .npz or .tar]",
 )
 @click.option("--budget", type=int, help="Tokens an image, where TABLE is a token table.")
 @click.option(
@@ -22,7 +25,7 @@ from alit_cli.options import config_option, example, out_option, quiet_option
 @out_option(None, "The file to write.")
 @quiet_option
 @config_option
-def command(table: Path, form: str, budget: int | None, selection: Path | None, out: Path) -> None:
+def command(table: Path, form: str | None, budget: int | None, selection: Path | None, out: Path) -> None:
     """Write the tokens of TABLE, a selection [default: selection.parquet] or a token table, for another program.
 
     jsonl: an object a line. npz: all tokens end to end, with offsets. webdataset: KEY.tokens.npy and KEY.json in a tar.

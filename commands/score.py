@@ -11,6 +11,7 @@ from alit_cli.options import (
     device_option,
     example,
     json_option,
+    out_option,
     quiet_option,
     run_options,
 )
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 @click.option(
     "--images", multiple=True, metavar="ROOT", help="Where the original images are, if not where they were tokenized."
 )
-@click.option("--out", "-o", type=click.Path(path_type=Path), default="scores", show_default=True, help="A folder.")
+@out_option("scores", "A folder.")
 @checkpoint_option
 @device_option
 @click.option("--workers", type=click.IntRange(0), help="Threads that read images. [default: up to 4]")

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "console": {"progress"},
     "config_files": {"errors"},
     "option_types": set[str](),
-    "options": {"config_files", "console", "option_types"},
+    "options": {"data", "config_files", "console", "option_types"},
     "cli": {"errors", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
