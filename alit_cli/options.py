@@ -191,15 +191,29 @@ def limit_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--limit", metavar="N", type=click.IntRange(1), help=text)(function)
 
 
-def report_options(out: str, files: str) -> Decorator:
+def report_options(out: str, tables: tuple[str, ...], more: str = "the figure") -> Decorator:
     """How every analysis ends: the command gets `out`, `form` and `as_json`.
 
-    `out` is the folder by default, `files` says what it gets.
+    Args:
+        out: the folder by default.
+        tables: the names of the csv and Parquet files that go there; the figure is called as the first of them.
+        more: what goes there beside the tables, for the help.
+
+    A file in the way that is not to be replaced ends the command before it begins.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        function = format_option(json_option(config_option(quiet_option(function))))
-        return out_option(out, f"The folder for {files}.")(function)
+        @functools.wraps(function)
+        def checked(*args: Any, **options: Any) -> Any:
+            from alit_cli.data.files import check_output
+
+            for name in tables:
+                check_output(options["out"] / name, "analysis")
+            check_output((options["out"] / tables[0]).with_suffix(f".{options['form']}"), "figure")
+            return function(*args, **options)
+
+        listed = format_option(json_option(config_option(quiet_option(checked))))
+        return out_option(out, f"The folder for {', '.join(tables)} and {more}.")(listed)
 
     return decorate
 

@@ -72,7 +72,7 @@ def check_output(path: str | Path, kind: Kind) -> None:
             "choose another --out."
         )
     if os.path.isdir(path):
-        raise InputError(f"'{name}' is a folder; name a file with --out.")
+        raise InputError(f"'{name}' cannot be written (it is a folder); name a file with --out.")
     if _identity(path) in _PROTECTED.get():
         raise InputError(f"'{name}' is read by this command and is not replaced; choose another --out.")
     if os.path.lexists(path) and (found := kind_of_file(path)) != kind:

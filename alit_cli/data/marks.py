@@ -63,11 +63,12 @@ def html_mark(kind: Kind) -> str:
 def figure_metadata(suffix: str) -> dict[str, Any]:
     """The mark as the `metadata` of matplotlib's `savefig`, by the figure's suffix without the dot."""
     # Each format has its own list of allowed keys. Without a date, the same figure is the same file.
-    return {
+    by_format: dict[str, dict[str, Any]] = {
         "png": {NAME: "figure"},
         "svg": {"Description": mark_text("figure"), "Date": None},
         "pdf": {"Subject": mark_text("figure"), "CreationDate": None},
-    }[suffix]
+    }
+    return by_format[suffix]
 
 
 def png_metadata(kind: Kind) -> Any:
