@@ -51,11 +51,10 @@ def one_of_each(folder: Path) -> dict[Path, Kind]:
     Image.new("RGB", (2, 2)).save(picture, "PNG", pnginfo=png_metadata("picture"))
     np.savez(maps, a=np.zeros(2))
     mark_archive(maps, "attention maps")
-    for name, content, kind in (("p.png", picture, "picture"), ("m.npz", maps, "attention maps")):
-        write(folder / name, content.getvalue(), kind)
-        files[folder / name] = kind
+    write(folder / "p.png", picture.getvalue(), "picture")
+    write(folder / "m.npz", maps.getvalue(), "attention maps")
     write(folder / "p.html", f"<!doctype html>{html_mark('page')}".encode(), "page")
-    return {**files, folder / "p.html": "page"}
+    return {**files, folder / "p.png": "picture", folder / "m.npz": "attention maps", folder / "p.html": "page"}
 
 
 def test_every_file_knows_its_kind_and_is_replaced_by_the_same_kind_only(tmp_path: Path) -> None:
