@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from alit_cli.console import Bar, percent, print_json, say, show_table
+from alit_cli.console import percent, print_json, say, show_table
 from alit_cli.errors import InputError
 from alit_cli.option_types import Numbers
 from alit_cli.options import (
@@ -22,6 +22,7 @@ from alit_cli.options import (
     tables_options,
     threshold_option,
 )
+from alit_cli.table_layout import Bar
 
 if TYPE_CHECKING:
     from alit_cli.analysis.query.tables import Tables
