@@ -1,4 +1,4 @@
-"""The four documents keep their word: blocks run in order as they stand, and what cannot run here is at least parsed."""
+"""The four documents keep their word: blocks run in order as they stand, or are at least parsed."""
 
 import ast
 import re
