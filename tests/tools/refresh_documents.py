@@ -27,8 +27,6 @@ REFERENCE = ROOT / "commands" / "README.md"
 HELP = re.compile(
     r"(<summary>All options of <code>alit ([a-z ]+)</code></summary>\n\n```text\n).*?(^```$)", re.S | re.M
 )
-    r"(<summary>All options of <code>alit ([a-z ]+)</code></summary>\n\n```text\n).*?(^```$)", re.S | re.M
-)
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[str]:
