@@ -1,4 +1,4 @@
-"""The house keeps its order: layers, light start-up, packaging, style, examples, a true README tree."""
+"""The house keeps its order: layers, light start-up, packaging, style, examples."""
 
 import ast
 import re
