@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -160,6 +161,19 @@ def test_what_cannot_be_listed_is_said_in_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words) as caught:
             list_items(paths)
         assert caught.value.exit_code == 2
+
+
+def test_folders_nested_deeper_than_python_calls_functions(tmp_path: Path) -> None:
+    folder = f"{tmp_path}/"
+    for _ in range(1200):  # os.makedirs calls itself for each folder, too
+        folder += "d/"
+        os.mkdir(folder)
+    os.symlink(tmp_path, f"{folder}back")
+    Path(f"{folder}x.jpg").write_bytes(b"x")
+    try:
+        assert names(tmp_path) == ["d/" * 1200 + "x.jpg"]
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # as pytest could not
 
 
 def test_a_gigantic_file_is_not_read(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Where images come from: folders, files, globs, tars, Parquet files, lists and URLs, as items in one fixed order."""
 
+import codecs
 import glob
 import os
 import posixpath
@@ -110,21 +111,29 @@ def _listing(path: str, null: bool, keeper: ExtraColumns, copy: Copy) -> Iterato
         return _url(path, keeper, copy)
     if os.path.isdir(path):
         source, root = _source(path), os.path.abspath(path)
-        return (_file_item(source, root, below) for below in folders.walk(root, "", ()))
+        return (_file_item(source, root, below) for below, _ in folders.walk(root))
     if os.path.isfile(path):
         return _file(os.path.dirname(path), os.path.basename(path), keeper)
     if glob.has_magic(path):
-        root, found = folders.matches(path)
-        return (item for below in found for item in _file(root, below, keeper))
+        root, matching = folders.matches(path)
+        return (item for below, _ in matching for item in _file(root, below, keeper))
     if os.path.lexists(path):
         raise InputError(f"'{readable(path)}' is neither a folder nor a file that can be read.")
     raise InputError(f"'{readable(path)}' does not exist; check the path.")
 
 
 def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
-    """The files that a list names, relative to where we are; the key of each is its name as written."""
-    for line in content.split(end):
+    """The files that a list names, relative to where we are; the key of each is its name as written.
+
+    Raises InputError: it is no text, or a name holds a NUL, which no file's name does.
+    """
+    for number, line in enumerate(_as_utf_8(content, source).split(end), 1):
         name = os.fsdecode(line if end == b"\0" else line.rstrip(b"\r"))
+        if "\0" in name:
+            raise InputError(
+                f"Line {number} of the list '{readable(source)}' holds a NUL byte; a list has one name per line, or "
+                "names that end in NUL on standard input (alit tokenize - -0)."
+            )
         if remote.is_url(name):
             yield Found(Item(readable(name.partition("://")[2]), readable(source), name))
         elif name:
@@ -132,18 +141,28 @@ def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
             yield Found(Item(readable(key), readable(source), os.path.abspath(name)))
 
 
+def _as_utf_8(content: bytes, source: str) -> bytes:
+    """A list without its byte order mark; UTF-16, as PowerShell writes it, becomes UTF-8."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return content.decode("utf-16").encode()
+        except UnicodeError as problem:
+            raise InputError(f"The list '{readable(source)}' is damaged UTF-16; save it as UTF-8.") from problem
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def _url(url: str, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
     """The images behind a URL: a file, a folder or a glob."""
     if glob.has_magic(url.partition("://")[2]):
-        root, found = folders.matches_url(url)
-        return (item for below, entry in found for item in _entry(root, below, entry, keeper, copy))
+        root, matching = folders.matches(url)
+        return (item for below, entry in matching if entry for item in _entry(root, below, entry, keeper, copy))
     entry = remote.look(url)
     if entry is None:
         raise InputError(f"'{url}' does not exist; check the address.")
     if not entry.folder:
         return _entry(url.rpartition("/")[0], entry.name, entry, keeper, copy)
     root = url.rstrip("/")
-    return (item for below, inner in folders.walk_url(root) for item in _entry(root, below, inner, keeper, copy))
+    return (item for below, inner in folders.walk(root) for item in _entry(root, below, inner, keeper, copy))
 
 
 def _entry(root: str, below: str, entry: remote.Entry, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
