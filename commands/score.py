@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, Command, example, option
 from alit_cli.options import (
     checkpoint_option,
     config_option,
     device_option,
     json_option,
+    out_option,
     quiet_option,
     run_options,
 )
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     metavar="ROOT",
     help="Where the original images are, if not where they were tokenized.",
 )
-@option(OUTPUT, "--out", "-o", type=click.Path(path_type=Path), default="scores", show_default=True, help="A folder.")
+@out_option("scores", "A folder.")
 @checkpoint_option
 @device_option
 @option(HARDWARE, "--workers", type=click.IntRange(0), help="Threads that read images. [default: up to 4]")

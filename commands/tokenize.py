@@ -15,6 +15,7 @@ from alit_cli.options import (
     json_option,
     limit_option,
     precision_option,
+    protecting_inputs,
     quiet_option,
     run_options,
     stop_option,
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 @config_option
+@protecting_inputs
 def command(
     paths: tuple[str, ...],
     out: str,
