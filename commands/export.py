@@ -34,8 +34,8 @@ def command(table: Path, form: str | None, budget: int | None, selection: Path |
     jsonl: an object a line. npz: all tokens end to end, with offsets. webdataset: KEY.tokens.npy and KEY.json in a tar.
     Beside them go what alit tokenize was told to --keep, the size, the L1, and what the selection says of the image.
     """
-    from alit_cli.console import work_off
+    from alit_cli.console import run_with_progress
     from alit_cli.jobs.export import export
 
-    work_off(lambda _tell: export(table, out, form, budget, selection))
+    run_with_progress(lambda _tell: export(table, out, form, budget, selection))
     click.echo(out)

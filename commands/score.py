@@ -87,12 +87,12 @@ def command(table: Path, task: tuple[str, ...], model: tuple[str, ...], as_json:
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
     """
-    from alit_cli.console import print_json, say, work_off
+    from alit_cli.console import print_json, run_with_progress, say
     from alit_cli.jobs.score import ScoreJob, check_error_rate, headline, score, summarize
 
     job = ScoreJob(table, pair_models(task, model), **options)
     say(headline(job))
-    work_off(lambda _tell: score(job))
+    run_with_progress(lambda _tell: score(job))
     summaries = [summarize(path) for path in job.paths()]
     if as_json:
         print_json({"tables": summaries})
