@@ -19,7 +19,7 @@ from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
 from alit_cli.data.sources.items import Found
-from alit_cli.data.sources.listing import no_copy, stream_items
+from alit_cli.data.sources.listing import SameName, no_copy, stream_items
 from alit_cli.data.sources.remote import is_url
 from alit_cli.data.sources.remote_cache import RemoteCache
 from alit_cli.data.tables.parts import PLAN, unfinished
@@ -153,8 +153,16 @@ def prepare(job: TokenizeJob, tell: ProgressCallback = no_progress) -> Work | No
     """
     if not job.folder:
         check_output(job.out, "token table")
+    try:
+        return _prepare(job, tell)
+    except SameName:
+        return _prepare(job, tell, prefixed=True)
+
+
+def _prepare(job: TokenizeJob, tell: ProgressCallback, prefixed: bool = False) -> Work | None:
+    """As prepare; with `prefixed`, names begin with those of their inputs."""
     finished = _finished(job) and not job.overwrite
-    info, found, keeper = listing(job, tell, copying=not finished and job.limit is None)
+    info, found, keeper = listing(job, tell, copying=not finished and job.limit is None, prefixed=prefixed)
     shard_size = shard_images(job, info)
     identity = _identity(info)
     if finished:
@@ -183,7 +191,7 @@ def join(work: Work) -> None:
 
 
 def listing(
-    job: TokenizeJob, tell: ProgressCallback = no_progress, copying: bool = False
+    job: TokenizeJob, tell: ProgressCallback = no_progress, copying: bool = False, prefixed: bool = False
 ) -> tuple[TableInfo, Iterator[Found], ExtraColumns]:
     """What the table will say of itself, its inputs as a stream, and what that keeps. Raises InputError as prepare."""
     if is_url(os.fspath(job.out)) or ":" in job.out.parts[0]:  # a Path has made one slash of two
@@ -192,7 +200,7 @@ def listing(
     for name in set(keeper.names) & set(token_schema(info, job.measures).names):
         raise InputError(f"'{name}' cannot be kept: the table has a column of that name of its own.")
     copy = RemoteCache(job.work, int(job.copies * GIB)).of if copying else no_copy
-    found = with_views(stream_items(list(job.paths), job.limit, job.null, keeper, copy), job.views)
+    found = with_views(stream_items(list(job.paths), job.limit, job.null, keeper, copy, prefixed), job.views)
     return info, report_count(found, tell, "images found"), keeper
 
 

@@ -13,7 +13,7 @@ from alit_cli.data.files import check_output, open_output, readable
 from alit_cli.data.pictures.fitting import Pixels
 from alit_cli.data.sources.items import Item
 from alit_cli.data.tables.originals import find_originals
-from alit_cli.data.tables.token_table import TableInfo, column_names, read_info
+from alit_cli.data.tables.token_table import TableInfo, column_names, count_rows, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
@@ -97,6 +97,8 @@ def _check(job: ViewJob) -> TableInfo:
     if info.tokens in column_names(job.table):
         raise InputError(f"'{readable(str(job.table))}' is a selection; name the token table that it was made from.")
     check_output(job.out, "page")
+    if not count_rows(job.table):
+        raise InputError(f"'{readable(str(job.table))}' has no rows, so there is nothing to show.")
     return info
 
 

@@ -1,5 +1,6 @@
 """The token table: what its columns are, how its rows are made, and how tables are written and read."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.sources.extra_columns import kept_column, kept_schema
 from alit_cli.data.tables.parquet import encodings
 from alit_cli.data.tables.parts import parts
+from alit_cli.data.tables.sound import check_columns, check_description, check_present, check_rows
 from alit_cli.errors import InputError
 
 KEY = b"alit"
@@ -110,8 +112,9 @@ class TableInfo:
                     f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
                 )
             values = {field.name: found[field.name] for field in fields(cls)}
+            check_description(values)
             return cls(**{**values, "budgets": tuple(values["budgets"])})
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, KeyError, TypeError, RecursionError) as problem:
             raise InputError("The description inside the table is not one of alit.") from problem
 
 
@@ -191,14 +194,17 @@ def write_table(table: pa.Table, path: str | Path, kind: Kind = "token table") -
 def read_info(path: str | Path) -> TableInfo:
     """What a table (a file or a folder of parts) says about itself; InputError where it is not one of ours."""
     part = parts(path)[0]
-    metadata = _schema(part).metadata or {}
+    schema = _schema(part)
+    metadata = schema.metadata or {}
     name = readable(os.fspath(path))
     if KEY not in metadata:
         raise InputError(f"'{name}' is a Parquet file, but not one that alit wrote.")
     try:
-        return TableInfo.from_json(metadata[KEY])
+        info = TableInfo.from_json(metadata[KEY])
     except InputError as problem:
         raise InputError(f"'{name}' cannot be used: {problem}") from problem
+    check_columns(schema, part)
+    return info
 
 
 def column_names(path: str | Path) -> list[str]:
@@ -208,42 +214,50 @@ def column_names(path: str | Path) -> list[str]:
 
 def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Some columns (None: all) of a file or a folder of parts. InputError as `read_info`, or names what lacks."""
-    files = parts(path)
-    present = _schema(files[0]).names
-    missing = [name for name in columns or () if name not in present]
-    if missing:
-        raise InputError(f"'{readable(os.fspath(path))}' has no column '{missing[0]}'; it has {', '.join(present)}.")
-    try:
-        return pa.concat_tables(_open(part).read(columns=columns) for part in files)
-    except (pa.ArrowInvalid, OSError) as problem:
-        raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
+    tables = []
+    for part in parts(path):
+        check_present(_schema(part).names, columns or (), part)
+        with _damage_in_a_sentence(part):
+            tables.append(_open(part).read(columns=columns))
+            check_rows(tables[-1], part)
+    with _damage_in_a_sentence(os.fspath(path)):  # parts whose columns differ
+        return pa.concat_tables(tables)
 
 
 def stream_columns(path: str | Path, columns: Sequence[str], rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
     """Some columns of a file or a folder of parts, some rows at a time. Raises InputError as `open_columns`."""
     for part in parts(path):
-        present = _schema(part).names
-        missing = [name for name in columns if name not in present]
-        if missing:
-            raise InputError(f"'{readable(part)}' has no column '{missing[0]}'; it has {', '.join(present)}.")
-        try:
-            yield from _open(part).iter_batches(rows, columns=list(columns))
-        except (pa.ArrowInvalid, OSError) as problem:
-            raise InputError(f"'{readable(part)}' is damaged; make it again.") from problem
+        check_present(_schema(part).names, columns, part)
+        with _damage_in_a_sentence(part):
+            for batch in _open(part).iter_batches(rows, columns=list(columns)):
+                check_rows(batch, part)
+                yield batch
 
 
 def read_rows(path: str | Path, columns: Sequence[str], start: int, stop: int) -> pa.Table:
-    """Rows start … stop - 1 of some columns; only the row groups that hold them are read. Raises as `read_info`."""
+    """Rows start … stop - 1 of some columns; only the row groups that hold them are read. Raises as `open_columns`."""
     pieces, first = [], 0
     for part in parts(path):
-        file = _open(part)
-        for group in range(file.num_row_groups):
-            after = first + file.metadata.row_group(group).num_rows
-            if after > start and first < stop:
-                rows = file.read_row_group(group, columns=list(columns))
-                pieces.append(rows.slice(max(start - first, 0), min(stop, after) - max(start, first)))
-            first = after
+        check_present(_schema(part).names, columns, part)
+        with _damage_in_a_sentence(part):
+            file = _open(part)
+            for group in range(file.num_row_groups):
+                after = first + file.metadata.row_group(group).num_rows
+                if after > start and first < stop:
+                    rows = file.read_row_group(group, columns=list(columns))
+                    pieces.append(rows.slice(max(start - first, 0), min(stop, after) - max(start, first)))
+                    check_rows(pieces[-1], part)
+                first = after
     return pa.concat_tables(pieces)
+
+
+@contextlib.contextmanager
+def _damage_in_a_sentence(path: str) -> Iterator[None]:
+    """Turn what pyarrow says of a damaged file into one sentence."""
+    try:
+        yield
+    except (pa.ArrowException, OSError) as problem:
+        raise InputError(f"'{readable(path)}' is damaged; make it again.") from problem
 
 
 def count_rows(path: str | Path) -> int:
@@ -265,7 +279,8 @@ def _schema(part: str) -> pa.Schema:
 
 
 def _open(part: str) -> pq.ParquetFile:
-    return pq.ParquetFile(pa.OSFile(os.fsencode(part)))
+    # Our pages have checksums: a damaged one may still decompress, to other numbers.
+    return pq.ParquetFile(pa.OSFile(os.fsencode(part)), page_checksum_verification=True)
 
 
 def _token_type(info: TableInfo) -> pa.DataType:
