@@ -19,8 +19,6 @@ from alit_cli.analysis.selection.frechet_sweep import Distances, frechet_distanc
 from alit_cli.analysis.selection.sweep import BudgetPolicies, Line, Outcome
 from alit_cli.analysis.stats.bootstrap import BinnedMeans
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
-from alit_cli.data.tables.token_table import count_rows
-from alit_cli.errors import InputError
 
 Floats = NDArray[np.float64]
 
@@ -98,8 +96,6 @@ def measure_capacity(
     InputError where a column is missing, the table stopped early, or features are too few (unless `few`).
     """
     check_answerable(tables, None)
-    if not count_rows(tables.path):
-        raise InputError(f"'{tables.name}' has no rows, so there is nothing to measure.")
     choices, generator = BudgetPolicies(tuple(lines), tables.budgets), np.random.default_rng(seed)
     scalar = [outcome for outcome in outcomes if not outcome.frechet]
     sums = _add_up(tables, choices, scalar, groups, generator)
