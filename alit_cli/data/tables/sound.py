@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from alit_cli.data.files import readable
 from alit_cli.data.marks import KEY
+from alit_cli.data.sources.extra_columns import kept_type
 from alit_cli.errors import InputError
 
 TEXTS = ("image", "source", "status", "error", "model_id")
@@ -19,6 +20,18 @@ NUMBERS = re.compile(r"(l1|thumbnail)_\d+")
 LISTS = re.compile(r"(tokens|latents)(_\d+)?")
 PRECISIONS = ("float32", "bf16")
 FITS = ("crop", "squash", "pad")
+OPTIONS: Mapping[str, tuple[type, ...]] = {
+    "keep": (dict,),
+    "select": (dict,),
+    "stop": (int, float),
+    "losses": (bool,),
+    "measures": (bool,),
+    "hash": (bool,),
+    "views": (str,),
+    "plan": (str,),
+    "images": (int,),
+}
+"""Options of a table that decide what its columns are, and the types that they have where they are given."""
 MOST = 2**20
 """No image size, budget or batch is larger; a description that claims one would take all memory."""
 
@@ -38,6 +51,11 @@ def check_description(values: Mapping[str, Any]) -> None:
         raise ValueError("options are not named")
     if not all(isinstance(values[name], str) for name in ("model", "model_sha256")):
         raise ValueError("a name is no text")
+    for name, kinds in OPTIONS.items():
+        if not isinstance(values["options"].get(name), (*kinds, type(None))):
+            raise ValueError(f"the option {name} has another type")
+    for kind in (values["options"].get("keep") or {}).values():
+        kept_type(kind)  # a KeyError for one that there is not
 
 
 def check_columns(schema: pa.Schema, path: str) -> None:
