@@ -151,7 +151,7 @@ def _deal(
         from alit_cli.jobs.on_ray import on_ray
 
         return on_ray(work, todo, devices, job.workers)
-    kind = str(work.info.options["device"])
+    kind = str(work.info.options.device)
     if devices is None:
         return alone(work, todo, _device(job.device, kind, worker.local), job.workers)
     return crew(work, todo, _devices(job.device, kind, devices), job.workers)

@@ -49,7 +49,7 @@ def on_ray(
 def _deal(
     ray: Any, work: Work, todo: Sequence[int], count: int | None, workers: int | None, make: MakeWorker
 ) -> Iterator[Step]:
-    kind = str(work.info.options["device"])
+    kind = str(work.info.options.device)
     resource = "GPU" if kind == "cuda" else "CPU"
     there = int(ray.cluster_resources().get(resource, 0))
     if there == 0:

@@ -55,7 +55,7 @@ def prepare_retry(
     kept = {"keep": keeper.types()} if keeper.names else {}
     name = fingerprint_of(digest, shard_size, {**options, **kept})
     plan = open_plan(folder, failed, shard_size, {**options, RETRY: name}, overwrite=True, keeper=keeper)
-    info = dataclasses.replace(info, options={**info.options, "plan": name})
+    info = dataclasses.replace(info, options=dataclasses.replace(info.options, plan=name))
     work = Work(folder, out, checkpoint, plan, info, retry=True)
     work.save()
     return work

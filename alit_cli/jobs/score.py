@@ -200,7 +200,7 @@ class _Run:
             return
         plan = open_plan(_work(path), map(Found, items), size, identity, self.job.overwrite)
         options = {**known.options, PLAN_KEY: plan.fingerprint, "images": len(items)}
-        options["tokens"] = self.info.options.get(PLAN_KEY)
+        options["tokens"] = self.info.options.plan
         known = ScoreInfo(**{**vars(known), "options": options})
         self.tasks[path], self.plans[path] = task, plan
         self.schemas[path] = score_schema(known, task.measures, {**task.extras, ERROR: "string"})
@@ -222,7 +222,7 @@ class _Run:
 
     def _table_identity(self) -> list[Any]:
         """What tells the token table from any other."""
-        return [self.info.model_sha256, self.info.options.get(PLAN_KEY), self.info.budgets, self.info.fit]
+        return [self.info.model_sha256, self.info.options.plan, self.info.budgets, self.info.fit]
 
     @staticmethod
     def _check_same(path: Path, wanted: str) -> None:

@@ -6,14 +6,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.sources.items import Item
 from alit_cli.data.tables.score_table import ERROR, score_rows
 from alit_cli.data.tables.token_table import TableInfo, column_names, read_rows
@@ -97,7 +96,7 @@ class ScoreShard:
         """Row in the shard and fitted pixels of every tokenized image that can still be read."""
         rows = [row for row, why in enumerate(self.errors) if why is None]
         chosen = [items[row] for row in rows]
-        pictures = read_ahead(chosen, self.info.image_size, cast(Fit, self.info.fit), None, self.workers)
+        pictures = read_ahead(chosen, self.info.image_size, self.info.fit, None, self.workers)
         for row, picture in zip(rows, pictures, strict=True):
             if picture.pixels is None:
                 self.errors[row] = picture.error

@@ -23,7 +23,7 @@ from alit_cli.data.sources.remote import is_url
 from alit_cli.data.sources.remote_cache import RemoteCache
 from alit_cli.data.tables.parts import PLAN, unfinished
 from alit_cli.data.tables.summary import Summary
-from alit_cli.data.tables.token_table import TableInfo, count_rows, read_info, token_schema
+from alit_cli.data.tables.token_table import TableInfo, TableOptions, count_rows, read_info, token_schema
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.retry import join_retry, prepare_retry
 from alit_cli.jobs.work import Work, alone
@@ -195,7 +195,7 @@ def listing(
 
 def shard_images(job: TokenizeJob, info: TableInfo) -> int:
     """Images a shard."""
-    return job.shard_size or SHARD_IMAGES[str(info.options["device"])]
+    return job.shard_size or SHARD_IMAGES[str(info.options.device)]
 
 
 def _finished(job: TokenizeJob) -> bool:
@@ -223,18 +223,18 @@ def _without(names: set[str], identity: dict[str, Any]) -> dict[str, Any]:
 
 def _planned(info: TableInfo, plan: str, images: int, keeper: ExtraColumns) -> TableInfo:
     """The info of a table whose images are known."""
-    kept = {"keep": keeper.types()} if keeper.names else {}
-    return dataclasses.replace(info, options={**info.options, **kept, PLAN_KEY: plan, "images": images})
+    keep = keeper.types() if keeper.names else None
+    return dataclasses.replace(info, options=dataclasses.replace(info.options, keep=keep, plan=plan, images=images))
 
 
 def _identity(info: TableInfo) -> dict[str, Any]:
     """What tells two runs over the same images apart; versions of packages do not."""
-    return {k: v for k, v in dataclasses.asdict(info).items() if k not in ("format", "versions")}
+    return {k: v for k, v in info.to_dict().items() if k not in ("format", "versions")}
 
 
 def _check_same(out: Path, plan: str) -> None:
     """Raises InputError: the finished table `out` is another run's."""
-    if read_info(out).options.get(PLAN_KEY) != plan:
+    if read_info(out).options.plan != plan:
         raise InputError(
             f"{out} is the finished table of other images, options or another model: "
             "give --overwrite to replace it, or choose another --out."
@@ -269,14 +269,14 @@ def table_info(job: TokenizeJob) -> TableInfo:
         precision=choose_precision(job.precision, device),
         batch_size=job.batch_size or BATCH_IMAGES[device.type],
         versions={"alit": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        options={
-            "measures": job.measures,
-            "device": device.type,
-            **({} if job.losses else {"losses": False}),
-            **({} if job.stop is None else {"stop": job.stop}),
-            **({"hash": True} if job.digest else {}),
-            **({} if job.views is None else {"views": job.views}),
-        },
+        options=TableOptions(
+            measures=job.measures,
+            device=device.type,
+            losses=None if job.losses else False,
+            stop=job.stop,
+            hash=True if job.digest else None,
+            views=job.views,
+        ),
     )
 
 

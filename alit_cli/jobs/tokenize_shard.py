@@ -9,13 +9,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
-from alit_cli.data.pictures.fitting import Fit, Picture, Reading
+from alit_cli.data.pictures.fitting import Picture, Reading
 from alit_cli.data.sources.items import Item
 from alit_cli.data.tables.token_table import TableInfo, token_rows
 from alit_cli.jobs.reading.reader import Reader
@@ -64,7 +64,7 @@ class ShardRun:
         reached = np.concatenate(self.reached) if self.reached else np.zeros((0, len(budgets)), bool)
         l1 = {b: np.concatenate(v) if v else np.zeros(0, np.float32) for b, v in self.l1.items()}
         tokens = {b: np.concatenate(v) if v else self._no_tokens(b) for b, v in self.tokens.items()}
-        measures = bool(self.info.options["measures"])
+        measures = bool(self.info.options.measures)
         return token_rows(self.info, self.pictures, reached, l1, tokens, measures, kept)
 
     def stats(self) -> dict[str, Any]:
@@ -176,8 +176,8 @@ class ShardRun:
 def reading(tokenizer: Tokenizer, info: TableInfo) -> Reading:
     """What is done with every item of a run."""
     per_token = tokenizer.config.bits_per_token
-    bits = tuple(math.floor(budget * per_token) for budget in info.budgets) if info.options["measures"] else None
-    return Reading(info.image_size, cast(Fit, info.fit), bits, info.digest)
+    bits = tuple(math.floor(budget * per_token) for budget in info.budgets) if info.options.measures else None
+    return Reading(info.image_size, info.fit, bits, info.digest)
 
 
 def peak_memory() -> int:

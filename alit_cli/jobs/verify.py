@@ -43,8 +43,8 @@ def problems(table: Path, tokens: Path | None = None) -> Iterator[str]:
         info = read_info(table)
         if table.is_dir() and (table / PLAN).exists():
             yield from _wrong_parts(table)
-        columns = token_schema(info, bool(info.options.get("measures")))
-        yield from _wrong_table(table, info.options.get("images"), columns, lambda rows: _wrong_rows(rows, info))
+        columns = token_schema(info, bool(info.options.measures))
+        yield from _wrong_table(table, info.options.images, columns, lambda rows: _wrong_rows(rows, info))
 
 
 def _wrong_table(table: Path, planned: int | None, wanted: pa.Schema, check: CheckRows) -> Iterator[str]:
@@ -153,7 +153,7 @@ def _foreign(info: ScoreInfo, tokens: TableInfo) -> Iterator[str]:
         yield f"it scores tokens of the model {info.model_id}, the token table is of {tokens.model_id}"
     elif info.budgets != tokens.budgets:
         yield f"it has the budgets {info.budgets}, the token table {tokens.budgets}"
-    elif info.options.get("tokens", tokens.options.get("plan")) != tokens.options.get("plan"):
+    elif info.options.get("tokens", tokens.options.plan) != tokens.options.plan:
         yield "it scores another run of alit tokenize than the token table's"
 
 

@@ -95,7 +95,7 @@ class ShardWorker:
 
     def __init__(self, work: Work | Path, device: str | None = None, workers: int | None = None) -> None:
         self.work = work if isinstance(work, Work) else Work.load(work)
-        kind = str(self.work.info.options["device"])
+        kind = str(self.work.info.options.device)
         self.tokenizer: Tokenizer = load(self.work.checkpoint, device or kind, self.work.info.precision)
         if self.tokenizer.device.type != kind:
             raise InputError(f"This run was prepared for {kind}, not {self.tokenizer.device.type}; choose one device.")

@@ -7,8 +7,8 @@ from typing import Any
 
 from alit_cli.data.files import readable
 from alit_cli.data.tables.parts import PLAN, finished_shards
-from alit_cli.data.tables.score_table import ERROR, ScoreInfo, kind_of, read_score_info
-from alit_cli.data.tables.token_table import TableInfo, read_info, stream_columns
+from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info
+from alit_cli.data.tables.token_table import read_info, stream_columns
 from alit_cli.errors import InputError
 from alit_cli.runs.plan import Plan
 from alit_cli.runs.shards import shard_stats
@@ -81,15 +81,16 @@ def _of_table(out: Path) -> Status:
     """The status of a finished table."""
     kind = kind_of(out)
     if kind == "score table":
-        info: ScoreInfo | TableInfo | None = read_score_info(out)
+        info = read_score_info(out)
+        images = None if info is None else info.options.get("images")
         statuses = ["ok" if why is None else "failed" for why in _column(out, ERROR)]
     else:
-        info = read_info(out)
+        images = read_info(out).options.images
         selected = kind == "selection"
         names = {True: "satisfied", False: "never satisfied"}
         statuses = [names[yes] for yes in _column(out, "satisfied")] if selected else _column(out, "status")
     rows = len(statuses)
-    planned = rows if info is None or kind == "selection" else info.options.get("images", rows)
+    planned = rows if kind == "selection" or images is None else images
     return Status(kind, True, planned, rows, 1, 1, dict(Counter(statuses)))
 
 

@@ -164,7 +164,7 @@ def _check_out(tables: Tables, out: Path) -> None:
 
 def _carried(tables: Tables, decision: Decision) -> list[str]:
     """The columns of the source that the table keeps."""
-    kept = tables.info.options.get("keep") or ()
+    kept = tables.info.keep
     return [name for name in kept if name in tables.schema.names and name not in decision.values]
 
 
@@ -198,7 +198,7 @@ def _schema(
 ) -> pa.Schema:
     """The columns of a selection, and the table's own description with the criterion added."""
     info = tables.info
-    described = dataclasses.replace(info, options={**info.options, "select": dict(options)})
+    described = dataclasses.replace(info, options=dataclasses.replace(info.options, select=dict(options)))
     fields: list[Any] = [("image", pa.string()), ("n_tokens", pa.int32()), ("satisfied", pa.bool_())]
     if tokens:
         whole = token_schema(info, measures=False)

@@ -149,7 +149,7 @@ def kind_of(path: str | Path) -> Literal["token table", "score table", "selectio
     """What kind of table a file or a folder of parts is. InputError: none of ours."""
     if is_score_table(path):
         return "score table"
-    return "selection" if "select" in read_info(path).options else "token table"
+    return "selection" if read_info(path).options.select is not None else "token table"
 
 
 def list_score_tables(folder: str | Path = FOLDER) -> list[Path]:

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from alit_cli.config import token_bits
 from alit_cli.data.files import atomic_file, readable
-from alit_cli.data.pictures.fitting import Picture
+from alit_cli.data.pictures.fitting import Fit, Picture
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.sources.extra_columns import kept_column, kept_schema
 from alit_cli.data.tables.parquet import encodings
@@ -29,12 +29,65 @@ ROW_GROUP = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """What else `alit tokenize` or `alit select` was asked for; None where an option was not given.
+
+    An option that is None has no key in the JSON. Fingerprints of plans are made of that JSON, so a new option that
+    nobody gives leaves unfinished work and finished tables of earlier versions as they are. For the same reason the
+    fields stand in the order in which the keys are written.
+
+    Attributes:
+        measures: whether the table has the columns of plain measures.
+        device: the kind of device that the table was made on: cpu, cuda or mps.
+        losses: False where the table has no L1 columns.
+        stop: the L1 below which each image's rollout stopped.
+        hash: True where the table has the sha256 of every file.
+        views: the set of views that was asked for: flip or ten-crop.
+        keep: names and types of the columns that are carried along from the source.
+        plan: the fingerprint of the plan that the table was made by.
+        images: rows that were planned.
+        select: the criterion of a selection, as `alit select` was given it.
+    """
+
+    measures: bool | None = None
+    device: str | None = None
+    losses: bool | None = None
+    stop: float | None = None
+    hash: bool | None = None
+    views: str | None = None
+    keep: Mapping[str, str] | None = None
+    plan: str | None = None
+    images: int | None = None
+    select: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options that were given, in order."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TableOptions":
+        """Read `to_dict`; further keys are ignored. Raises TypeError or ValueError for values that no table has."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        for names, kind in (
+            (("measures", "losses", "hash"), bool),
+            (("device", "views", "plan"), str),
+            (("keep", "select"), Mapping),
+            (("stop",), int | float),
+            (("images",), int),
+        ):
+            if any(not isinstance(known[name], kind) for name in names if known.get(name) is not None):
+                raise TypeError(f"one of {', '.join(names)} has another type")
+        return cls(**known)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableInfo:
     """What a token table says about itself, under the metadata key `alit`.
 
     `budgets` are ascending token counts; `codes` is the size of the codebook, 0 for continuous latents, of
     which each token has `token_dim` numbers. `model` is the name or path it was given by, `model_sha256` the
-    weights' hash. `versions` are those of the packages that decide the numbers, `options` whatever else the
+    weights' hash. `versions` are those of the packages that decide the numbers, `options` is whatever else the
     command was given.
     """
 
@@ -45,11 +98,11 @@ class TableInfo:
     budgets: tuple[int, ...]
     codes: int
     token_dim: int
-    fit: str
+    fit: Fit
     precision: str
     batch_size: int
     versions: Mapping[str, str]
-    options: Mapping[str, Any]
+    options: TableOptions
 
     @property
     def model_id(self) -> str:
@@ -59,23 +112,22 @@ class TableInfo:
     @property
     def losses(self) -> bool:
         """Whether the table has the L1 columns."""
-        return bool(self.options.get("losses", True))
+        return self.options.losses is not False
 
     @property
     def stop(self) -> float | None:
         """The L1 below which each image's rollout stopped early; None where all ran to the largest budget."""
-        found = self.options.get("stop")
-        return None if found is None else float(found)
+        return None if self.options.stop is None else float(self.options.stop)
 
     @property
     def digest(self) -> bool:
         """Whether the table has the sha256 of every file's bytes."""
-        return bool(self.options.get("hash", False))
+        return bool(self.options.hash)
 
     @property
     def keep(self) -> dict[str, str]:
-        """Names of kept columns and their types, as keeping.kept_type reads them."""
-        return dict(self.options.get("keep", {}))
+        """Names and types of the columns that are carried along from the source, in their order in the table."""
+        return dict(self.options.keep or {})
 
     @property
     def tokens(self) -> str:
@@ -92,9 +144,13 @@ class TableInfo:
         """How many stored numbers a token is: its id, or those of a continuous latent."""
         return 1 if self.codes else self.token_dim
 
+    def to_dict(self) -> dict[str, Any]:
+        """The description as JSON knows it; options that were not given are absent."""
+        return {**asdict(self), "budgets": list(self.budgets), "options": self.options.to_dict()}
+
     def to_json(self) -> str:
         """One JSON object."""
-        return json.dumps(asdict(self))
+        return json.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "TableInfo":
@@ -109,7 +165,10 @@ class TableInfo:
                     f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
                 )
             values = {field.name: found[field.name] for field in fields(cls)}
-            return cls(**{**values, "budgets": tuple(values["budgets"])})
+            if values["fit"] not in get_args(Fit):
+                raise ValueError("no such fit")
+            options = TableOptions.from_dict(values["options"])
+            return cls(**{**values, "budgets": tuple(values["budgets"]), "options": options})
         except (ValueError, KeyError, TypeError) as problem:
             raise InputError("The description inside the table is not one of alit.") from problem
 
