@@ -25,7 +25,7 @@ def command(table: Path, tokens: Path | None) -> None:
     """
     from alit_cli.console import say
     from alit_cli.data.tables.score_table import kind_of
-    from alit_cli.data.tables.token_table import open_columns
+    from alit_cli.data.tables.parquet import open_columns
     from alit_cli.jobs.verify import problems, tokens_of
 
     kind = kind_of(table)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from alit_cli.data.files import atomic_file
-from alit_cli.data.tables.token_table import count_rows
+from alit_cli.data.tables.parquet import count_rows
 from alit_cli.errors import InputError
 from alit_cli.jobs.export_rows import Exported, choose, exported
 from alit_cli.progress import Progress

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from alit_cli.data.tables.parts import PLAN, part_path, parts
 from alit_cli.data.tables.score_table import ERROR, ScoreInfo, kind_of, read_score_info
-from alit_cli.data.tables.token_table import TableInfo, read_info, stream_columns, token_schema
+from alit_cli.data.tables.parquet import stream_columns
+from alit_cli.data.tables.token_table import TableInfo, read_info, token_schema
 from alit_cli.errors import InputError
 from alit_cli.runs.plan import Plan
 from alit_cli.runs.shards import part_sha256, shard_stats

@@ -19,7 +19,8 @@ from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.allocate import parse_objective, spend
 from alit_cli.analysis.selection.decide import allocate, decide, first_met
 from alit_cli.analysis.selection.write import Narrowing, narrow, summaries_by_group, write_selection
-from alit_cli.data.tables.token_table import KEY, TableOptions, read_info
+from alit_cli.data.tables.parquet import KEY
+from alit_cli.data.tables.token_table import TableOptions, read_info
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import write_scores, write_world
 from tests.analysis.tables import BUDGETS, tokens_of, write_tokens

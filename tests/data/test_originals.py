@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from alit_cli.data.tables.originals import find_originals
-from alit_cli.data.tables.token_table import KEY, read_rows
+from alit_cli.data.tables.parquet import KEY, read_rows
 from alit_cli.errors import InputError
 from tests.analysis.tables import info
 

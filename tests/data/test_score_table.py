@@ -19,7 +19,7 @@ from alit_cli.data.tables.score_table import (
     score_rows,
     score_schema,
 )
-from alit_cli.data.tables.token_table import KEY, open_columns, write_table
+from alit_cli.data.tables.parquet import KEY, open_columns, write_table
 from alit_cli.errors import InputError
 
 INFO = ScoreInfo(

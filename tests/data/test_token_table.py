@@ -17,16 +17,8 @@ from numpy.typing import NDArray
 
 from alit_cli.data.pictures.fitting import Picture
 from alit_cli.data.pictures.measures import Measures
-from alit_cli.data.tables.token_table import (
-    TableInfo,
-    TableOptions,
-    column_names,
-    open_columns,
-    read_info,
-    token_rows,
-    token_schema,
-    write_table,
-)
+from alit_cli.data.tables.parquet import column_names, open_columns, write_table
+from alit_cli.data.tables.token_table import TableInfo, TableOptions, read_info, token_rows, token_schema
 from alit_cli.errors import AlitError, InputError
 
 INFO = TableInfo(

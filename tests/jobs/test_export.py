@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from alit_cli.data.tables.token_table import TableInfo, write_table
+from alit_cli.data.tables.parquet import write_table
+from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
 from alit_cli.jobs.export import export
 from tests.conftest import Alit

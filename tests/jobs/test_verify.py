@@ -13,7 +13,8 @@ import pytest
 
 from alit_cli.data.tables.parquet import encodings
 from alit_cli.data.tables.score_table import Measure, ScoreInfo, score_rows, score_schema
-from alit_cli.data.tables.token_table import TableOptions, write_table
+from alit_cli.data.tables.parquet import write_table
+from alit_cli.data.tables.token_table import TableOptions
 from alit_cli.errors import InputError
 from alit_cli.jobs.verify import problems
 from alit_cli.runs.status import status

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.token_table import ROW_GROUP, TableInfo, TableOptions, token_schema
+from alit_cli.data.tables.parquet import ROW_GROUP
+from alit_cli.data.tables.token_table import TableInfo, TableOptions, token_schema
 
 ROOT = Path(__file__).parents[2]
 BUDGETS = tuple(range(32, 257, 32))

@@ -19,7 +19,7 @@ from alit_cli.analysis.query.streaming import Sliced, parts
 from alit_cli.data.annotations.frames import IMAGE_NAMES, find_column, read_frame
 from alit_cli.data.annotations.matching import match
 from alit_cli.data.files import readable
-from alit_cli.data.tables.token_table import KEY, count_rows, open_columns
+from alit_cli.data.tables.parquet import KEY, count_rows, open_columns
 from alit_cli.errors import InputError
 
 

@@ -16,7 +16,8 @@ from alit_cli.analysis.query.measures import MEASURE_INFOS, bare, how_to_make
 from alit_cli.analysis.query.score_joins import open_score_source
 from alit_cli.analysis.query.streaming import Sliced, ahead, parts, schema_of, to_numpy
 from alit_cli.data.files import readable
-from alit_cli.data.tables.token_table import count_rows, read_info
+from alit_cli.data.tables.parquet import count_rows
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 
 ROWS = 100_000

@@ -19,7 +19,8 @@ from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import Decision, Summary, summarize
 from alit_cli.data.files import atomic_file, readable
 from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.token_table import KEY, ROW_GROUP, token_schema
+from alit_cli.data.tables.parquet import KEY, ROW_GROUP
+from alit_cli.data.tables.token_table import token_schema
 from alit_cli.errors import InputError
 
 BARE_ROW_GROUP = 100_000

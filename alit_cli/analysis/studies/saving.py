@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from alit_cli.data.files import atomic_file
-from alit_cli.data.tables.token_table import write_table
+from alit_cli.data.tables.parquet import write_table
 
 
 def save_csv(table: pd.DataFrame, path: Path) -> Path:

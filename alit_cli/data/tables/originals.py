@@ -13,7 +13,8 @@ from alit_cli.data.annotations.matching import match
 from alit_cli.data.pictures.views import split_view
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
-from alit_cli.data.tables.token_table import open_columns, read_info
+from alit_cli.data.tables.parquet import open_columns
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 
 ARCHIVES = (".tar", ".parquet")

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alit_cli.data.files import readable
-from alit_cli.data.tables.token_table import KEY, read_info
+from alit_cli.data.tables.parquet import KEY
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 
 FORMAT_NAME, FORMAT_VERSION = "alit-scores", 1

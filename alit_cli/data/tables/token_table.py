@@ -9,23 +9,18 @@ from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.config import token_bits
-from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.files import readable
 from alit_cli.data.pictures.fitting import Fit, Picture
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.sources.extra_columns import kept_column, kept_schema
-from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.parts import parts
+from alit_cli.data.tables.parquet import KEY, read_description
 from alit_cli.errors import InputError
 
-KEY = b"alit"
-"""The metadata key of every table of ours; its value is the JSON of a TableInfo."""
 FORMAT_NAME, FORMAT_VERSION = "alit", 1
 FORMAT = f"{FORMAT_NAME}/{FORMAT_VERSION}"
-ROW_GROUP = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,90 +235,13 @@ def token_rows(
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def write_table(table: pa.Table, path: str | Path) -> None:
-    """Write a table as Parquet, whole or not at all. Raises as `atomic_file`."""
-    with atomic_file(path) as file:
-        pq.write_table(table, file, row_group_size=ROW_GROUP, **encodings(table.schema))
-
-
 def read_info(path: str | Path) -> TableInfo:
     """What a table (a file or a folder of parts) says about itself; InputError where it is not one of ours."""
-    part = parts(path)[0]
-    metadata = _schema(part).metadata or {}
-    name = readable(os.fspath(path))
-    if KEY not in metadata:
-        raise InputError(f"'{name}' is a Parquet file, but not one that alit wrote.")
+    description = read_description(path)
     try:
-        return TableInfo.from_json(metadata[KEY])
+        return TableInfo.from_json(description)
     except InputError as problem:
-        raise InputError(f"'{name}' cannot be used: {problem}") from problem
-
-
-def column_names(path: str | Path) -> list[str]:
-    """The columns of a table, in order. Raises InputError as `read_info`."""
-    return list(_schema(parts(path)[0]).names)
-
-
-def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Some columns (None: all) of a file or a folder of parts. InputError as `read_info`, or names what lacks."""
-    files = parts(path)
-    present = _schema(files[0]).names
-    missing = [name for name in columns or () if name not in present]
-    if missing:
-        raise InputError(f"'{readable(os.fspath(path))}' has no column '{missing[0]}'; it has {', '.join(present)}.")
-    try:
-        return pa.concat_tables(_open(part).read(columns=columns) for part in files)
-    except (pa.ArrowInvalid, OSError) as problem:
-        raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
-
-
-def stream_columns(path: str | Path, columns: Sequence[str], rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
-    """Some columns of a file or a folder of parts, some rows at a time. Raises InputError as `open_columns`."""
-    for part in parts(path):
-        present = _schema(part).names
-        missing = [name for name in columns if name not in present]
-        if missing:
-            raise InputError(f"'{readable(part)}' has no column '{missing[0]}'; it has {', '.join(present)}.")
-        try:
-            yield from _open(part).iter_batches(rows, columns=list(columns))
-        except (pa.ArrowInvalid, OSError) as problem:
-            raise InputError(f"'{readable(part)}' is damaged; make it again.") from problem
-
-
-def read_rows(path: str | Path, columns: Sequence[str], start: int, stop: int) -> pa.Table:
-    """Rows start … stop - 1 of some columns; only the row groups that hold them are read. Raises as `read_info`."""
-    pieces, first = [], 0
-    for part in parts(path):
-        file = _open(part)
-        for group in range(file.num_row_groups):
-            after = first + file.metadata.row_group(group).num_rows
-            if after > start and first < stop:
-                rows = file.read_row_group(group, columns=list(columns))
-                pieces.append(rows.slice(max(start - first, 0), min(stop, after) - max(start, first)))
-            first = after
-    return pa.concat_tables(pieces)
-
-
-def count_rows(path: str | Path) -> int:
-    """Rows of a file or a folder of parts, from their footers. Raises InputError as `read_info`."""
-    read_info(path)
-    return sum(_open(part).metadata.num_rows for part in parts(path))
-
-
-def _schema(part: str) -> pa.Schema:
-    name = readable(part)
-    try:
-        return _open(part).schema_arrow
-    except FileNotFoundError as problem:
-        raise InputError(f"'{name}' does not exist; `alit tokenize` makes a token table.") from problem
-    except OSError as problem:
-        raise InputError(f"'{name}' cannot be read: {problem.strerror or problem}.") from problem
-    except pa.ArrowException as problem:
-        raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
-
-
-def _open(part: str) -> pq.ParquetFile:
-    return pq.ParquetFile(pa.OSFile(os.fsencode(part)))
+        raise InputError(f"'{readable(os.fspath(path))}' cannot be used: {problem}") from problem
 
 
 def _token_type(info: TableInfo) -> pa.DataType:
