@@ -106,8 +106,8 @@ def command(
     from alit_cli.console import print_json, say, show_table, telling, work_off
     from alit_cli.jobs.score import ScoreJob
     from alit_cli.jobs.score_summary import summarize
-    from alit_cli.runs.prepared import is_complete
     from alit_cli.runs.estimate import estimate
+    from alit_cli.runs.prepared import is_complete
     from alit_cli.runs.run import check_error_rate, run
     from alit_cli.runs.workers import workers_of_options
 

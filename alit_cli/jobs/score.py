@@ -21,7 +21,7 @@ from alit_cli.data.tables.parquet import KEY, column_names
 from alit_cli.data.tables.score_table import ERROR, FOLDER, ScoreInfo, score_path, score_schema
 from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
-from alit_cli.jobs.score_shard import ScoreSettings, ScoreWorker, Scorers, TaskChoice, load_scorers
+from alit_cli.jobs.score_shard import Scorers, ScoreSettings, ScoreWorker, TaskChoice, load_scorers
 from alit_cli.jobs.tokenize import BATCH_SIZE, IMAGES_PER_SHARD
 from alit_cli.model.device import choose_device, hardware_of
 from alit_cli.progress import Progress, ProgressCallback, no_progress, report_count

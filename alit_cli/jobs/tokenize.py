@@ -157,9 +157,7 @@ class TokenizeJob:
         return partial(TokenizeWorker, settings)
 
 
-def tokenize(
-    job: TokenizeJob, workers: Workers = ALONE, report: ProgressCallback = no_progress
-) -> Iterator[Progress]:
+def tokenize(job: TokenizeJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Iterator[Progress]:
     """Write a token table; as run(), which has the arguments."""
     return run(job, workers, report)
 

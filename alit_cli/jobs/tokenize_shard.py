@@ -29,7 +29,6 @@ from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.runs.job import Place, ShardInput, ShardProgress
 
 
-
 @dataclass(frozen=True)
 class TokenizeSettings:
     """What every process needs to tokenize shards of a run.
@@ -65,8 +64,8 @@ class TokenizeWorker:
         self.tokenizer = load(settings.checkpoint, place.device, info.precision)
         if self.tokenizer.device.type != info.options.device:
             raise InputError(
-                f"This run was prepared for {info.options.device}, not for {self.tokenizer.device.type}; use one kind of "
-                "device for all workers."
+                f"This run was prepared for {info.options.device}, not for {self.tokenizer.device.type}; use one "
+                "kind of device for all workers."
             )
         if self.tokenizer.sha256 != info.model_sha256:
             raise InputError(

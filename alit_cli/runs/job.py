@@ -1,4 +1,4 @@
-"""What a job brings to a resumable run over images, and what the run asks of it; neither knows tokens or models here."""
+"""What a job brings to a resumable run over images, and what the run asks of it."""
 
 from __future__ import annotations
 

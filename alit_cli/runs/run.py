@@ -75,8 +75,8 @@ def _do_share(prepared: PreparedRun, workers: Workers, hardware: Hardware) -> It
     if left:
         name = readable(os.fspath(prepared.outputs[0].folder))
         raise NotFinished(
-            f"{len(left)} of {len(images)} shards in '{name}' are not done: each of them ended {MAX_ATTEMPTS} processes, "
-            "perhaps because memory ran out; run the same command again, perhaps with fewer --devices."
+            f"{len(left)} of {len(images)} shards in '{name}' are not done: each of them ended {MAX_ATTEMPTS} "
+            "processes, perhaps because memory ran out; run the same command again, perhaps with fewer --devices."
         )
     join_if_complete(prepared)
 
@@ -103,6 +103,6 @@ def check_error_rate(table: Path, max_error_rate: float) -> None:
         failed += pc.sum(pc.is_valid(batch[ERROR])).as_py() or 0
     if failed > max_error_rate * rows or failed == rows:
         raise TooManyFailures(
-            f"{failed} of {rows} images failed; the column {ERROR} of '{readable(os.fspath(table))}' says why, image by "
-            "image."
+            f"{failed} of {rows} images failed; the column {ERROR} of '{readable(os.fspath(table))}' says why, image "
+            "by image."
         )

@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from alit_cli.data.files import atomic_file, claimed, readable
-from alit_cli.data.tables.parquet import encodings
+from alit_cli.data.tables.parquet import ROW_GROUP, encodings, write_table
 from alit_cli.data.tables.parts import PLAN, finished_shards, mark_path, part_path
-from alit_cli.data.tables.parquet import ROW_GROUP, write_table
 from alit_cli.errors import AlitError, NotFinished
 from alit_cli.runs.plan import Plan, Shard, remove_work
 

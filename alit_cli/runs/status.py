@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from alit_cli.data.files import readable
+from alit_cli.data.tables.parquet import stream_columns
 from alit_cli.data.tables.parts import PLAN, finished_shards
 from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info
-from alit_cli.data.tables.parquet import stream_columns
 from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 from alit_cli.runs.plan import Plan

@@ -41,8 +41,8 @@ class WorkerShare:
     def headline(self) -> str:
         """Which shards the worker does, for the first lines of a run."""
         return (
-            f"Worker {self.index}/{self.count} (by {self.source}): it does every {self.count}th shard, from {self.index} "
-            "on."
+            f"Worker {self.index}/{self.count} (by {self.source}): it does every {self.count}th shard, from "
+            f"{self.index} on."
         )
 
     def has(self, shard: int) -> bool:

@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.data.tables.parquet import encodings
+from alit_cli.data.tables.parquet import encodings, write_table
 from alit_cli.data.tables.score_table import Measure, ScoreInfo, score_rows, score_schema
-from alit_cli.data.tables.parquet import write_table
 from alit_cli.data.tables.token_table import TableOptions
 from alit_cli.errors import InputError
 from alit_cli.jobs.verify import problems

@@ -20,8 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.parquet import ROW_GROUP
+from alit_cli.data.tables.parquet import ROW_GROUP, encodings
 from alit_cli.data.tables.token_table import TableInfo, TableOptions, token_schema
 
 ROOT = Path(__file__).parents[2]

@@ -34,9 +34,7 @@ class Reader(Protocol):
         """End what runs."""
 
 
-def make_picture_reader(
-    reading: Reading, workers: int | None, images: int, first_path: str, batch_size: int
-) -> Reader:
+def make_picture_reader(reading: Reading, workers: int | None, images: int, first_path: str, batch_size: int) -> Reader:
     """The reader for a run.
 
     Args:
