@@ -153,7 +153,7 @@ class ScoreWorker:
         tokens = [f"{info.tokens}_{budget}" for budget in info.budgets]
         columns = ["image", "status", "error", *self.losses, *tokens]
         images = [item.image for item in work.items]
-        rows = np.arange(work.shard.start, work.shard.start + len(images))
+        rows = np.arange(work.shard.start, work.shard.start + len(images), dtype=np.int64)
         table = read_rows(self.settings.table, columns, rows)
         if table["image"].to_pylist() != images:
             order = np.argsort([self._row_of[image] for image in images])

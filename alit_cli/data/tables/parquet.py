@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from alit_cli.data.files import atomic_file, readable
 from alit_cli.data.tables.parts import parts
@@ -116,7 +118,7 @@ def stream_columns(
                 yield batch
 
 
-def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int]) -> pa.Table:
+def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | NDArray[np.int64]) -> pa.Table:
     """The rows of these numbers, which rise, of some columns; only row groups that hold one of them are read.
 
     Raises InputError as `stream_columns`.
@@ -128,7 +130,7 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int]) -> 
                 after = first + opened.metadata.row_group(group).num_rows
                 inside: list[int] = []
                 while taken < len(rows) and rows[taken] < after:
-                    inside.append(rows[taken] - first)
+                    inside.append(int(rows[taken]) - first)
                     taken += 1
                 if inside:
                     pieces.append(opened.read_row_group(group, columns=list(columns)).take(pa.array(inside)))
