@@ -40,16 +40,18 @@ class SquaresJob:
     trouble: Literal["", "dies once", "dies", "complains", "crashes"] = ""
     pause: float = 0.0
     padding: int = 0
-    hardware: Hardware = Hardware("cpu", "cpu")
+
+    @property
+    def hardware(self) -> Hardware:
+        return Hardware("cpu", "cpu")
 
     def path(self, name: str = "squares") -> Path:
         return self.folder / (name if self.as_folder else f"{name}.parquet")
 
     def outputs(self) -> list[Output]:
-        about = {
-            name: {"format": "squares/1", "options": {"table": name, "factor": self.factor}} for name in self.names
-        }
-        return [Output(self.path(name), about[name]["options"], about[name], self.as_folder) for name in self.names]  # type: ignore[arg-type]
+        options = {name: {"table": name, "factor": self.factor} for name in self.names}
+        about = {name: {"format": "squares/1", "options": options[name]} for name in self.names}
+        return [Output(self.path(name), options[name], about[name], self.as_folder) for name in self.names]
 
     def items(self, report: ProgressCallback, keep_copies: bool) -> ItemStream:
         return ItemStream(Found(Item(f"{number}.jpg", "in", "/nowhere")) for number in range(self.images))

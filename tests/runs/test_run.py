@@ -85,7 +85,7 @@ def test_only_what_a_table_lacks_is_done(job: SquaresJob) -> None:
 def test_a_table_of_another_run_is_refused_and_can_be_replaced(job: SquaresJob) -> None:
     run_to_the_end(job)
     for other in (dataclasses.replace(job, factor=2), dataclasses.replace(job, images=5)):
-        with pytest.raises(InputError, match="finished table of another run.*--overwrite"):
+        with pytest.raises(InputError, match=r"finished table of another run.*--overwrite"):
             run_to_the_end(other)
     other = dataclasses.replace(job, factor=2, overwrite=True)
     run_to_the_end(other)
@@ -284,7 +284,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_resumes_later(small_disk: Path)
     job = SquaresJob(small_disk, padding=10_000)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(850 * 1024))
-    with pytest.raises(AlitError, match="The disk is full.*make space and run the same command again"):
+    with pytest.raises(AlitError, match=r"The disk is full.*make space and run the same command again"):
         run_to_the_end(job)
     assert 0 < len(finished_shards(job.outputs()[0].folder)) < 6
     assert not list(small_disk.rglob("*.tmp"))
