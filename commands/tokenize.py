@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
 from alit_cli.option_types import Names, Numbers
 from alit_cli.options import (
     checkpoint_option,
@@ -13,7 +14,6 @@ from alit_cli.options import (
     devices_option,
     dry_run_option,
     engine_option,
-    example,
     json_option,
     limit_option,
     precision_option,
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from alit_cli.runs.workers import Engine
 
 
-@click.command("tokenize", epilog=example("alit tokenize ./images --out tokens.parquet"))
+@click.command("tokenize", cls=Command, epilog=example("alit tokenize ./images --out tokens.parquet"))
 @click.argument("paths", nargs=-1, required=True)
-@click.option(
+@option(
+    OUTPUT,
     "--out",
     "-o",
     type=click.Path(),
@@ -43,38 +44,46 @@ if TYPE_CHECKING:
 @checkpoint_option
 @device_option
 @precision_option
-@click.option(
+@option(
+    HARDWARE,
     "--workers",
     type=click.IntRange(0),
     help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--fit",
     type=click.Choice(["crop", "squash", "pad"]),
     default="crop",
     show_default=True,
     help="How an image becomes square: resize the short side and crop the centre, squash, or pad.",
 )
-@click.option("--budgets", type=Numbers(int), help="Only these token budgets, for instance 16,64. [default: all]")
+@option(COMPUTE, "--budgets", type=Numbers(int), help="Only these token budgets, for instance 16,64. [default: all]")
 @stop_option
-@click.option("--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
-@click.option("-0", "nul_separated", is_flag=True, help="With - as an input: names on standard input end in NUL.")
+@option(COMPUTE, "--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
+@option(INPUT, "-0", "nul_separated", is_flag=True, help="With - as an input: names on standard input end in NUL.")
 @limit_option
-@click.option(
+@option(
+    COMPUTE,
     "--views",
     type=click.Choice(["flip", "ten-crop"]),
     help="Rows for more views of every image, such as a.jpg#flip: mirrored, or four corners and all mirrored.",
 )
-@click.option("--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
-@click.option(
-    "--keep", type=Names(), default=(), help="Carry along columns of Parquet files or sidecars of tars: label,caption."
+@option(COMPUTE, "--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
+@option(
+    OUTPUT,
+    "--keep",
+    type=Names(),
+    default=(),
+    help="Carry along columns of Parquet files or sidecars of tars: label,caption.",
 )
-@click.option("--hash", "hash_files", is_flag=True, help="Add the sha256 of every file's bytes.")
+@option(OUTPUT, "--hash", "hash_files", is_flag=True, help="Add the sha256 of every file's bytes.")
 @worker_option
 @devices_option
 @engine_option
 @retry_errors_option
-@click.option(
+@option(
+    HARDWARE,
     "--copies",
     "remote_cache_gib",
     type=click.FloatRange(0),
