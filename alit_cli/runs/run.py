@@ -17,7 +17,7 @@ from alit_cli.runs.job import Hardware, ShardedJob
 from alit_cli.runs.prepared import PreparedOutput, PreparedRun, join_output, prepare
 from alit_cli.runs.processes import MAX_ATTEMPTS
 from alit_cli.runs.retry import merge_retry, prepare_retry
-from alit_cli.runs.shards import ERROR, join_once
+from alit_cli.runs.shards import ERROR, is_being_joined, join_once
 from alit_cli.runs.workers import Workers
 
 ALONE = Workers()
@@ -71,7 +71,7 @@ def _do_share(prepared: PreparedRun, workers: Workers, hardware: Hardware) -> It
     if due:
         for progress in workers.do(prepared, due, hardware):
             yield Progress(done + progress.done, total, failed=progress.failed, note=progress.remark)
-    left = [index for index in prepared.due_shards() if index in images]
+    left = _left(prepared) & images.keys()
     if left:
         name = readable(os.fspath(prepared.outputs[0].folder))
         raise NotFinished(
@@ -79,6 +79,18 @@ def _do_share(prepared: PreparedRun, workers: Workers, hardware: Hardware) -> It
             "processes, perhaps because memory ran out; run the same command again, perhaps with fewer --devices."
         )
     join_if_complete(prepared)
+
+
+def _left(prepared: PreparedRun) -> set[int]:
+    """Shards that nobody has finished, although they have been dealt."""
+    left: set[int] = set()
+    for output in prepared.outputs:
+        missing = {shard.index for shard in prepared.shards()} - finished_shards(output.folder)
+        # Whoever joins the shards removes them. So the folder is listed before the lock is looked at: the other way
+        # round, another process might begin to remove them in between.
+        if missing and not is_being_joined(output.folder):
+            left |= missing
+    return left
 
 
 def join_if_complete(prepared: PreparedRun) -> None:

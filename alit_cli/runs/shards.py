@@ -101,6 +101,16 @@ def join_once(folder: str | Path, join: Callable[[], None]) -> None:
         remove_work(folder)
 
 
+def is_being_joined(folder: str | Path) -> bool:
+    """Whether another process makes a table of a folder's shards at this moment, or has done so."""
+    plan = os.path.join(folder, PLAN)
+    try:
+        with claimed(plan) as mine:
+            return not mine or not os.path.exists(plan)
+    except FileNotFoundError:
+        return True
+
+
 def joined_rows(folder: str | Path, plan: Plan) -> Iterator[pa.Table]:
     """The rows of all shards, in tables of 10,000 rows, the last one shorter. Raises as join_shards."""
     check_finished(folder, plan)

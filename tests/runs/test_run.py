@@ -229,7 +229,7 @@ def test_a_retry_that_was_interrupted_resumes(job: SquaresJob) -> None:
     run_to_the_end(job)
     better = dataclasses.replace(job, bad=frozenset(), retry_errors=True, images_per_shard=1)
     interrupted = run(better)
-    for _ in range(2):
+    for _ in range(3):
         next(interrupted)
     interrupted.close()
     assert is_complete(job.path()) is False
