@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import lock_descriptor
+
 from alit_cli.errors import AlitError, InputError
 
 ORPHAN_SECONDS = 1.0
@@ -55,34 +57,23 @@ def atomic_file(path: str | Path, tidy: bool = False) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def claimed(path: str | Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process has the file `path`, which is there, to itself among those that claim it, for this block.
+def claimed(path: str | Path) -> Iterator[bool]:
+    """Whether this process has the file `path`, which exists, to itself among those that claim it, for this block.
 
-    A process that ends loses its claim, however it ends. Where the system knows no locks, everybody has it.
-
-    Args:
-        wait: until nobody else has it; the file may be gone by then.
+    A process that ends loses its claim, however it ends. Where the system knows no locks, everybody has it. Raises
+    FileNotFoundError.
     """
     with open(path, "r+b") as file:
-        try:
-            _lock(file, wait)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield _lock(file) is not False
 
 
-def _lock(file: BinaryIO, wait: bool = False) -> bool:
-    """Lock an open file until it is closed; False where the system knows no locks. Raises BlockingIOError."""
+def _lock(file: BinaryIO) -> bool | None:
+    """Lock an open file until it is closed. False: another process has the lock; None: the system knows no locks."""
     try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        raise
-    except (ImportError, OSError):
-        return False
-    return True
+        # Of an open file, not of a path: a lock file beside every output would have to be removed by somebody.
+        return lock_descriptor(file.fileno(), blocking=False)
+    except OSError:
+        return None
 
 
 def _remove_orphans(path: str) -> None:
