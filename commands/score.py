@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, Command, example, option
 from alit_cli.options import (
     checkpoint_option,
     config_option,
@@ -15,6 +15,7 @@ from alit_cli.options import (
     engine_option,
     json_option,
     limit_option,
+    out_option,
     quiet_option,
     retry_errors_option,
     run_options,
@@ -78,7 +79,7 @@ if TYPE_CHECKING:
     metavar="ROOT",
     help="Where the original images are, if not where they were tokenized.",
 )
-@option(OUTPUT, "--out", "-o", type=click.Path(path_type=Path), default="scores", show_default=True, help="A folder.")
+@out_option("scores", "A folder.")
 @checkpoint_option
 @device_option
 @option(
@@ -115,7 +116,7 @@ def command(
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
     """
-    from alit_cli.console import print_json, say, show_table, telling, work_off
+    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, show_table
     from alit_cli.jobs.score import ScoreJob
     from alit_cli.jobs.score_summary import summarize
     from alit_cli.runs.estimate import estimate
@@ -126,7 +127,7 @@ def command(
     job = ScoreJob(table, pair_models(task, model), **options)
     say(job.headline())
     if dry_run:
-        with telling() as report:
+        with progress_reporter() as report:
             expected = estimate(job, report)
         if as_json:
             print_json({"out": job.out, "seconds": expected.seconds, **vars(expected)})
@@ -136,7 +137,7 @@ def command(
     workers = workers_of_options(worker, engine, devices)
     if workers.share.count > 1:
         say(workers.share.headline())
-    work_off(lambda report: run(job, workers, report))
+    run_with_progress(lambda report: run(job, workers, report))
     if not all(is_complete(path) for path in job.paths()):
         say(f"This worker's shards are done; the worker that finishes the last of the others' writes to {job.out}.")
         return

@@ -17,6 +17,7 @@ from alit_cli.options import (
     json_option,
     limit_option,
     precision_option,
+    protecting_inputs,
     quiet_option,
     retry_errors_option,
     run_options,
@@ -98,6 +99,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 @config_option
+@protecting_inputs
 def command(
     paths: tuple[str, ...],
     out: str,
@@ -118,7 +120,7 @@ def command(
     Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
-    from alit_cli.console import print_json, say, show_table, telling, work_off
+    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, show_table
     from alit_cli.data.tables.summary import summarize
     from alit_cli.jobs.tokenize import TokenizeJob
     from alit_cli.runs.estimate import estimate
@@ -130,7 +132,7 @@ def command(
     job = TokenizeJob(paths, table, parts=parts, measures=not no_measures, losses=not no_losses, **options)
     say(job.headline())
     if dry_run:
-        with telling() as report:
+        with progress_reporter() as report:
             expected = estimate(job, report)
         if as_json:
             print_json({"out": job.out, "seconds": expected.seconds, **vars(expected)})
@@ -140,7 +142,7 @@ def command(
     workers = workers_of_options(worker, engine, devices)
     if workers.share.count > 1:
         say(workers.share.headline())
-    work_off(lambda report: run(job, workers, report))
+    run_with_progress(lambda report: run(job, workers, report))
     if not is_complete(table):
         say(f"This worker's shards are done; the worker that finishes the last of the others' writes {out}.")
         return

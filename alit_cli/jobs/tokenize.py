@@ -134,7 +134,7 @@ class TokenizeJob:
         description = self.info.to_dict()
         # Another version of torch may resume a run, so versions do not tell two runs apart.
         identity = {name: value for name, value in description.items() if name not in ("format", "versions")}
-        return [Output(self.out, identity, description, self.as_folder)]
+        return [Output(self.out, "token table", identity, description, self.as_folder)]
 
     def items(self, report: ProgressCallback, keep_copies: bool) -> ItemStream:
         """The images of the inputs. Raises InputError as stream_items, or for a column that cannot be kept."""

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from alit_cli.data.marks import Kind
 from alit_cli.data.sources.extra_columns import ExtraColumns
 from alit_cli.data.sources.items import Found, Item
 from alit_cli.data.sources.listing import NO_EXTRA_COLUMNS
@@ -23,6 +24,7 @@ class Output:
 
     Attributes:
         path: the table.
+        kind: what kind of table it is; no file of another kind is replaced.
         identity: what tells this table from that of another run, as JSON knows it. It becomes the options of the plan
             and so part of the fingerprint, hence it must never change for work that can be resumed.
         description: what the table will say of itself in its metadata, apart from the plan.
@@ -30,6 +32,7 @@ class Output:
     """
 
     path: Path
+    kind: Kind
     identity: Mapping[str, Any]
     description: Mapping[str, Any]
     as_folder: bool = False

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from alit_cli.data.files import readable
+from alit_cli.data.files import check_output, readable
 from alit_cli.data.tables.parquet import read_description
 from alit_cli.data.tables.parts import PLAN, finished_shards, is_finished, work_folder
 from alit_cli.errors import InputError
@@ -93,7 +93,11 @@ def prepare(job: ShardedJob, report: ProgressCallback = no_progress, here: bool 
         InputError: nothing to read, or a table or work folder in the way belongs to another run.
     """
     unfinished: list[PreparedOutput] = []
-    for output in job.outputs():
+    outputs = job.outputs()
+    for output in outputs:
+        if not output.as_folder:
+            check_output(output.path, output.kind)
+    for output in outputs:
         finished = output.finished and not job.overwrite
         if finished and job.retry_errors:  # its inputs may have changed, which prepare_retry() deals with
             continue

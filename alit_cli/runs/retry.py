@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.files import open_output, readable
+from alit_cli.data.marks import kind_of_file
 from alit_cli.data.sources.extra_columns import ExtraColumns
 from alit_cli.data.sources.items import Found
 from alit_cli.data.tables.parquet import KEY, encodings, stream_columns
@@ -155,20 +156,23 @@ class RetriedRows:
 
 
 def _merge_into_file(new_rows: RetriedRows, table: Path, plan: str) -> None:
-    """Replace rows of a table, which says from then on that it is of this plan. Raises as atomic_file."""
+    """Replace rows of a table, which says from then on that it is of this plan. Raises as open_output."""
     with pq.ParquetFile(table) as old:
         metadata = dict(old.schema_arrow.metadata or {})
         description = json.loads(metadata[KEY])
         description["options"]["plan"] = plan
         schema = old.schema_arrow.with_metadata({**metadata, KEY: json.dumps(description).encode()})
-        with atomic_file(table, tidy=True) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
+        with (
+            open_output(table, kind_of_file(table) or "token table", tidy=True) as file,
+            pq.ParquetWriter(file, schema, **encodings(schema)) as writer,
+        ):
             for group in range(old.num_row_groups):
                 rows = new_rows.put_into(old.read_row_group(group))
                 writer.write_table(rows, row_group_size=max(1, len(rows)))
 
 
 def _merge_into_parts(new_rows: RetriedRows, folder: Path, plan: Plan) -> None:
-    """Replace rows in a folder of parts, part by part with its mark. Raises as atomic_file."""
+    """Replace rows in a folder of parts, part by part with its mark. Raises as open_output."""
     for shard in plan.shards():
         old = pq.read_table(part_path(folder, shard.index))
         new = new_rows.put_into(old)

@@ -50,8 +50,10 @@ class SquaresJob:
 
     def outputs(self) -> list[Output]:
         options = {name: {"table": name, "factor": self.factor} for name in self.names}
-        about = {name: {"format": "squares/1", "options": options[name]} for name in self.names}
-        return [Output(self.path(name), options[name], about[name], self.as_folder) for name in self.names]
+        about = {name: {"format": "alit/1", "options": options[name]} for name in self.names}
+        return [
+            Output(self.path(name), "token table", options[name], about[name], self.as_folder) for name in self.names
+        ]
 
     def items(self, report: ProgressCallback, keep_copies: bool) -> ItemStream:
         return ItemStream(Found(Item(f"{number}.jpg", "in", "/nowhere")) for number in range(self.images))
@@ -95,7 +97,7 @@ class SquaresShard:
         for path in self.work.outputs:
             plan, images = self.plans[path]
             options = {"table": path.stem, "factor": self.job.factor, "plan": plan, "images": images}
-            metadata = {KEY: json.dumps({"format": "squares/1", "options": options}).encode()}
+            metadata = {KEY: json.dumps({"format": "alit/1", "options": options}).encode()}
             tables[path] = pa.table(columns, pa.schema(list(kinds.items()), metadata=metadata))
         return tables
 

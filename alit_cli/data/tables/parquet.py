@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.files import open_output, readable
+from alit_cli.data.marks import Kind
 from alit_cli.data.tables.parts import parts
 from alit_cli.errors import InputError
 
@@ -43,9 +44,9 @@ def encodings(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def write_table(table: pa.Table, path: str | Path) -> None:
-    """Write a table as Parquet, whole or not at all. Raises as `atomic_file`."""
-    with atomic_file(path) as file:
+def write_table(table: pa.Table, path: str | Path, kind: Kind = "token table") -> None:
+    """Write a table as Parquet, whole or not at all. Raises as `open_output`."""
+    with open_output(path, kind) as file:
         pq.write_table(table, file, row_group_size=ROW_GROUP, **encodings(table.schema))
 
 
