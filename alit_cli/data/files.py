@@ -172,15 +172,13 @@ def _list_in_manifest(folder: str, name: str, kind: Kind, content: str, replaced
 def _folder_lock(folder: str) -> Iterator[None]:
     """Hold a lock on a folder, so that two processes do not lose each other's entries of its manifest."""
     try:
-        import fcntl
-
         descriptor = os.open(folder or ".", os.O_RDONLY)
-    except (ImportError, OSError):  # a system without locks, or one whose folders cannot be opened
+    except OSError:  # a system whose folders cannot be opened
         yield
         return
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a system without locks
+            lock_descriptor(descriptor)
         yield
     finally:
         os.close(descriptor)

@@ -177,9 +177,8 @@ class ScoreJob:
         tokens = [info.model_sha256, info.options.plan, info.budgets, info.fit]
         identity = {"task": choice.name, "measures": described.measures, "tokens": tokens, **options}
         schema = score_schema(described, task.measures, {**task.extras, ERROR: "string"})
-        return _Described(
-            Output(choice.path, "score table", identity, dataclasses.asdict(described)), described, schema
-        )
+        output = Output(choice.path, "score table", identity, dataclasses.asdict(described))
+        return _Described(output, described, schema)
 
 
 @dataclass(frozen=True, eq=False)
