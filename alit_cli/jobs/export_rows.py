@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from alit_cli.data.files import readable
-from alit_cli.data.tables.token_table import TableInfo, column_names, read_info, stream_columns
+from alit_cli.data.tables.parquet import column_names, stream_columns
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 
 ROWS = 1000

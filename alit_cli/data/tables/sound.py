@@ -3,14 +3,15 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from alit_cli.data.files import readable
 from alit_cli.data.marks import KEY
+from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.sources.extra_columns import kept_type
 from alit_cli.errors import InputError
 
@@ -19,19 +20,7 @@ SIZES = ("width", "height", "n_tokens")
 NUMBERS = re.compile(r"(l1|thumbnail)_\d+")
 LISTS = re.compile(r"(tokens|latents)(_\d+)?")
 PRECISIONS = ("float32", "bf16")
-FITS = ("crop", "squash", "pad")
-OPTIONS: Mapping[str, tuple[type, ...]] = {
-    "keep": (dict,),
-    "select": (dict,),
-    "stop": (int, float),
-    "losses": (bool,),
-    "measures": (bool,),
-    "hash": (bool,),
-    "views": (str,),
-    "plan": (str,),
-    "images": (int,),
-}
-"""Options of a table that decide what its columns are, and the types that they have where they are given."""
+FITS = get_args(Fit)
 MOST = 2**20
 """No image size, budget or batch is larger; a description that claims one would take all memory."""
 
@@ -51,17 +40,12 @@ def check_description(values: Mapping[str, Any]) -> None:
         raise ValueError("options are not named")
     if not all(isinstance(values[name], str) for name in ("model", "model_sha256")):
         raise ValueError("a name is no text")
-    for name, kinds in OPTIONS.items():
-        if not isinstance(values["options"].get(name), (*kinds, type(None))):
-            raise ValueError(f"the option {name} has another type")
     for kind in (values["options"].get("keep") or {}).values():
         kept_type(kind)  # a KeyError for one that there is not
 
 
 def check_columns(schema: pa.Schema, path: str) -> None:
-    """Raise InputError where columns that alit knows have another type, or two have one name."""
-    if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
-        raise InputError(f"'{readable(path)}' has two columns called '{readable(twice[0])}'; make it again.")
+    """Raise InputError where columns that alit knows have another type."""
     for column in schema:
         if not _fits(column.name, column.type):
             kind = f"its column '{readable(column.name)}' has the type {column.type}"
@@ -82,12 +66,10 @@ def _fits(name: str, kind: pa.DataType) -> bool:
     return True
 
 
-def check_present(present: Iterable[str], columns: Iterable[str], path: str) -> None:
-    """Raise InputError where a column lacks."""
-    names = list(present)
-    missing = [name for name in columns if name not in names]
-    if missing:
-        raise InputError(f"'{readable(path)}' has no column '{missing[0]}'; it has {', '.join(names)}.")
+def check_unique(schema: pa.Schema, path: str) -> None:
+    """Raise InputError where two columns have one name."""
+    if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
+        raise InputError(f"'{readable(path)}' has two columns called '{readable(twice[0])}'; make it again.")
 
 
 def check_rows(rows: pa.Table | pa.RecordBatch, path: str) -> None:
@@ -103,8 +85,8 @@ def check_rows(rows: pa.Table | pa.RecordBatch, path: str) -> None:
             raise InputError(f"'{readable(path)}' is damaged: '{name}' holds bytes that are no UTF-8.") from problem
     stored = [name for name in columns if LISTS.fullmatch(name)]
     if stored and KEY.encode() in (rows.schema.metadata or {}):
-        about = json.loads(rows.schema.metadata[KEY.encode()])  # read_info has found it sound
-        for name in stored:
+        about = json.loads(rows.schema.metadata[KEY.encode()])
+        for name in stored if "codes" in about else ():  # a score table says nothing of tokens
             _check_tokens(rows[name], name, int(about["codes"]), int(about["token_dim"]), path)
 
 
