@@ -246,7 +246,8 @@ def test_the_first_signal_ends_a_process_that_waits_for_a_slow_decoder(
     begun = time.monotonic()
     process.send_signal(number)
     assert process.wait(30) == code
-    assert time.monotonic() - begun < 2
+    # Half a second on an idle machine; a decoder that is waited for would take a minute.
+    assert time.monotonic() - begun < 10
     time.sleep(0.5)
     assert not [child for child in children if alive(child)]
 
@@ -258,7 +259,7 @@ def test_no_decoder_outlives_a_parent_that_was_killed(slow: Path) -> None:
     assert len(children) >= 2
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + 10
     while any(alive(child) for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
