@@ -217,7 +217,8 @@ def start_slow(folder: Path, workers: str) -> subprocess.Popen[str]:
     ]
     process = subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline() == "reading\n"
+    with process.stdout:
+        assert process.stdout.readline() == "reading\n"
     time.sleep(0.5)
     return process
 
