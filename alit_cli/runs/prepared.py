@@ -121,8 +121,8 @@ def prepare(job: ShardedJob, report: ProgressCallback = no_progress, here: bool 
 
 def _open_plan(job: ShardedJob, output: Output, columns: ExtraColumns, found: Iterator[Found]) -> Plan:
     """The plan of one output over these items."""
-    size, mended = job.images_per_shard, job.retry_errors
-    return open_plan(output.folder, found, size, output.identity, job.overwrite, columns, mended=mended)
+    size, may_differ = job.images_per_shard, job.retry_errors
+    return open_plan(output.folder, found, size, output.identity, job.overwrite, columns, files_may_differ=may_differ)
 
 
 def _fingerprint(job: ShardedJob, output: Output, columns: ExtraColumns, found: Iterator[Found]) -> str:

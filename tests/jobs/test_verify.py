@@ -85,7 +85,9 @@ def _scores(path: Path, names: list[str], values: list[float | None], **changed:
     info = ScoreInfo(**about)
     schema = score_schema(info, [Measure("psnr")], {"error": "string"})
     columns = {f"psnr_{budget}": values for budget in info.budgets}
-    write_table(score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path, "score table")
+    write_table(
+        score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path, "score table"
+    )
 
 
 def test_score_tables_are_held_against_their_tokens(tmp_path: Path, alit: Alit) -> None:
