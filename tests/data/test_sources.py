@@ -182,7 +182,7 @@ def test_inputs_with_images_of_one_name_lend_theirs(tmp_path: Path, monkeypatch:
 def test_a_folder_of_tars_says_what_to_write(tmp_path: Path) -> None:
     (tmp_path / "tars").mkdir()
     make_tar(tmp_path / "tars" / "x.tar", "0.jpg")
-    with pytest.raises(InputError, match=r"To read the files inside it, write '.*/tars/\*\.tar'\."):
+    with pytest.raises(InputError, match=r"to read the files inside it, write '.*/tars/\*\.tar'\."):
         list_items([tmp_path / "tars"])
 
 

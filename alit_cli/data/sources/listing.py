@@ -127,7 +127,7 @@ def _chained(listings: Sequence[tuple[str, Iterator[Found]]]) -> Iterator[Found]
             nothing = False
             yield found
         if nothing:
-            raise InputError(f"No image was found in '{readable(name)}'; looked for {PHOTOGRAPHS}.{_hint(name)}")
+            raise InputError(f"No image was found in '{readable(name)}'; looked for {PHOTOGRAPHS}{_hint(name)}.")
 
 
 def _hint(name: str) -> str:
@@ -135,7 +135,7 @@ def _hint(name: str) -> str:
     inside = os.listdir(name) if os.path.isdir(name) else []
     endings = [ending for ending in folders.CONTAINERS if any(entry.lower().endswith(ending) for entry in inside)]
     patterns = " ".join(f"'{readable(os.path.join(name, '*'))}{ending}'" for ending in endings)
-    return f" To read the files inside it, write {patterns}." if patterns else ""
+    return f"; to read the files inside it, write {patterns}" if patterns else ""
 
 
 class SameName(InputError):
