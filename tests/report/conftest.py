@@ -1,22 +1,28 @@
-"""One page of a small folder with hard names, made once for all tests of the report."""
+"""One page of a small folder with hard names and scores of every kind, made once for all tests of the report."""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.report.view import Viewed, ViewJob, make_view
+from tests.analysis.score_tables import write_scores
 from tests.model import tiny
 from tests.training.photos import write_photos
 
 HARMFUL = ("<img src=x onerror=window.hurt=1>.png", "</script><script>window.hurt=2", "a'b&amp;\u2028 😀.png")
 """Names that a careless page would run or break on; the one with a slash is a folder and a file."""
+BUDGETS = (2, 4, 6)
+CLASSES = ("cat", "dog, hound", "=1+1", "<b>bird</b>")
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,11 @@ class Made:
     def data(self) -> Any:
         """The JSON inside."""
         return data_of(self.html)
+
+    @property
+    def table(self) -> Any:
+        """The first table of the page."""
+        return self.data["tables"][0]
 
 
 def data_of(html: str) -> Any:
@@ -47,9 +58,42 @@ def make(job: ViewJob) -> Made:
     return Made(job, job.out.read_text(encoding="utf-8"), viewed)
 
 
+def tokenized(folder: Path, photos: int) -> Path:
+    """A token table of random photographs in two folders, made by the tiny random model."""
+    write_photos(folder / "photos" / "land", photos - photos // 3)
+    write_photos(folder / "photos" / "sea", photos // 3, seed=5)
+    checkpoint = str(tiny.checkpoint(folder))
+    table = folder / "tokens.parquet"
+    for _ in tokenize(TokenizeJob([str(folder / "photos")], table, checkpoint, "cpu", max_error_rate=1)):
+        pass
+    return table
+
+
+def score(table: Path) -> None:
+    """Scores of every kind beside a token table, random but for the images' order: two networks, PSNR, depth, words."""
+    images = pq.read_table(table, columns=["image"])["image"].to_pylist()
+    n, generator = len(images), np.random.default_rng(0)
+    folder = table.parent / "scores"
+    labels = [CLASSES[row % len(CLASSES)] for row in range(n)]
+    for network, hardness in (("small", 4.0), ("large", 1.5)):
+        rank = np.floor(1 + generator.exponential(1, (n, 4)) * hardness * np.array([3, 2, 1, 0.3]))
+        guesses = {f"class_guess_{end}": generator.choice(CLASSES, n).tolist() for end in (*BUDGETS, "original")}
+        write_scores(
+            folder / f"classify@{network}.parquet",
+            images,
+            {"class_rank": rank, "class_prob": 1 / rank},
+            {"label": labels, "label_source": ["given"] * n, **guesses},
+            BUDGETS,
+        )
+    psnr = generator.uniform(15, 20, (n, 1)) + np.array([0, 2, 3]) + generator.uniform(0, 1, (n, 3))
+    write_scores(folder / "recon.parquet", images, {"psnr": psnr}, budgets=BUDGETS)
+    depth = np.where(generator.uniform(size=(n, 4)) < 0.1, np.nan, generator.uniform(0, 0.5, (n, 4)))
+    write_scores(folder / "depth@small.parquet", images, {"depth_error": depth}, budgets=BUDGETS)
+
+
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """Nine images (three with harmful names), one that cannot be read, and analyses beside the table."""
+    """Nine images (three with harmful names), one that cannot be read, scores and analyses beside the table."""
     folder = tmp_path_factory.mktemp("report")
     photos = write_photos(folder / "photos", 9)
     for path, name in zip(photos[-3:], HARMFUL, strict=True):
@@ -61,6 +105,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     table = folder / "tokens.parquet"
     for _ in tokenize(TokenizeJob([str(folder / "photos")], table, checkpoint, "cpu", max_error_rate=1)):
         pass
+    score(table)
+    own = folder / "mine.csv"
+    names = [image for image in pq.read_table(table)["image"].to_pylist() if image != "broken.jpg"]
+    own.write_text("image,stars\n" + "".join(f'"{name}",{row}\n' for row, name in enumerate(names)), "utf-8")
     (folder / "complexity.csv").write_text("group,measure,pearson\n<b>Art</b>,l1_2,0.123456\n")
     Image.new("RGB", (40, 30), "white").save(folder / "complexity.png")
-    return make(ViewJob(table, folder / "report.html", checkpoint=checkpoint, device="cpu"))
+    return make(ViewJob((table,), folder / "report.html", own=(own,), checkpoints=(checkpoint,), device="cpu"))
