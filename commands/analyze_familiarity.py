@@ -88,9 +88,7 @@ def _open(paths: Sequence[Path], scores: Sequence[Path]) -> list[Tables]:
     for number, path in enumerate(paths):
         beside = path.parent / "scores"
         place = scores[number] if scores else beside if alone and beside.is_dir() else None
-        opened.append(Tables(path, place))
-        if place is None:
-            opened[-1].sides.clear()
+        opened.append(Tables(path, place, with_scores=place is not None))
     for one in opened[1:]:
         if (one.info.model_id, one.budgets) != (opened[0].info.model_id, opened[0].budgets):
             raise InputError(

@@ -22,10 +22,11 @@ from alit_cli.options import (
     tables_options,
     threshold_option,
 )
+from alit_cli.table_layout import Bar
 
 if TYPE_CHECKING:
     from alit_cli.analysis.query.tables import Tables
-    from alit_cli.analysis.selection.decide import Decision, Summary
+    from alit_cli.analysis.selection.decide import BudgetChoice, Summary
 
 MOST_GROUPS = 40
 """Groups that are printed; --json has all of them."""
@@ -95,7 +96,7 @@ def command(table: Path, out: Path, as_json: bool, **options: Any) -> None:
     say(f"Wrote {out}." if one else "Nothing was written: there are several thresholds, and a selection has one.")
 
 
-def _decide(tables: Tables, options: Mapping[str, Any]) -> list[Decision]:
+def _decide(tables: Tables, options: Mapping[str, Any]) -> list[BudgetChoice]:
     """The decisions that the options ask for."""
     from alit_cli.analysis.query.criteria import criterion
     from alit_cli.analysis.selection.allocate import parse_objective
@@ -157,7 +158,7 @@ def _show_bars(summary: Summary) -> None:
         "",
         ["tokens", "images", "share", ""],
         [
-            [budget, images, percent(images / summary.total), "█" * round(40 * images / longest)]
+            [budget, images, percent(images / summary.total), Bar(images / longest)]
             for budget, images in zip(summary.budgets, summary.images, strict=True)
         ],
     )
@@ -171,8 +172,8 @@ def _say_remarks(tables: Tables, summaries: list[list[Summary]]) -> None:
     if first.failed:
         say(f"{first.failed} of the table's rows have no tokens (their images failed) and are left out.")
     for summary, *_ in summaries:
-        if summary.lost:
-            share = f"{100 * summary.lost_share:.2g} % of the images"
+        if summary.non_monotone:
+            share = f"{100 * summary.non_monotone_share:.2g} % of the images"
             say(f"{summary.criterion}: {share} meet it at their budget, but not at some larger one.")
 
 
@@ -188,6 +189,6 @@ def _plain(summary: Summary) -> dict[str, object]:
         "capacity": summary.capacity,
         "unsatisfied": summary.unsatisfied,
         "unsatisfied_share": summary.unsatisfied_share,
-        "non_monotone_share": summary.lost_share,
+        "non_monotone_share": summary.non_monotone_share,
         "failed": summary.failed,
     }

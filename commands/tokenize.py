@@ -175,10 +175,10 @@ def _show(out: Path, summary: "Summary") -> None:
         say(f"{image}: {sentence}")
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     title = f"{out}: {summary.images} images ({statuses})"
-    rows: list[list[str | int | float | None]] = [["mean L1", *summary.l1.values()]] if summary.l1 else []
     if summary.stopped:
-        rows.append(["stopped here", *summary.stopped.values()])
-    if rows:
-        show_table(title, ["tokens", *map(str, summary.l1)], rows)
+        show_table(title, ["tokens", *map(str, summary.stopped)], [["images stopped here", *summary.stopped.values()]])
+        say(f"Mean tokens spent: {summary.mean_tokens:.4g}; mean L1 there: {summary.l1_at_stop:.4g}.")
+    elif summary.l1:
+        show_table(title, ["tokens", *map(str, summary.l1)], [["mean L1", *summary.l1.values()]])
     else:
         say(title)

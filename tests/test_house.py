@@ -33,10 +33,11 @@ MAY_IMPORT = {
     "training": BASE | {"data", "model", "training"},
     "tasks": BASE | {"data", "model", "tasks"},
     "jobs": BASE | {"data", "runs", "model", "tasks", "jobs", "__version__"},
-    "analysis": BASE | {"data", "analysis"},
+    "analysis": BASE | {"data", "analysis", "table_layout"},
     "report": BASE | {"data", "model", "tasks", "jobs", "analysis", "report", "__version__"},
     "weights": set[str](),
-    "console": {"progress"},
+    "console": {"progress", "table_layout"},
+    "table_layout": set[str](),
     "config_files": {"errors"},
     "option_types": set[str](),
     "options": {"config_files", "console", "option_types"},
@@ -55,12 +56,13 @@ MAY_IMPORT = {
         "report",
         "weights",
         "console",
+        "table_layout",
         "option_types",
         "options",
         "__version__",
     },
 }
-WITHOUT_TORCH = {"errors", "progress", "console", "config_files", "option_types", "options", "cli"}
+WITHOUT_TORCH = {"errors", "progress", "console", "table_layout", "config_files", "option_types", "options", "cli"}
 WITHOUT_TORCH |= {"data", "runs", "analysis"}
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
 
