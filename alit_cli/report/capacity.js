@@ -243,23 +243,20 @@ function drawCapacity(picture, width) {
     );
   }
   /** @param {Points} points @returns {Points} */
-  const placed = (points) => points.map(([share, value]) => [x(share), y(value)]);
+  const placed = (points) =>
+    points.filter(([, value]) => Number.isFinite(value)).map(([share, value]) => [x(share), y(value)]);
   picture.append(
     svg("path", { class: "line-uniform", d: line(placed(lines.uniform)) }),
     svg("path", { class: "line-best", d: line(placed(lines.best)) }),
     svg("path", { class: "line-threshold", d: line(placed(lines.threshold)) }),
   );
-  lines.uniform.forEach(([share, value], t) =>
-    picture.append(
-      svg(
-        "circle",
-        { class: "uniform-dot", cx: x(share), cy: y(value), r: 3.5 },
-        svg("title", {}, `${budgets[t]} tokens for all: ${outcomeValue(shown, value)}`),
-      ),
-    ),
-  );
-  if (criterion().perBudget) {
-    const [share, value] = pointOf(shown, (row) => Math.min(needs()[row], T - 1));
+  lines.uniform.forEach(([share, value], t) => {
+    if (!Number.isFinite(value)) return;
+    const told = svg("title", {}, `${budgets[t]} tokens for all: ${outcomeValue(shown, value)}`);
+    picture.append(svg("circle", { class: "uniform-dot", cx: x(share), cy: y(value), r: 3.5 }, told));
+  });
+  const [share, value] = pointOf(shown, (row) => Math.min(needs()[row], T - 1));
+  if (criterion().perBudget && Number.isFinite(value)) {
     picture.append(svg("circle", { class: "here-dot", cx: x(share), cy: y(value), r: 6 }));
   }
 }

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from alit_cli.analysis.query.measures import bare, meaning
+from alit_cli.analysis.query.measures import bare, measure_info
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.data.tables.score_table import ORIGINAL
 
@@ -133,11 +133,11 @@ def _column_names(tables: Tables) -> Iterator[str]:
     measures = tables.measures()
     per_budget = {f"{bare(name)}_{end}" for name in measures for end in (*tables.budgets, ORIGINAL)}
     per_image = [name for name in tables.schema.names if name not in per_budget]
-    for side in tables.sides:
-        shared = [name for other in tables.sides if other is not side for name in other.columns]
-        for name in side.columns:
+    for source in tables.sources:
+        shared = [name for other in tables.sources if other is not source for name in other.columns]
+        for name in source.columns:
             if name not in per_budget:
-                per_image.append(f"{name}@{side.model}" if name in shared and not tables.has(name) else name)
+                per_image.append(f"{name}@{source.model}" if name in shared and not tables.has(name) else name)
     for name in [*measures, *per_image]:
         if name in seen or bare(name) in NOT_SHOWN or not tables.has(name):
             continue
@@ -159,7 +159,7 @@ def _column(tables: Tables, name: str, values: dict[str, NDArray[Any]]) -> Colum
     own, at, model = name.partition("@")
     if own.endswith(f"_{ORIGINAL}"):
         return None
-    array, info = values[name], meaning(name)
+    array, info = values[name], measure_info(name)
     label = LABELS.get(own, info.label) + (f" · {model}" if at else "")
     original = values.get(f"{own}_{ORIGINAL}{at}{model}")
     words = array.dtype == object or array.dtype.kind in "bUS"

@@ -192,10 +192,11 @@ function showBar() {
   const query = byId("query");
   query.value = state.query;
   query.addEventListener("input", () => choose({ query: query.value }));
-  query.addEventListener(
-    "keydown",
-    (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && order[0] && openDetail(order[0]),
-  );
+  query.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    if (event.key !== "Enter" || !order[0]) return;
+    event.preventDefault(); // otherwise the same key would press the dialog's first button
+    openDetail(order[0]);
+  });
   byId("all").addEventListener("click", () => {
     query.value = "";
     choose({ only: null, query: "", filters: [] });

@@ -150,33 +150,13 @@ def _load(job: ViewJob, infos: Sequence[TableInfo]) -> dict[str, Tokenizer]:
 def _read(job: ViewJob, path: Path, info: TableInfo, remarks: list[str]) -> _Table:
     """Everything about a table but its pictures."""
     tables = Tables(path, job.scores, job.own)
-    left_out = _leave_out_foreign_scores(tables)
+    left_out = [foreign.sentence for foreign in tables.foreign]
     facts = gather_facts(path, info)
     numbers = read_numbers(tables, facts.ok, share=len(job.tables))
     start = start_of(numbers, job.threshold, info.stop)
     sample = take_sample(path, info, numbers, max(job.most // len(job.tables), 1), start)
     remarks += [*left_out, *tables.remarks]
     return _Table(path, info, numbers, sample, table_data(path, info, facts, numbers, start, left_out))
-
-
-def _leave_out_foreign_scores(tables: Tables) -> list[str]:
-    """Drop the score tables that were made from another token table; a sentence for each."""
-    own, sentences = [], []
-    for side in tables.sides:
-        if side.about.get("model_id", tables.info.model_id) != tables.info.model_id:
-            sentences.append(f"'{side.name}' was left out: it scores the tokens of another model.")
-        elif _other_run(side.about.get("options"), tables.info):
-            sentences.append(f"'{side.name}' was left out: it scores another run of this model.")
-        else:
-            own.append(side)
-    tables.sides = own
-    return sentences
-
-
-def _other_run(options: Any, info: TableInfo) -> bool:
-    """Whether a score table's options name the plan of another token table; one that names none may belong here."""
-    made_from = options.get("tokens") if isinstance(options, dict) else None
-    return made_from is not None and info.options.get("plan") is not None and made_from != info.options["plan"]
 
 
 def _decode(job: ViewJob, table: _Table, tokenizer: Tokenizer, most: int) -> Iterator[Progress]:

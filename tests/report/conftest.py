@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.report.view import Viewed, ViewJob, make_view
 from tests.analysis.score_tables import write_scores
@@ -72,6 +73,7 @@ def tokenized(folder: Path, photos: int) -> Path:
 def score(table: Path) -> None:
     """Scores of every kind beside a token table, random but for the images' order: two networks, PSNR, depth, words."""
     images = pq.read_table(table, columns=["image"])["image"].to_pylist()
+    model_id = read_info(table).model_id
     n, generator = len(images), np.random.default_rng(0)
     folder = table.parent / "scores"
     labels = [CLASSES[row % len(CLASSES)] for row in range(n)]
@@ -84,11 +86,12 @@ def score(table: Path) -> None:
             {"class_rank": rank, "class_prob": 1 / rank},
             {"label": labels, "label_source": ["given"] * n, **guesses},
             BUDGETS,
+            model_id=model_id,
         )
     psnr = generator.uniform(15, 20, (n, 1)) + np.array([0, 2, 3]) + generator.uniform(0, 1, (n, 3))
-    write_scores(folder / "recon.parquet", images, {"psnr": psnr}, budgets=BUDGETS)
+    write_scores(folder / "recon.parquet", images, {"psnr": psnr}, budgets=BUDGETS, model_id=model_id)
     depth = np.where(generator.uniform(size=(n, 4)) < 0.1, np.nan, generator.uniform(0, 0.5, (n, 4)))
-    write_scores(folder / "depth@small.parquet", images, {"depth_error": depth}, budgets=BUDGETS)
+    write_scores(folder / "depth@small.parquet", images, {"depth_error": depth}, budgets=BUDGETS, model_id=model_id)
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,7 @@ def test_scores_of_another_table_are_left_out_and_named(tmp_path: Path) -> None:
     assert {"psnr", "depth_error"}.isdisjoint(column["key"] for column in page.table["columns"])
     depth, recon = page.table["leftOut"]
     assert ("depth@small" in depth, "another run" in depth) == (True, True)
-    assert ("recon" in recon, "another model" in recon) == (True, True)
+    assert ("recon" in recon, "tokens of the model" in recon) == (True, True)
     assert set(page.viewed.remarks) == set(page.table["leftOut"])
 
 
