@@ -5,36 +5,48 @@ from typing import Any
 
 import click
 
-from alit_cli.options import config_option, device_option, example, out_option, quiet_option, tables_options
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
+from alit_cli.options import config_option, device_option, out_option, quiet_option, tables_options
 
 
-@click.command("view", epilog=example("alit view tokens.parquet --out report.html"))
+@click.command("view", cls=Command, epilog=example("alit view tokens.parquet --out report.html"))
 @click.argument("tokens", metavar="[TABLE]...", type=click.Path(path_type=Path), nargs=-1)
 @out_option("report.html", "The HTML file to write.")
-@click.option(
-    "--images", multiple=True, metavar="PATH", help="Where the originals are now, as tokenize takes it; repeatable."
+@option(
+    INPUT,
+    "--images",
+    multiple=True,
+    metavar="PATH",
+    help="Where the originals are now, as tokenize takes it; repeatable.",
 )
-@click.option(
-    "--sample", type=click.IntRange(1, 2000), default=200, show_default=True, help="Images with pictures at the most."
+@option(
+    OUTPUT,
+    "--sample",
+    type=click.IntRange(1, 2000),
+    default=200,
+    show_default=True,
+    help="Images with pictures at the most.",
 )
-@click.option("--thr", type=click.FloatRange(0, 1), help="The L1 to start with. [default: from the data]")
-@click.option(
+@option(COMPUTE, "--thr", type=click.FloatRange(0, 1), help="The L1 to start with. [default: from the data]")
+@option(
+    INPUT,
     "--beside",
     type=click.Path(path_type=Path),
     help="The folder whose analyses (complexity, capacity, …) are shown too. [default: that of the first TABLE]",
 )
 @tables_options
-@click.option("--no-pictures", is_flag=True, help="Only numbers: decode nothing, need no model.")
-@click.option(
+@option(OUTPUT, "--no-pictures", is_flag=True, help="Only numbers: decode nothing, need no model.")
+@option(
+    INPUT,
     "--checkpoint",
     "-c",
     "checkpoints",
     metavar="FILE",
     multiple=True,
-    help="A model file; may be repeated, one for each model of the tables. [default: the model inside the package]",
+    help="A model file; repeat it for tables of several models. [default: the model inside the package]",
 )
 @device_option
-@click.option("--batch-size", type=click.IntRange(1), help="Pictures per batch. [default: the table's]")
+@option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Pictures per batch. [default: the table's]")
 @quiet_option
 @config_option
 def command(tokens: tuple[Path, ...], no_pictures: bool, sample: int, thr: float | None, **options: Any) -> None:

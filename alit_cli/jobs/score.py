@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
+from alit_cli.data.files import check_output
 from alit_cli.data.sources.items import Found, Item
 from alit_cli.data.tables.originals import find_originals
 from alit_cli.data.tables.parts import PLAN, is_finished
@@ -181,6 +182,7 @@ class _Run:
 
     def _open(self, name: str, model: str, path: Path, items: list[Item], size: int) -> None:
         """Build a task and open its plan, unless its table is there already."""
+        check_output(path, "score table")
         task = build_task(name, self._request(model, items))
         known = ScoreInfo(
             task=name,
@@ -246,6 +248,8 @@ def summarize(path: Path) -> Summary:
     means: dict[str, dict[str, float | None]] = {}
     for measure in info.measures:
         ends = [end for end in (*map(str, info.budgets), ORIGINAL) if f"{measure}_{end}" in names]
+        if ends and pa.types.is_string(table[f"{measure}_{ends[0]}"].type):
+            continue  # words, such as the class that a network sees, have no mean
         for label, most in (("top-1", 1), ("top-5", 5)) if measure == "class_rank" else ((measure, None),):
             means[label] = {end: _mean(table[f"{measure}_{end}"], most) for end in ends}
     means |= {name: {ANY: _mean(table[name], None)} for name in names if name.startswith("base_")}

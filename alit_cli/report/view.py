@@ -10,7 +10,7 @@ from typing import Any
 
 from alit_cli import __version__
 from alit_cli.analysis.query.tables import Tables
-from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.files import check_output, open_output, readable
 from alit_cli.data.pictures.fitting import Pixels
 from alit_cli.data.sources.items import Item
 from alit_cli.data.tables.originals import find_originals
@@ -114,7 +114,7 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
             yield from _decode(job, table, tokenizer, min(room // max(shown, 1), MOST_SPRITE_BYTES))
 
     page = _render(tables, panels).encode()
-    with atomic_file(job.out, tidy=True) as file:
+    with open_output(job.out, "page", tidy=True) as file:
         file.write(page)
     of = sum(table.numbers.of for table in tables)
     originals = sum(sprite.original for table in tables for sprite in table.sprites)
@@ -125,10 +125,7 @@ def _check(path: Path, out: Path) -> TableInfo:
     info = read_info(path)
     if info.tokens in column_names(path):
         raise InputError(f"'{readable(str(path))}' is a selection; name the token table that it was made from.")
-    if out.is_dir():
-        raise InputError(f"'{readable(str(out))}' is a folder; name the HTML file with --out.")
-    if out.exists() and out.samefile(path):
-        raise InputError(f"'{readable(str(out))}' is the token table itself; choose another --out.")
+    check_output(out, "page")
     return info
 
 
