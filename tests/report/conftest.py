@@ -106,7 +106,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     (folder / "photos" / "broken.jpg").write_bytes(b"not a photograph")
     checkpoint = str(tiny.checkpoint(folder))
     table = folder / "tokens.parquet"
-    for _ in tokenize(TokenizeJob([str(folder / "photos")], table, checkpoint, "cpu", max_error_rate=1)):
+    for _ in tokenize(TokenizeJob([str(folder / "photos")], table, checkpoint, "cpu")):
         pass
     score(table)
     own = folder / "mine.csv"
