@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from alit_cli.data.tables.token_table import TableInfo, stream_columns
+from alit_cli.data.tables.parquet import stream_columns
+from alit_cli.data.tables.token_table import TableInfo
 
 MOST_FAILURES = 50
 """Failures that the page names; the others are counted."""

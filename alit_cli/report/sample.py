@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from alit_cli.data.tables.token_table import TableInfo, stream_columns
+from alit_cli.data.tables.parquet import stream_columns
+from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.report.columns import Numbers
 
 

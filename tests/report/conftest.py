@@ -65,7 +65,7 @@ def tokenized(folder: Path, photos: int) -> Path:
     write_photos(folder / "photos" / "sea", photos // 3, seed=5)
     checkpoint = str(tiny.checkpoint(folder))
     table = folder / "tokens.parquet"
-    for _ in tokenize(TokenizeJob([str(folder / "photos")], table, checkpoint, "cpu", max_error_rate=1)):
+    for _ in tokenize(TokenizeJob([str(folder / "photos")], table, checkpoint, "cpu")):
         pass
     return table
 
