@@ -57,7 +57,8 @@ def _needs(numbers: Numbers, threshold: float | None) -> NDArray[np.int8]:
     if column is None or threshold is None:
         return np.zeros(len(numbers.images), np.int8)
     below = column.values < np.float32(threshold)
-    return np.where(below.any(axis=1), below.argmax(axis=1), below.shape[1]).astype(np.int8)
+    needs: NDArray[np.int8] = np.where(below.any(axis=1), below.argmax(axis=1), below.shape[1]).astype(np.int8)
+    return needs
 
 
 def _read(path: Path, columns: list[str], rows: NDArray[np.int64]) -> pa.Table:

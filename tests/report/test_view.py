@@ -125,8 +125,8 @@ def test_a_sample_holds_every_need_alike(tmp_path: Path) -> None:
     assert sample.rows.tolist() == numbers.rows[sample.places].tolist()
     assert len(sample.rows) == len(sample.tokens) == 40
     losses = pq.read_table(tables.path, columns=["l1_4", "l1_8", "l1_12"]).to_pandas().to_numpy()[sample.rows]
-    chosen = select(losses, (4, 8, 12), 0.1)
-    needs = np.where(chosen.satisfied, chosen.index, 3)
+    selection = select(losses, (4, 8, 12), 0.1)
+    needs = np.where(selection.satisfied, selection.index, 3)
     assert np.bincount(needs, minlength=4).tolist() == [10, 10, 10, 10]
 
 

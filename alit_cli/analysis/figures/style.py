@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from alit_cli.data.files import open_output
 from alit_cli.data.marks import figure_metadata
@@ -103,6 +104,13 @@ def is_paper() -> bool:
 
 
 @contextmanager
+def drawing_style() -> Iterator[None]:
+    """Draw in alit's style, at the size that is set."""
+    with matplotlib.rc_context({**STYLE, **(PAPER if is_paper() else {})}):
+        yield
+
+
+@contextmanager
 def figure_page(size: tuple[float, float], title: str, source: str, path: Path) -> Iterator[Figure]:
     """An empty figure to draw on, which is written at the end of the block.
 
@@ -112,16 +120,23 @@ def figure_page(size: tuple[float, float], title: str, source: str, path: Path) 
         source: below it: how many images, which model.
         path: its suffix is the format. Raises what `open_output` raises.
     """
-    with matplotlib.rc_context({**STYLE, **(PAPER if is_paper() else {})}):
-        figure = Figure(figsize=column_size(size) if is_paper() else size, layout="constrained")
-        FigureCanvasAgg(figure)
-        if is_paper():
-            figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)  # type: ignore[union-attr]  # constrained has one
-        else:
+    with drawing_style():
+        figure = empty_figure(size)
+        if not is_paper():
             figure.suptitle(title, x=0.008, ha="left", fontsize=13, fontweight="bold")
             figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
         yield figure
         save_figure(figure, path)
+
+
+def empty_figure(size: tuple[float, float]) -> Figure:
+    """A figure of this size in inches, or of a paper's column in the same proportion; call it in `drawing_style`."""
+    if is_paper():
+        figure = Figure(figsize=column_size(size), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
+    else:
+        figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def column_size(size: tuple[float, float]) -> tuple[float, float]:
