@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from alit_cli.analysis.query.tables import Tables
 from alit_cli.data.tables.token_table import read_info
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.report.view import Viewed, ViewJob, make_view
 from tests.analysis.score_tables import write_scores
 from tests.model import tiny
+from tests.report.reader import ARGUMENTS, CHROMIUM, PHOTOS, Reader
 from tests.training.photos import write_photos
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Playwright
 
 HARMFUL = ("<img src=x onerror=window.hurt=1>.png", "</script><script>window.hurt=2", "a'b&amp;\u2028 😀.png")
 """Names that a careless page would run or break on; the one with a slash is a folder and a file."""
@@ -115,3 +121,54 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     (folder / "complexity.csv").write_text("group,measure,pearson\n<b>Art</b>,l1_2,0.123456\n")
     Image.new("RGB", (40, 30), "white").save(folder / "complexity.png")
     return make(ViewJob((table,), folder / "report.html", own=(own,), checkpoints=(checkpoint,), device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Playwright]:
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with api.sync_playwright() as playwright:
+        yield playwright
+
+
+def opened(browser: Playwright, profile: Path, scheme: Any) -> Iterator[Reader]:
+    """A browser with a fresh profile; every test ends with nothing to complain about."""
+    context = browser.chromium.launch_persistent_context(
+        profile,
+        executable_path=CHROMIUM,
+        args=ARGUMENTS,
+        viewport={"width": 1280, "height": 900},
+        color_scheme=scheme,
+        accept_downloads=True,
+    )
+    context.set_default_timeout(20_000)
+    reader = Reader(context)
+    yield reader
+    context.close()
+    assert reader.troubles == []
+
+
+@pytest.fixture
+def reader(browser: Playwright, tmp_path: Path) -> Iterator[Reader]:
+    yield from opened(browser, tmp_path / "profile", "light")
+
+
+@pytest.fixture(params=["light", "dark"])
+def themed(request: pytest.FixtureRequest, browser: Playwright, tmp_path: Path) -> Iterator[Reader]:
+    yield from opened(browser, tmp_path / "profile", request.param)
+
+
+@pytest.fixture(scope="session")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A page of 24 images in two folders with every kind of score, and a csv of one's own."""
+    folder = tmp_path_factory.mktemp("scored")
+    table = tokenized(folder, PHOTOS)
+    score(table)
+    rows = [f"land/img_{row}.png,{row},{'ab'[row % 2]}" for row in range(12)]
+    (folder / "mine.csv").write_text("\n".join(["image,stars,letter", *rows]))
+    own = (folder / "mine.csv",)
+    checkpoint = str(tiny.checkpoint(folder))
+    return make(ViewJob((table,), folder / "scored.html", own=own, checkpoints=(checkpoint,), device="cpu"))
+
+
+def tables_of(made: Made) -> Tables:
+    return Tables(made.job.tables[0], made.job.tables[0].parent / "scores", made.job.own)
