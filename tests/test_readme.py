@@ -20,14 +20,13 @@ NUMBERS = re.compile(r"([-+±.\d]*\d[\d.]*|█|\s)+")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder as the documents suppose it: the samples, `images/`, scores and a raw SAVOIAS."""
-    monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "sample_data", "sample_data")
     shutil.copytree(ROOT / "sample_data" / "images", "images")
     shutil.copy(ROOT / "sample_data" / "complexity.csv", "savoias.csv")
-    _raw_savoias(tmp_path / SAVOIAS)
-    return tmp_path
+    _raw_savoias(here / SAVOIAS)
+    return here
 
 
 def _raw_savoias(folder: Path) -> None:
