@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.data.files import atomic_file, named_write_errors
+from alit_cli.data.files import named_write_errors, open_output
 from alit_cli.data.pictures.decoding import decode
 from alit_cli.data.pictures.fitting import fit, random_view
 from alit_cli.data.sources.items import Item
@@ -125,7 +125,7 @@ class FreshViews(Views):
             if crops is not None:
                 crop: Crop = crops[0]
                 return crop
-        raise InputError("none of the photographs can be read any more: put them back where the run found them")
+        raise InputError("None of the photographs can be read any more: put them back where the run found them.")
 
 
 def to_images(pixels: np.ndarray) -> Tensor:
@@ -154,15 +154,17 @@ def make_views(
     validation = [picture for item in chosen if (picture := _whole(items[item], side)) is not None]
     held = io.BytesIO()  # numpy names no reason where a file cannot be written
     np.save(held, np.stack(validation) if validation else np.zeros((0, side, side, 3), np.uint8))
-    with atomic_file(folder / "validation.npy") as file:
+    with open_output(folder / "validation.npy", "working file") as file:
         file.write(held.getbuffer())
     kept = len(training)
     if views:
         kept = yield from _keep(items, training, side, views, seed, folder)
     if kept < 2:
         why = next(filter(None, (_problem(items[index]) for index in training)), "")
-        raise InputError(f"only {kept} of {len(training)} photographs can be trained on, and it takes two or more{why}")
-    with atomic_file(mark) as file:
+        raise InputError(
+            f"Only {kept} of {len(training)} photographs can be trained on, and it takes two or more{why}."
+        )
+    with open_output(mark, "working file") as file:
         file.write(json.dumps({"photos": kept, "views": views}).encode())
 
 
@@ -196,7 +198,7 @@ def _keep(
     if needed > free:
         raise InputError(
             f"{views} crops of {len(training)} photographs take {needed / 2**20:,.1f} MiB and {folder} has "
-            f"{free / 2**20:,.1f} MiB free; give fewer --views, or --views 0 to decode them anew at every use"
+            f"{free / 2**20:,.1f} MiB free; give fewer --views, or --views 0 to decode them again at every use."
         )
     store = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     with named_write_errors(path), open(path, "r+b") as file:

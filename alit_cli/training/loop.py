@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alit_cli.data.files import atomic_file, named_write_errors
+from alit_cli.data.files import named_write_errors, open_output
 from alit_cli.errors import AlitError, InputError
 from alit_cli.model.device import autocast, choose_precision, speed_up
 from alit_cli.model.losses import l1_per_image
@@ -59,8 +59,8 @@ class StageRun:
         pieces = processes.count * recipe.accumulate
         if recipe.batch_size < pieces:
             raise InputError(
-                f"a batch of {recipe.batch_size} photographs cannot be worked off in {pieces} pieces "
-                f"({processes.count} processes, --accumulate {recipe.accumulate}): raise --batch-size"
+                f"A batch of {recipe.batch_size} photographs cannot be divided into {pieces} equal pieces "
+                f"({processes.count} processes, --accumulate {recipe.accumulate}): raise --batch-size."
             )
         self.objective, self.recipe, self.views, self.folder = objective, recipe, views, folder
         self.processes, self.device = processes, processes.device
@@ -96,7 +96,7 @@ class StageRun:
                 self.save()
 
     def save(self) -> None:
-        """Write everything a resumed run needs, atomically; the main process alone does. Raises as atomic_file."""
+        """Write everything a resumed run needs, atomically; the main process alone does. Raises as open_output."""
         if not self.processes.is_main:
             return
         state = {
@@ -107,7 +107,7 @@ class StageRun:
             "optimizer": self.optimizer.state_dict(),
             "objective": self.objective.state(),
         }
-        with atomic_file(self.state_path, tidy=True) as file:
+        with open_output(self.state_path, "working file", tidy=True) as file:
             try:
                 torch.save(state, file)
             except RuntimeError as problem:  # torch's own words for bytes that did not arrive
@@ -178,8 +178,8 @@ class StageRun:
         losses = dict(zip(local, sums.tolist(), strict=True))
         if not math.isfinite(losses["total"]):
             raise AlitError(
-                f"the loss is not finite at step {self.step + 1} of stage {self.objective.name}: "
-                "start anew with a lower --lr and --overwrite"
+                f"The loss is not finite at step {self.step + 1} of stage {self.objective.name}: "
+                "start again with a lower --lr and --overwrite."
             )
         nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimizer.step(cosine(self.step, self.recipe.warmup, self.recipe.steps))
