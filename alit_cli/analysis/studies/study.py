@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from alit_cli.data.files import open_output
 from alit_cli.errors import InputError
 
-TOKENS, SCORES = "tokens.parquet", "scores"
+TOKENS, SCORES, PAGE = "tokens.parquet", "scores", "report.html"
+"""Files and folder of a study, in its own folder."""
 RECORD = ".study.json"
 """The file in the study's folder that says which steps are done; a hidden one, so that no panel or table shows it."""
 FORMAT = "alit-study/1"
@@ -91,71 +92,57 @@ def plan_steps(job: StudyJob) -> list[Step]:
     Raises:
         InputError: two networks or two sets of images would write the same file.
     """
-    out, tokens, scores = job.out, job.out / TOKENS, job.out / SCORES
     names = [network_name(network) for network in job.networks]
     if len(set(names)) < len(names):
         raise InputError("Two classifiers have the same name; rename one of their folders, since it names the scores.")
-    model = _given("--checkpoint", job.checkpoint) + _given("--device", None if job.device == "auto" else job.device)
-    limit = _given("--limit", job.limit)
+    tokens = job.out / TOKENS
+    words = ("tokenize", *job.images, "--out", str(tokens), *_model(job), *_given("--limit", job.limit))
     steps = [
-        Step(
-            "tokenize",
-            ("tokenize", *job.images, "--out", str(tokens), *model, *limit),
-            writes=(tokens,),
-            passes=1,
-            always=True,
-            optional=False,
-        ),
-        _score_step(job, tokens, scores, model),
+        Step("tokenize", words, writes=(tokens,), passes=1, always=True, optional=False),
+        _score_step(job, tokens),
     ]
-    tables = tuple(step_file for step_file in (tokens, *steps[1].writes))
-    figures = ("--out", str(out), "--bootstrap", str(job.bootstrap), *_given("--format", _unless(job.form, "png")))
-    without_bootstrap = ("--out", str(out), *_given("--format", _unless(job.form, "png")))
-    quality = ("analyze", "quality", str(tokens), "--scores", str(scores), *without_bootstrap)
-    steps.append(Step("quality", quality, tables, _tables(out, "quality")))
-    capacity = ("analyze", "capacity", "--tokens", str(tokens), "--scores", str(scores), *_lines(job), *figures)
-    steps.append(Step("capacity", capacity, tables, _tables(out, "capacity")))
-    if job.labels and len(job.networks) > 1:
-        strength = ("analyze", "strength", "--task", "classify", "--tokens", str(tokens), "--scores", str(scores))
-        steps.append(Step("strength", (*strength, *figures), tables, _tables(out, "strength")))
-    if job.scores:
-        complexity = ("analyze", "complexity", job.scores, "--tokens", str(tokens), *figures)
-        steps.append(Step("complexity", complexity, (tokens, Path(job.scores)), _tables(out, "complexity")))
-    steps += _familiarity_steps(job, tokens, model, limit, figures)
-    if job.masks:
-        attention = ("analyze", "attention", *job.images, "--masks", job.masks, *model, *limit)
-        folder = out / "attention"
-        steps.append(
-            Step(
-                "attention",
-                (*attention, "--out", str(folder), *_given("--format", _unless(job.form, "png"))),
-                (tokens,),
-                _tables(folder, "attention"),
-                passes=1,
-            )
-        )
-    if job.labels:
-        folder = out / "probe"
-        probe = ("analyze", "probe", *job.images, "--labels", job.labels, *model, *limit, "--out", str(folder))
-        steps.append(
-            Step(
-                "probe",
-                (*probe, *_given("--format", _unless(job.form, "png"))),
-                (tokens, *_file_of(job.labels)),
-                _tables(folder, "probe"),
-                passes=1,
-            )
-        )
-    page = out / "report.html"
-    view = ("view", str(tokens), "--beside", str(out), "--out", str(page), *model)
+    steps += _table_steps(job, tokens, (tokens, *steps[1].writes))
+    steps += _familiarity_steps(job, tokens)
+    steps += _image_steps(job, tokens)
     # The page shows the tables of all steps before it, so it is made again when one of them is.
     shown = tuple(file for step in steps for file in step.writes)
-    steps.append(Step("view", view, shown, (page,), passes=0.5, optional=False))
-    return steps
+    page = job.out / PAGE
+    view = ("view", str(tokens), "--beside", str(job.out), "--out", str(page), *_model(job))
+    return [*steps, Step("view", view, shown, (page,), passes=0.5, optional=False)]
 
 
-def _score_step(job: StudyJob, tokens: Path, scores: Path, model: tuple[str, ...]) -> Step:
+def _table_steps(job: StudyJob, tokens: Path, tables: tuple[Path, ...]) -> Iterator[Step]:
+    """The analyses that read only the token table and the score tables."""
+    scores = ("--scores", str(job.out / SCORES))
+    quality = ("analyze", "quality", str(tokens), *scores, *_output(job, job.out))
+    yield Step("quality", quality, tables, _tables(job.out, "quality"))
+    ends = (*_output(job, job.out), "--bootstrap", str(job.bootstrap))
+    capacity = ("analyze", "capacity", "--tokens", str(tokens), *scores, *_lines(job), *ends)
+    yield Step("capacity", capacity, tables, _tables(job.out, "capacity"))
+    if job.labels and len(job.networks) > 1:
+        strength = ("analyze", "strength", "--task", "classify", "--tokens", str(tokens), *scores, *ends)
+        yield Step("strength", strength, tables, _tables(job.out, "strength"))
+    if job.scores:
+        complexity = ("analyze", "complexity", job.scores, "--tokens", str(tokens), *ends)
+        yield Step("complexity", complexity, (tokens, Path(job.scores)), _tables(job.out, "complexity"))
+
+
+def _image_steps(job: StudyJob, tokens: Path) -> Iterator[Step]:
+    """The analyses that take the images through the model again."""
+    images = (*job.images, *_model(job), *_given("--limit", job.limit))
+    if job.masks:
+        folder = job.out / "attention"
+        words = ("analyze", "attention", *images, "--masks", job.masks, *_output(job, folder))
+        yield Step("attention", words, (tokens,), _tables(folder, "attention"), passes=1)
+    if job.labels:
+        folder = job.out / "probe"
+        words = ("analyze", "probe", *images, "--labels", job.labels, *_output(job, folder))
+        yield Step("probe", words, (tokens, *_file_of(job.labels)), _tables(folder, "probe"), passes=1)
+
+
+def _score_step(job: StudyJob, tokens: Path) -> Step:
     """One pass over the images for all tasks that the job gives networks for."""
+    scores = job.out / SCORES
     wanted = {"classify": job.networks, "depth": _some(job.depth), "features": _some(job.features)}
     tasks = ["recon", "baselines", *(task for task, networks in wanted.items() if networks)]
     words = ["score", str(tokens), "--out", str(scores), "--task", ",".join(tasks)]
@@ -171,7 +158,7 @@ def _score_step(job: StudyJob, tokens: Path, scores: Path, model: tuple[str, ...
     ]
     reads = (tokens, *(_file_of(job.labels) if job.networks else ()))
     passes = 1 + sum(len(networks) for networks in wanted.values())
-    return Step("score", (*words, *model), reads, tuple(writes), passes, optional=False)
+    return Step("score", (*words, *_model(job)), reads, tuple(writes), passes, optional=False)
 
 
 def _lines(job: StudyJob) -> tuple[str, ...]:
@@ -187,28 +174,36 @@ def _lines(job: StudyJob) -> tuple[str, ...]:
     return ("--tsc", ",".join(criteria), "--toi", ",".join(outcomes), *few)
 
 
-def _familiarity_steps(
-    job: StudyJob, tokens: Path, model: tuple[str, ...], limit: tuple[str, ...], figures: tuple[str, ...]
-) -> list[Step]:
+def _familiarity_steps(job: StudyJob, tokens: Path) -> Iterator[Step]:
     """Other sets of images: each is tokenized to a table of its name, then all are compared with the first."""
-    steps, others = [], []
+    others: list[Path] = []
     for images in job.against:
         name = Path(images.rstrip("/")).name.partition(".")[0] or "others"
         table = job.out / f"{name}.parquet"
         if table in [tokens, *others]:
             raise InputError(f"'{images}' would be tokenized to {table}, which is another set's; rename the folder.")
         others.append(table)
-        words = ("tokenize", images, "--out", str(table), *model, *limit)
-        steps.append(Step(f"tokenize {name}", words, writes=(table,), passes=1, always=True, optional=False))
+        words = ("tokenize", images, "--out", str(table), *_model(job), *_given("--limit", job.limit))
+        yield Step(f"tokenize {name}", words, writes=(table,), passes=1, always=True, optional=False)
     if others:
-        words = ("analyze", "familiarity", str(tokens), *map(str, others), *figures)
-        steps.append(Step("familiarity", words, (tokens, *others), _tables(job.out, "familiarity")))
-    return steps
+        ends = (*_output(job, job.out), "--bootstrap", str(job.bootstrap))
+        words = ("analyze", "familiarity", str(tokens), *map(str, others), *ends)
+        yield Step("familiarity", words, (tokens, *others), _tables(job.out, "familiarity"))
 
 
 def network_name(network: str) -> str:
     """What a network is called in the names of score tables: the last part of its path or hub id."""
     return network.rstrip("/").rpartition("/")[2]
+
+
+def _model(job: StudyJob) -> tuple[str, ...]:
+    """The model and the device of every command that takes images through it."""
+    return (*_given("--checkpoint", job.checkpoint), *_given("--device", _unless(job.device, "auto")))
+
+
+def _output(job: StudyJob, folder: Path) -> tuple[str, ...]:
+    """Where an analysis writes, and how its figures are written."""
+    return ("--out", str(folder), *_given("--format", _unless(job.form, "png")))
 
 
 def _given(option: str, value: object) -> tuple[str, ...]:
