@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alit_cli.console import QUIET, print_json, say, show_table
+from alit_cli.console import QUIET, print_json, say, show, show_table
 from alit_cli.errors import InputError
 from alit_cli.grouped_help import COMPUTE, INPUT, RUN, Command, example, option
 from alit_cli.options import (
@@ -138,11 +138,11 @@ def _write(path: Path, text: str) -> None:
 
 def _show_plan(job: StudyJob, steps: list[Step], record: StudyRecord, as_json: bool) -> None:
     """The steps and their commands; the time of a pass over the images is measured on a few of them."""
-    from alit_cli.console import telling
+    from alit_cli.console import progress_reporter
     from alit_cli.jobs.estimate import estimate
     from alit_cli.jobs.tokenize import TokenizeJob
 
-    with telling() as tell:
+    with progress_reporter() as tell:
         table = job.out / "tokens.parquet"
         measured = estimate(TokenizeJob(job.images, table, job.checkpoint, job.device, limit=job.limit), tell)
     left = [step for step in steps if step.always or not record.is_done(step)]
@@ -155,8 +155,8 @@ def _show_plan(job: StudyJob, steps: list[Step], record: StudyRecord, as_json: b
     rows = [[step.name, "to do" if step in left else "done", step.passes] for step in steps]
     show_table(f"{job.out}: {measured.images} images", ["step", "state", "passes over the images"], rows)
     for step in steps:
-        click.echo(shlex.join(["alit", *step.words]))
-    click.echo(
+        click.echo(shlex.join(["alit", *step.words]))  # never wrapped, so that it can be copied
+    show(
         f"About {minutes:.1f} minutes: a pass is taken to last as long as tokenizing, {one_pass / 60:.1f} minutes "
         f"(from {measured.basis})."
     )
@@ -165,7 +165,7 @@ def _show_plan(job: StudyJob, steps: list[Step], record: StudyRecord, as_json: b
 def _show(findings: list[Finding], remarks: list[str], page: Path) -> None:
     """The findings, what was left out, and where the page is."""
     for finding in findings:
-        click.echo(f"- {finding.sentence}")
+        show(f"- {finding.sentence}")
     for remark in remarks:
         say(f"Left out: {remark}")
-    click.echo(f"The page is {page}; open it in a browser.")
+    show(f"The page is {page}; open it in a browser.")

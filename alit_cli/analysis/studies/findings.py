@@ -136,8 +136,8 @@ def _capacity(folder: Path) -> Iterator[Finding]:
     table = CsvTable(folder, "capacity.csv")
     uniform = table.rows(group=ALL, line=UNIFORM)
     for outcome in dict.fromkeys(row.text("outcome") for row in uniform):
-        if outcome == "features":
-            continue
+        if outcome in ("features", "psnr"):
+            continue  # a distance has no mean, and the PSNR stands with the quality
         points = [row for row in uniform if row.text("outcome") == outcome and _known(row, "value")]
         if len(points) < 2:
             continue
@@ -146,7 +146,8 @@ def _capacity(folder: Path) -> Iterator[Finding]:
         name = _outcome(outcome)
         sentence = (
             f"At {half['mean_tokens']:.4g} tokens per image ({half['capacity']:.0%} of the largest capacity), "
-            f"{name} is {_interval(half, outcome)}, against {_interval(full, outcome)} at {full['mean_tokens']:.4g} tokens"
+            f"{name} is {_interval(half, outcome)}, against {_interval(full, outcome)} at "
+            f"{full['mean_tokens']:.4g} tokens"
         )
         used = [half, full]
         originals = [row for row in table.rows(group=ALL, line=ORIGINALS, outcome=outcome) if _known(row, "value")]
@@ -255,8 +256,8 @@ def _attention(folder: Path) -> Iterator[Finding]:
             yield _finding(
                 "attention",
                 f"The best region of {with_own['tokens']:.0f} tokens fits segments with a mean IoU of "
-                f"{with_own['mean']:.3f}; the maps of other images reach {with_others['mean']:.3f}, and the difference is "
-                f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}).",
+                f"{with_own['mean']:.3f}; the maps of other images reach {with_others['mean']:.3f}, and the difference "
+                f"is {gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f}).",
                 [with_own, gain, with_others],
             )
             return  # further regions are in the table
