@@ -138,16 +138,16 @@ def _write(path: Path, text: str) -> None:
 
 def _show_plan(job: StudyJob, steps: list[Step], record: StudyRecord, as_json: bool) -> None:
     """The steps and their commands; the time of a pass over the images is measured on a few of them."""
+    from alit_cli.analysis.studies.study import TOKENS
     from alit_cli.console import progress_reporter
     from alit_cli.jobs.tokenize import TokenizeJob
     from alit_cli.runs.estimate import estimate
 
-    with progress_reporter() as tell:
-        table = job.out / "tokens.parquet"
-        measured = estimate(
-            TokenizeJob(job.images, table, checkpoint=job.checkpoint, device=job.device, limit=job.limit), tell
-        )
-    left = [step for step in steps if step.always or not record.is_done(step)]
+    table = job.out / TOKENS
+    timed = TokenizeJob(job.images, table, checkpoint=job.checkpoint, device=job.device, limit=job.limit)
+    with progress_reporter() as report:
+        measured = estimate(timed, report)
+    left = [step for step in steps if not record.is_done(step)]
     one_pass = measured.images / measured.images_per_second
     minutes = one_pass / 60 * sum(step.passes for step in left)
     if as_json:
