@@ -154,8 +154,11 @@ def _show_plan(job: StudyJob, steps: list[Step], record: StudyRecord, as_json: b
         names = [{"name": step.name, "command": ["alit", *step.words], "done": step not in left} for step in steps]
         print_json({"images": measured.images, "steps": names, "minutes": minutes})
         return
-    rows = [[step.name, "to do" if step in left else "done", step.passes] for step in steps]
-    show_table(f"{job.out}: {measured.images} images", ["step", "state", "passes over the images"], rows)
+    show_table(
+        f"{job.out}: {measured.images} images",
+        ["step", "state", "passes over the images"],
+        [[step.name, "to do" if step in left else "done", step.passes] for step in steps],
+    )
     for step in steps:
         click.echo(shlex.join(["alit", *step.words]))  # never wrapped, so that it can be copied
     show(
