@@ -72,8 +72,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 @config_option
-@click.pass_context
-def command(ctx: click.Context, images: tuple[str, ...], as_json: bool, dry_run: bool, **options: Any) -> None:
+def command(images: tuple[str, ...], as_json: bool, dry_run: bool, **options: Any) -> None:
     """Study IMAGES (as alit tokenize takes them) with every command that has something to work on.
 
     The steps are tokenize, score, quality and capacity; strength with several classifiers and labels, complexity with
@@ -84,6 +83,7 @@ def command(ctx: click.Context, images: tuple[str, ...], as_json: bool, dry_run:
     from alit_cli.analysis.studies.findings import collect_findings, save_findings
     from alit_cli.analysis.studies.study import PAGE, StudyJob, StudyRecord, plan_steps, recipe
 
+    ctx = click.get_current_context()
     images = images or tuple((ctx.default_map or {}).get("images", ()))
     if not images:
         raise InputError("Name the images to study: a folder, files, tars, or a config file with a list of 'images'.")

@@ -80,6 +80,8 @@ def test_blocks_run_in_order_and_print_what_is_shown(
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_blocks_that_cannot_run_here_are_parsed(document: str, here: Path) -> None:
     """A misspelt option, an unknown choice or a missing argument fails, although nothing is invoked."""
+    Path("study").mkdir()
+    Path("study/study.toml").write_text('[study]\nimages = ["photos"]\n')
     for block in blocks(document):
         assert block.language in LANGUAGES, block.text
         if block.language in ("py", "python"):
