@@ -13,7 +13,7 @@ from typing import Any, Protocol, TextIO, TypeVar
 import click
 
 from alit_cli.progress import Progress, ProgressCallback, no_progress
-from alit_cli.table_layout import GAP, Bar, Cell, fit_table, wrap_words
+from alit_cli.table_layout import GAP, Cell, fit_table, wrap_words
 
 QUIET = "alit.quiet"
 """The key under which `--quiet` is kept for the length of a command."""

@@ -1,12 +1,121 @@
 """`alit train`: photographs to a finished tokenizer."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
+from alit_cli.config import PRESETS
 from alit_cli.option_types import Numbers
-from alit_cli.options import config_option, device_option, example, out_option, precision_option, quiet_option
+from alit_cli.options import config_option, device_option, example, out_option, quiet_option
+
+StageName = Literal["base", "distill", "finetune"]
+STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `alit train` is asked for; None leaves the value of the preset, or of the model to start from."""
+
+    photos: tuple[str, ...]
+    out: Path
+    # The model.
+    preset: str | None
+    name: str | None
+    base_tokenizer: Literal["vqgan", "vae"] | None
+    continuous: bool
+    image_size: int | None
+    tokens_per_iteration: int | None
+    iterations_per_rollout: int | None
+    width: int | None
+    layers: int | None
+    heads: int | None
+    codes: int | None
+    token_dim: int | None
+    # Where it starts.
+    init: Path | None
+    init_fit: Literal["tile", "resample"] | None
+    release_tiles: int | None
+    # How it is trained.
+    stages: tuple[StageName, ...]
+    base_steps: int | None
+    distill_steps: int | None
+    finetune_steps: int | None
+    batch_size: int | None
+    accumulate: int | None
+    lr: float | None
+    trained_iterations: Literal["all", "sampled"] | None
+    late_bias: float | None
+    halting: bool | None
+    iteration_weights: tuple[float, ...] | None
+    lpips: tuple[Path, ...]
+    perceptual_weight: float | None
+    gan: str | None
+    gan_schedule: tuple[tuple[float, float], ...] | None
+    crops: int | None
+    crop_area: tuple[float, ...] | None
+    decode_threads: int | None
+    seed: int | None
+    # What is written, and when.
+    half: bool
+    save_every: float
+    validate_every: int
+    resume: bool
+    overwrite: bool
+    precision: dict[str, str]
+    device: str
+
+
+class StageNames(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
+    """Stages with commas between them, or a list in a config file; the command gets a tuple."""
+
+    name = "stages"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Split, and name a stage that there is not."""
+        names = tuple(value) if isinstance(value, list | tuple) else tuple(value.split(","))
+        for name in names:
+            if name not in STAGES:
+                self.fail(f"there is no stage '{name}'; the stages are {', '.join(STAGES)}", param, ctx)
+        return names
+
+
+class StagePrecisions(click.ParamType):  # type: ignore[type-arg]
+    """A precision for all stages, or `stage=precision` with commas; the command gets a dict by stage."""
+
+    name = "precisions"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        """Read the pairs, or name the piece that is none."""
+        if isinstance(value, dict):
+            return value
+        precisions: dict[str, str] = {}
+        for piece in str(value).split(","):
+            stage, equals, precision = piece.rpartition("=")
+            if precision not in PRECISIONS or (equals and stage not in STAGES):
+                self.fail(f"'{piece}' is neither {', '.join(PRECISIONS)} nor like finetune=bf16", param, ctx)
+            precisions |= dict.fromkeys([stage] if equals else STAGES, precision)
+        return precisions
+
+
+class Schedule(click.ParamType):  # type: ignore[type-arg]
+    """`share:weight` with commas; the command gets a tuple of pairs in ascending order."""
+
+    name = "schedule"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the pairs, or say how they are written."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            pairs = sorted(tuple(map(float, piece.split(":"))) for piece in str(value).split(","))
+        except ValueError:
+            pairs = []
+        if not pairs or not all(len(pair) == 2 and 0 <= pair[0] <= 1 for pair in pairs):
+            self.fail(f"'{value}' is not of the form 0.1:0.2,0.5:0.8", param, ctx)
+        return tuple(pairs)
 
 
 @click.command(
@@ -17,46 +126,117 @@ from alit_cli.options import config_option, device_option, example, out_option, 
     ),
 )
 @click.argument("photos", nargs=-1, required=True)
-@out_option("model.safetensors", "The checkpoint to write; unfinished work lies in OUT.work/ beside it.")
-@click.option("--preset", default="nano", show_default=True, help="nano, tiny, small, base or semilarge.")
+@out_option("model.safetensors", "The checkpoint to write. Unfinished work lies in OUT.work/ beside it.")
+@click.option(
+    "--preset",
+    type=click.Choice(PRESETS),
+    help="Sizes and recipe. [default: nano, or that of a whole model given with --init]",
+)
+@click.option("--name", metavar="NAME", help="What the model calls itself. [default: the name of OUT]")
 @click.option(
     "--base-tokenizer",
     type=click.Choice(["vqgan", "vae"]),
-    help="Base tokenizer. [default: nano's is a vae, that of the others a vqgan]",
+    help="Base tokenizer. [default: a vae for nano, a vqgan for the other presets]",
 )
 @click.option("--continuous", is_flag=True, help="Leave the 1D latents unquantized.")
+@click.option("--image-size", type=click.IntRange(1), help="Pixels along one side of an image.")
+@click.option("--tokens-per-iteration", type=click.IntRange(1), help="1D tokens that each iteration adds.")
+@click.option(
+    "--iterations-per-rollout", type=click.IntRange(1), help="Iterations of a rollout, so the number of budgets."
+)
+@click.option("--width", type=click.IntRange(1), help="Width of both transformers.")
+@click.option("--layers", type=click.IntRange(1), help="Layers of each transformer.")
+@click.option("--heads", type=click.IntRange(1), help="Attention heads of each layer.")
+@click.option("--codes", type=click.IntRange(2, 65536), help="Codes that a 1D token can be.")
+@click.option("--token-dim", type=click.IntRange(1), help="Numbers per code.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    help="A model to start from, also one of another image size or number of tokens; or a base tokenizer alone.",
+)
+@click.option(
+    "--init-fit",
+    type=click.Choice(["tile", "resample"]),
+    help="How an --init of another size is made to fit: every tile of the larger image is a copy of the smaller model, "
+    "or its positions are resampled. [default: tile where the sizes allow it]",
+)
+@click.option(
+    "--release-tiles",
+    metavar="STEPS",
+    type=click.IntRange(0),
+    help="Steps over which attention between the tiles of a tiled --init is released. [default: 400]",
+)
 @click.option(
     "--stages",
+    type=StageNames(),
+    metavar="base,distill,finetune",
     default="base,distill,finetune",
     show_default=True,
-    help="Which stages to run: base (tokenizer), distill (latent distillation), finetune (pixels).",
+    help="Which stages to run: base (base tokenizer), distill (latent distillation), finetune (on pixels).",
 )
-@click.option("--init", type=click.Path(path_type=Path), help="A model to go on from, or a base tokenizer to build on.")
 @click.option("--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
 @click.option("--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
 @click.option("--finetune-steps", type=click.IntRange(1), help="Steps of the fine-tuning stage.")
-@click.option("--batch-size", type=click.IntRange(1), help="Photographs a step, of all processes, in every stage.")
-@click.option("--accumulate", type=click.IntRange(1), help="Work a step off in so many pieces, to save memory.")
+@click.option("--batch-size", type=click.IntRange(1), help="Photographs per step, of all processes, in every stage.")
+@click.option("--accumulate", type=click.IntRange(1), help="Do each step in this many pieces, to save memory.")
 @click.option("--lr", type=float, help="Peak learning rate, in every stage.")
-@click.option("--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or a sampled one a step.")
-@click.option("--late", type=float, help="How much sampling prefers late iterations, in every stage.")
-@click.option("--halting/--no-halting", default=None, help="Dynamic halting of image tokens (whole rollouts only).")
 @click.option(
-    "--lpips",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="Weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each. [default: no perceptual term]",
+    "--trained-iterations",
+    "--iterations",
+    type=click.Choice(["all", "sampled"]),
+    help="Train all iterations of a rollout in each step, or a sampled one. [default: all; sampled for nano]",
 )
-@click.option("--gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
-@click.option("--views", type=click.IntRange(0), help="Random crops kept per photograph; 0: a fresh one at every use.")
-@click.option("--workers", type=click.IntRange(1), help="Threads that decode photographs, with --views 0. [default: 4]")
+@click.option(
+    "--late-bias",
+    "--late",
+    type=float,
+    help="Bias of the sampled iteration towards late ones; 0 is uniform. Applies to every stage.",
+)
+@click.option("--halting/--no-halting", default=None, help="Dynamic halting of image tokens (not with sampled ones).")
 @click.option(
     "--iteration-weights",
     type=Numbers(float),
     metavar="NUMBER[,…]",
-    help="λ of the distillation loss, iteration by iteration; those after count 1. [default: 2.5,2,1.5,1.25]",
+    help="λ of the distillation loss, iteration by iteration; the rest count 1. [default: 2.5,2,1.5,1.25; 1 for nano]",
 )
-@click.option("--seed", type=int, help="Seed of everything that is drawn.")
+@click.option(
+    "--lpips",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Weight files of LPIPS (torchvision's vgg16 and lpips' vgg), one option each, for a perceptual term in base "
+    "and finetune. [default: no perceptual term]",
+)
+@click.option("--perceptual-weight", type=click.FloatRange(0), help="Weight of LPIPS beside L1. [default: 1]")
+@click.option(
+    "--gan",
+    type=click.Choice(["none", "base", "finetune", "base,finetune"]),
+    help="Stages with a critic. [default: finetune; none for nano]",
+)
+@click.option(
+    "--gan-schedule",
+    type=Schedule(),
+    metavar="SHARE:WEIGHT,…",
+    help="The critic's weight from each share of the steps on. [default: 0.1:0.2,0.5:0.8]",
+)
+@click.option(
+    "--crops",
+    "--views",
+    type=click.IntRange(0),
+    help="Random crops cached per photograph; 0 makes a new one at every use. [default: 0; 4 for nano]",
+)
+@click.option(
+    "--crop-area",
+    type=Numbers(float),
+    metavar="LOW,HIGH",
+    help="Share of a photograph's area that a crop takes. [default: 0.8,1]",
+)
+@click.option(
+    "--decode-threads",
+    "--workers",
+    type=click.IntRange(1),
+    help="Threads that decode photographs, with --crops 0. [default: 4]",
+)
+@click.option("--seed", type=int, help="Seed of everything that is drawn. [default: 0]")
 @click.option("--half", is_flag=True, help="Store float16 weights (half the file).")
 @click.option(
     "--save-every", type=click.FloatRange(0), default=5.0, show_default=True, help="Minutes between saved states."
@@ -64,49 +244,135 @@ from alit_cli.options import config_option, device_option, example, out_option, 
 @click.option(
     "--validate-every", type=click.IntRange(1), default=200, show_default=True, help="Steps between two validations."
 )
-@click.option("--resume", is_flag=True, help="Insist on going on with OUT.work/ (what happens anyway where it exists).")
-@click.option("--overwrite", is_flag=True, help="Discard the unfinished run in OUT.work/.")
-@precision_option
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Fail if there is no OUT.work/ to resume from. (Without this option it is resumed if it exists.)",
+)
+@click.option("--overwrite", is_flag=True, help="Delete the unfinished run in OUT.work/ first.")
+@click.option(
+    "--precision",
+    type=StagePrecisions(),
+    metavar="auto|float32|bf16|STAGE=…",
+    default="auto",
+    show_default=True,
+    help="Of every stage, or stage by stage (base=bf16,distill=float32). auto is bf16 where the hardware has it.",
+)
 @device_option
 @quiet_option
 @config_option
-def command(photos: tuple[str, ...], out: Path, **options: Any) -> None:
+def command(**values: Any) -> None:
     """Train a tokenizer on PHOTOS (folders, files, globs, tars).
 
-    Prints the losses and, on photographs held out of training, the L1 at every token budget; OUT.work/ keeps the log,
-    pictures of reconstructions and TensorBoard's curves. Run the same command again to go on after an interruption.
-    `torchrun --nproc-per-node N -m alit_cli train …` and `accelerate launch` share the work among processes.
+    Prints the losses and, on photographs held out of training, the L1 at every token budget. OUT.work/ keeps the log,
+    pictures of reconstructions and TensorBoard's curves. Run the same command again to resume after an interruption.
+    `torchrun --nproc-per-node N -m alit_cli train …` shares the work among processes.
     """
-    from alit_cli.console import follow, say
-    from alit_cli.training.log import TrainRecord
-    from alit_cli.training.loop import Pace
-    from alit_cli.training.recipe import STAGES
-    from alit_cli.training.train import headline, train, training_job
+    _train(TrainOptions(**values))
 
-    pace = Pace(save_seconds=60 * options.pop("save_every"), validate_steps=options.pop("validate_every"))
-    steps = {name: options.pop(f"{name}_steps") for name in STAGES}
-    every_stage = {name: options.pop(name) for name in ("batch_size", "accumulate", "precision", "late")}
-    every_stage["learning_rate"] = options.pop("lr")
-    if every_stage["precision"] == "auto":
-        every_stage["precision"] = None  # a preset knows better
-    if options["gan"] is not None:
-        options["gan"] = tuple(stage for stage in options["gan"].split(",") if stage != "none")
-    options["lpips"] = tuple(map(str, options["lpips"])) or None
-    names = {"preset": "preset_name", "base_tokenizer": "base", "init": "start"}  # options are named as in a --config
-    options = {names.get(name, name): value for name, value in options.items()}
-    job = training_job(photos, out, steps=steps, every_stage=every_stage, **options)
-    records = train(job, pace)
-    if not job.processes.is_main:
-        for _ in records:
+
+def _train(options: TrainOptions) -> None:
+    from alit_cli.console import follow, say
+    from alit_cli.progress import Progress
+    from alit_cli.training.distributed import Distributed
+    from alit_cli.training.log import Remark, TrainRecord
+    from alit_cli.training.loop import Intervals
+    from alit_cli.training.train import headline, train
+
+    distributed = Distributed.join(options.device)
+    job = _job(options, distributed)
+    intervals = Intervals(save_seconds=60 * options.save_every, validate_steps=options.validate_every)
+    reports = train(job, intervals)
+    if not distributed.is_main:  # the main process prints for all
+        for _ in reports:
             pass
+        distributed.leave()
         return
+
+    def progress(report: Progress | TrainRecord | Remark) -> Progress | None:
+        if isinstance(report, TrainRecord):
+            return report.progress
+        return report if isinstance(report, Progress) else None
+
     say(headline(job))
-    record = None
-    for record in follow(records, lambda r: r.progress if isinstance(r, TrainRecord) else r):
-        if isinstance(record, TrainRecord) and record.validation:
-            figures = "  ".join(f"{budget}: {l1:.4f}" for budget, l1 in record.validation.items())
-            unit = "grid tokens" if record.stage == "base" else "tokens"
-            say(f"{record.stage} step {record.step}: validation L1 by {unit}  {figures}")
-    if record is None:
+    trained = False
+    for report in follow(reports, progress):
+        trained |= isinstance(report, TrainRecord)
+        if isinstance(report, Remark):
+            say(report.text)
+        elif isinstance(report, TrainRecord) and report.validation:
+            say(report.headline)
+    if not trained:
         say(f"{job.work} holds all stages: nothing was left to train")
-    click.echo(out)
+    distributed.leave()
+    click.echo(job.out)
+
+
+def _job(options: TrainOptions, distributed: Any) -> Any:
+    """What the room of training takes, from what the user gave."""
+    from alit_cli.errors import InputError
+    from alit_cli.training.crops import DECODE_THREADS
+    from alit_cli.training.job import ModelOptions, training_job
+
+    model = ModelOptions(
+        options.preset,
+        options.name,
+        options.base_tokenizer,
+        options.continuous,
+        options.init,
+        options.init_fit,
+        {
+            "image_size": options.image_size,
+            "tokens_per_iteration": options.tokens_per_iteration,
+            "iterations": options.iterations_per_rollout,
+            "width": options.width,
+            "layers": options.layers,
+            "heads": options.heads,
+            "codes": options.codes,
+            "token_dim": options.token_dim,
+        },
+    )
+    every_stage = {
+        "batch_size": options.batch_size,
+        "accumulate": options.accumulate,
+        "learning_rate": options.lr,
+        "late_bias": options.late_bias,
+    }
+    steps: dict[StageName, int | None] = {
+        "base": options.base_steps,
+        "distill": options.distill_steps,
+        "finetune": options.finetune_steps,
+    }
+    stage_changes: dict[StageName, dict[str, Any]] = {
+        name: {**every_stage, "steps": steps[name], "precision": options.precision.get(name)} for name in STAGES
+    }
+    changes = {
+        "crops": options.crops,
+        "crop_area": options.crop_area,
+        "iterations": options.trained_iterations,
+        "halting": options.halting,
+        "iteration_weights": options.iteration_weights,
+        "lpips": tuple(map(str, options.lpips)) or None,
+        "perceptual_weight": options.perceptual_weight,
+        "gan": None if options.gan is None else tuple(name for name in options.gan.split(",") if name != "none"),
+        "gan_schedule": options.gan_schedule,
+        "seed": options.seed,
+    }
+    job = training_job(
+        options.photos,
+        options.out,
+        model,
+        options.stages,
+        stage_changes,
+        changes,
+        options.release_tiles,
+        half=options.half,
+        decode_threads=options.decode_threads or DECODE_THREADS,
+        overwrite=options.overwrite,
+        distributed=distributed,
+    )
+    if options.resume and not job.work.exists():
+        raise InputError(
+            f"There is no unfinished run in {job.work}. Give its --out, or leave --resume out to begin one."
+        )
+    return job
