@@ -176,7 +176,7 @@ class OnTheFlyCrops(CropDataset):
 
 def to_images(pixels: np.ndarray, device: torch.device | None = None) -> Tensor:
     """b S S 3 uint8 → b 3 S S float32 in [0, 1], on a device; bytes travel, as they are a quarter of the floats."""
-    raw = torch.from_numpy(np.ascontiguousarray(pixels)).to(device or "cpu")
+    raw = torch.from_numpy(np.array(pixels)).to(device or "cpu")  # a copy: a memory map is read-only
     return raw.permute(0, 3, 1, 2).contiguous().float() / 255
 
 
