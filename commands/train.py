@@ -7,8 +7,9 @@ from typing import Any, Literal
 import click
 
 from alit_cli.config import PRESETS
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
 from alit_cli.option_types import Numbers
-from alit_cli.options import config_option, device_option, example, out_option, quiet_option
+from alit_cli.options import config_option, device_option, out_option, quiet_option
 
 StageName = Literal["base", "distill", "finetune"]
 STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
@@ -120,142 +121,159 @@ class Schedule(click.ParamType):  # type: ignore[type-arg]
 
 @click.command(
     "train",
+    cls=Command,
     epilog=example(
         "alit train ./photos --out m.safetensors",
-        "alit train 'packs/train-*.tar' --preset nano --out nano.safetensors --half",
+        "alit train 'packs/train-*.tar' --image-size 256 --tokens-per-iteration 32 --out m256.safetensors",
     ),
 )
 @click.argument("photos", nargs=-1, required=True)
 @out_option("model.safetensors", "The checkpoint to write. Unfinished work lies in OUT.work/ beside it.")
-@click.option(
+@option(
+    COMPUTE,
     "--preset",
     type=click.Choice(PRESETS),
     help="Sizes and recipe. [default: nano, or that of a whole model given with --init]",
 )
-@click.option("--name", metavar="NAME", help="What the model calls itself. [default: the name of OUT]")
-@click.option(
+@option(OUTPUT, "--name", metavar="NAME", help="What the model calls itself. [default: the name of OUT]")
+@option(
+    COMPUTE,
     "--base-tokenizer",
     type=click.Choice(["vqgan", "vae"]),
     help="Base tokenizer. [default: a vae for nano, a vqgan for the other presets]",
 )
-@click.option("--continuous", is_flag=True, help="Leave the 1D latents unquantized.")
-@click.option("--image-size", type=click.IntRange(1), help="Pixels along one side of an image.")
-@click.option("--tokens-per-iteration", type=click.IntRange(1), help="1D tokens that each iteration adds.")
-@click.option(
-    "--iterations-per-rollout", type=click.IntRange(1), help="Iterations of a rollout, so the number of budgets."
+@option(COMPUTE, "--continuous", is_flag=True, help="Leave the 1D latents unquantized.")
+@option(COMPUTE, "--image-size", type=click.IntRange(1), help="Pixels along one side of an image.")
+@option(COMPUTE, "--tokens-per-iteration", type=click.IntRange(1), help="1D tokens that each iteration adds.")
+@option(
+    COMPUTE,
+    "--iterations-per-rollout",
+    type=click.IntRange(1),
+    help="Iterations of a rollout, so the number of budgets.",
 )
-@click.option("--width", type=click.IntRange(1), help="Width of both transformers.")
-@click.option("--layers", type=click.IntRange(1), help="Layers of each transformer.")
-@click.option("--heads", type=click.IntRange(1), help="Attention heads of each layer.")
-@click.option("--codes", type=click.IntRange(2, 65536), help="Codes that a 1D token can be.")
-@click.option("--token-dim", type=click.IntRange(1), help="Numbers per code.")
-@click.option(
+@option(COMPUTE, "--width", type=click.IntRange(1), help="Width of both transformers.")
+@option(COMPUTE, "--layers", type=click.IntRange(1), help="Layers of each transformer.")
+@option(COMPUTE, "--heads", type=click.IntRange(1), help="Attention heads of each layer.")
+@option(COMPUTE, "--codes", type=click.IntRange(2, 65536), help="Codes that a 1D token can be.")
+@option(COMPUTE, "--token-dim", type=click.IntRange(1), help="Numbers per code.")
+@option(
+    INPUT,
     "--init",
     type=click.Path(path_type=Path),
     help="A model to start from, also one of another image size or number of tokens; or a base tokenizer alone.",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--init-fit",
     type=click.Choice(["tile", "resample"]),
     help="How an --init of another size is made to fit: every tile of the larger image is a copy of the smaller model, "
     "or its positions are resampled. [default: tile where the sizes allow it]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--release-tiles",
     metavar="STEPS",
     type=click.IntRange(0),
     help="Steps over which attention between the tiles of a tiled --init is released. [default: 400]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--stages",
     type=StageNames(),
     metavar="base,distill,finetune",
     default="base,distill,finetune",
-    show_default=True,
     help="Which stages to run: base (base tokenizer), distill (latent distillation), finetune (on pixels).",
 )
-@click.option("--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
-@click.option("--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
-@click.option("--finetune-steps", type=click.IntRange(1), help="Steps of the fine-tuning stage.")
-@click.option("--batch-size", type=click.IntRange(1), help="Photographs per step, of all processes, in every stage.")
-@click.option("--accumulate", type=click.IntRange(1), help="Do each step in this many pieces, to save memory.")
-@click.option("--lr", type=float, help="Peak learning rate, in every stage.")
-@click.option(
+@option(COMPUTE, "--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
+@option(COMPUTE, "--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
+@option(COMPUTE, "--finetune-steps", type=click.IntRange(1), help="Steps of the fine-tuning stage.")
+@option(COMPUTE, "--batch-size", type=click.IntRange(1), help="Photographs per step, of all processes, in every stage.")
+@option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Do each step in this many pieces, to save memory.")
+@option(COMPUTE, "--lr", type=float, help="Peak learning rate, in every stage.")
+@option(
+    COMPUTE,
     "--trained-iterations",
-    "--iterations",
+    formerly=["--iterations"],
     type=click.Choice(["all", "sampled"]),
     help="Train all iterations of a rollout in each step, or a sampled one. [default: all; sampled for nano]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--late-bias",
-    "--late",
+    formerly=["--late"],
     type=float,
     help="Bias of the sampled iteration towards late ones; 0 is uniform. Applies to every stage.",
 )
-@click.option("--halting/--no-halting", default=None, help="Dynamic halting of image tokens (not with sampled ones).")
-@click.option(
+@option(
+    COMPUTE, "--halting/--no-halting", default=None, help="Dynamic halting of image tokens (not with sampled ones)."
+)
+@option(
+    COMPUTE,
     "--iteration-weights",
     type=Numbers(float),
     metavar="NUMBER[,…]",
     help="λ of the distillation loss, iteration by iteration; the rest count 1. [default: 2.5,2,1.5,1.25; 1 for nano]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--lpips",
     type=click.Path(path_type=Path),
     multiple=True,
     help="Weight files of LPIPS (torchvision's vgg16 and lpips' vgg), one option each, for a perceptual term in base "
     "and finetune. [default: no perceptual term]",
 )
-@click.option("--perceptual-weight", type=click.FloatRange(0), help="Weight of LPIPS beside L1. [default: 1]")
-@click.option(
+@option(COMPUTE, "--perceptual-weight", type=click.FloatRange(0), help="Weight of LPIPS beside L1. [default: 1]")
+@option(
+    COMPUTE,
     "--gan",
     type=click.Choice(["none", "base", "finetune", "base,finetune"]),
     help="Stages with a critic. [default: finetune; none for nano]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--gan-schedule",
     type=Schedule(),
     metavar="SHARE:WEIGHT,…",
     help="The critic's weight from each share of the steps on. [default: 0.1:0.2,0.5:0.8]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--crops",
-    "--views",
+    formerly=["--views"],
     type=click.IntRange(0),
     help="Random crops cached per photograph; 0 makes a new one at every use. [default: 0; 4 for nano]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--crop-area",
     type=Numbers(float),
     metavar="LOW,HIGH",
     help="Share of a photograph's area that a crop takes. [default: 0.8,1]",
 )
-@click.option(
+@option(
+    HARDWARE,
     "--decode-threads",
-    "--workers",
+    formerly=["--workers"],
     type=click.IntRange(1),
     help="Threads that decode photographs, with --crops 0. [default: 4]",
 )
-@click.option("--seed", type=int, help="Seed of everything that is drawn. [default: 0]")
-@click.option("--half", is_flag=True, help="Store float16 weights (half the file).")
-@click.option(
-    "--save-every", type=click.FloatRange(0), default=5.0, show_default=True, help="Minutes between saved states."
-)
-@click.option(
-    "--validate-every", type=click.IntRange(1), default=200, show_default=True, help="Steps between two validations."
-)
-@click.option(
+@option(COMPUTE, "--seed", type=int, help="Seed of everything that is drawn. [default: 0]")
+@option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
+@option(RUN, "--save-every", type=click.FloatRange(0), default=5.0, help="Minutes between saved states.")
+@option(RUN, "--validate-every", type=click.IntRange(1), default=200, help="Steps between two validations.")
+@option(
+    RUN,
     "--resume",
     is_flag=True,
     help="Fail if there is no OUT.work/ to resume from. (Without this option it is resumed if it exists.)",
 )
-@click.option("--overwrite", is_flag=True, help="Delete the unfinished run in OUT.work/ first.")
-@click.option(
+@option(RUN, "--overwrite", is_flag=True, help="Delete the unfinished run in OUT.work/ first.")
+@option(
+    HARDWARE,
     "--precision",
     type=StagePrecisions(),
     metavar="auto|float32|bf16|STAGE=…",
     default="auto",
-    show_default=True,
     help="Of every stage, or stage by stage (base=bf16,distill=float32). auto is bf16 where the hardware has it.",
 )
 @device_option

@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from PIL import Image
 
-from alit_cli.data.files import named_write_errors
+from alit_cli.data.files import check_output_folder, open_output, protected
+from alit_cli.data.marks import png_metadata
 from alit_cli.data.tables.token_table import TableInfo, column_names, open_columns, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
@@ -51,11 +53,25 @@ def decode(job: DecodeJob) -> Iterator[Progress]:
     """
     info = read_info(job.table)
     column = _column(job, info)
+    with protected(_sources(job.table)):
+        check_output_folder(job.out)
+        yield from _decode(job, info, column)
+
+
+def _sources(table: Path) -> list[str]:
+    """Where the table's images came from; a selection does not say."""
+    if "source" not in column_names(table):
+        return []
+    return [source for source in pc.unique(open_columns(table, ["source"])["source"]).to_pylist() if source]
+
+
+def _decode(job: DecodeJob, info: TableInfo, column: str) -> Iterator[Progress]:
+    """Decode the rows of a column, some at a time."""
     tokenizer = load(job.checkpoint, job.device, info.precision)
     if tokenizer.sha256 != info.model_sha256:
         raise InputError(
-            f"the tokens of {job.table} were made by the model {info.model} ({info.model_sha256[:16]}), "
-            f"not by this one ({tokenizer.model_id}): give its file with --checkpoint"
+            f"The tokens of {job.table} were made by the model {info.model} ({info.model_sha256[:16]}), "
+            f"not by this one ({tokenizer.model_id}): give its file with --checkpoint."
         )
     rows = open_columns(job.table, ["image", column])
     names = file_names(rows["image"].to_pylist())
@@ -80,7 +96,7 @@ def file_names(images: list[str]) -> list[str]:
     paths = [PurePosixPath(image) for image in images]
     for image, path in zip(images, paths, strict=True):
         if path.is_absolute() or ".." in path.parts:
-            raise InputError(f"the image name {image!r} points out of the output folder: decode it from another table")
+            raise InputError(f"The image name {image!r} points out of the output folder: decode it from another table.")
     names = [f"{path.with_suffix('')}.png" for path in paths]
     while True:  # a longer name may be that of another image in its turn
         count = Counter(names)
@@ -94,18 +110,18 @@ def _column(job: DecodeJob, info: TableInfo) -> str:
     columns = column_names(job.table)
     if info.tokens in columns:
         if job.budget is not None:
-            raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out")
+            raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out.")
         return info.tokens
     if info.stop is not None:
         raise InputError(
-            f"each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "
-            "selection to decode"
+            f"Each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "
+            "selection to decode."
         )
     known = ", ".join(map(str, info.budgets))
     if job.budget is None:
-        raise InputError(f"{job.table} holds every budget: choose one with --budget ({known})")
+        raise InputError(f"{job.table} holds every budget: choose one with --budget ({known}).")
     if job.budget not in info.budgets:
-        raise InputError(f"{job.table} has no budget {job.budget}; it has {known}")
+        raise InputError(f"{job.table} has no budget {job.budget}; it has {known}.")
     return f"{info.tokens}_{job.budget}"
 
 
@@ -128,6 +144,5 @@ def decoded_pictures(
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
-    with named_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
+    with open_output(path, "picture") as file:
+        Image.fromarray(pixels).save(file, "PNG", pnginfo=png_metadata("picture"))

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
+from alit_cli.data.files import check_output
 from alit_cli.data.sources.items import Found, Item
 from alit_cli.data.tables.originals import find_originals
 from alit_cli.data.tables.parts import PLAN, is_finished
@@ -130,8 +131,8 @@ def score(job: ScoreJob) -> Iterator[Progress]:
     tokenizer = load(job.checkpoint, job.device, info.precision)
     if tokenizer.sha256 != info.model_sha256:
         raise InputError(
-            f"the tokens of {job.table} were made by the model {info.model} ({info.model_id}), "
-            f"not by {tokenizer.config.name} ({tokenizer.model_id}): give its file with --checkpoint"
+            f"The tokens of {job.table} were made by the model {info.model} ({info.model_id}), "
+            f"not by {tokenizer.config.name} ({tokenizer.model_id}): give its file with --checkpoint."
         )
     items = find_originals(job.table, job.images)
     run = _Run(job, info, tokenizer, items)
@@ -181,6 +182,7 @@ class _Run:
 
     def _open(self, name: str, model: str, path: Path, items: list[Item], size: int) -> None:
         """Build a task and open its plan, unless its table is there already."""
+        check_output(path, "score table")
         task = build_task(name, self._request(model, items))
         known = ScoreInfo(
             task=name,

@@ -14,6 +14,7 @@ import torch
 
 from alit_cli import __version__
 from alit_cli.config import ModelConfig
+from alit_cli.data.files import check_output
 from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
@@ -150,6 +151,8 @@ def prepare(job: TokenizeJob, tell: ProgressCallback = no_progress) -> Work | No
     Raises:
         InputError: nothing to read, or `out` or the work folder belong to another run.
     """
+    if not job.folder:
+        check_output(job.out, "token table")
     finished = _finished(job) and not job.overwrite
     info, found, keeper = listing(job, tell, copying=not finished and job.limit is None)
     shard_size = shard_images(job, info)
@@ -251,13 +254,13 @@ def table_info(job: TokenizeJob) -> TableInfo:
     device = choose_device(job.device)
     config, sha256 = _model(job)
     if job.stop is not None and not job.losses:
-        raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two")
+        raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two.")
     if job.views == "ten-crop" and job.fit == "pad":
-        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two")
+        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two.")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
     for budget in set(budgets) - set(config.budgets):
         known = ", ".join(map(str, config.budgets))
-        raise InputError(f"{budget} is no budget of the model {config.name}; choose among {known}")
+        raise InputError(f"{budget} is no budget of the model {config.name}; choose among {known}.")
     return TableInfo(
         model=config.name,
         model_sha256=sha256,

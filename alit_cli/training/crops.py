@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.data.files import atomic_file, named_write_errors
+from alit_cli.data.files import named_write_errors, open_output
 from alit_cli.data.pictures.decoding import decode
 from alit_cli.data.pictures.fitting import fit, random_view
 from alit_cli.data.sources.items import Item
@@ -196,7 +196,7 @@ def make_crops(items: Sequence[Item], settings: CropSettings, folder: Path) -> I
     validation = [pixels for item in held_out if (pixels := _validation(items[item], settings)) is not None]
     encoded = io.BytesIO()  # np.save into a file gives no reason where that cannot be written
     np.save(encoded, np.stack(validation) if validation else np.zeros((0, settings.side, settings.side, 3), np.uint8))
-    with atomic_file(folder / "validation.npy") as file:
+    with open_output(folder / "validation.npy", "working file") as file:
         file.write(encoded.getbuffer())
     readable = len(training)
     if settings.per_photo:
@@ -206,7 +206,7 @@ def make_crops(items: Sequence[Item], settings: CropSettings, folder: Path) -> I
         raise InputError(
             f"Only {readable} of {len(training)} photographs can be trained on, and it takes two or more{why}."
         )
-    with atomic_file(mark) as file:
+    with open_output(mark, "working file") as file:
         file.write(json.dumps({"photos": readable, "views": settings.per_photo}).encode())
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from alit_cli.config import BaseKind, ModelConfig
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import check_output, open_output
 from alit_cli.errors import InputError
 from alit_cli.training.crops import CROPS_MARK, DECODE_THREADS
 from alit_cli.training.distributed import Distributed
@@ -106,6 +106,7 @@ def training_job(
     Raises:
         InputError: a value does not fit.
     """
+    check_output(out, "model")
     sizes = {**model.sizes, "name": model.name or out.stem}
     start = choose_start(model.init, model.preset, sizes, model.base, model.continuous, model.init_fit)
     if release_steps is not None and start.fitting != "tile":
@@ -151,7 +152,7 @@ def claim_folder(job: TrainJob, photographs: int) -> None:
                 "give another --out, or --overwrite to delete that run and start again."
             )
         return
-    with atomic_file(str(path)) as file:
+    with open_output(path, "working file") as file:
         file.write(json.dumps(options, sort_keys=True).encode())
 
 

@@ -150,7 +150,7 @@ def test_a_run_that_never_began_is_in_nobodys_way(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         (tmp_path / "notes" / name).write_text("no picture")
-    with pytest.raises(InputError, match=r"only 0 of 3 photographs .* '[abc].jpg': "):
+    with pytest.raises(InputError, match=r"Only 0 of 3 photographs .* '[abc].jpg': "):
         list(train(dataclasses.replace(job, photos=[str(tmp_path / "notes")]), OFTEN))
     list(train(job, OFTEN))
     assert job.out.exists()
