@@ -326,13 +326,11 @@ def _train(options: TrainOptions) -> None:
     click.echo(job.out)
 
 
-def _job(options: TrainOptions, distributed: Any) -> Any:
-    """What the room of training takes, from what the user gave."""
-    from alit_cli.errors import InputError
-    from alit_cli.training.crops import DECODE_THREADS
-    from alit_cli.training.job import ModelOptions, training_job
+def _model(options: TrainOptions) -> Any:
+    """Sizes and start of the model."""
+    from alit_cli.training.job import ModelOptions
 
-    model = ModelOptions(
+    return ModelOptions(
         options.preset,
         options.name,
         options.base_tokenizer,
@@ -350,6 +348,14 @@ def _job(options: TrainOptions, distributed: Any) -> Any:
             "token_dim": options.token_dim,
         },
     )
+
+
+def _job(options: TrainOptions, distributed: Any) -> Any:
+    """What the room of training takes, from what the user gave."""
+    from alit_cli.errors import InputError
+    from alit_cli.training.crops import DECODE_THREADS
+    from alit_cli.training.job import training_job
+
     every_stage = {
         "batch_size": options.batch_size,
         "accumulate": options.accumulate,
@@ -379,7 +385,7 @@ def _job(options: TrainOptions, distributed: Any) -> Any:
     job = training_job(
         options.photos,
         options.out,
-        model,
+        _model(options),
         options.stages,
         stage_changes,
         changes,

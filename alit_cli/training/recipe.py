@@ -135,7 +135,7 @@ class Recipe:
             raise InputError("Halting needs whole rollouts. Use --halting with --iterations all.")
         if unknown := set(self.gan) - set(PIXEL_STAGES):
             raise InputError(f"A critic can take part in the stages base and finetune, not in {sorted(unknown)[0]!r}.")
-        if not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+        if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise InputError("--crop-area takes two shares with 0 < LOW ≤ HIGH ≤ 1, for example 0.8,1.")
 
     def stage(self, name: StageName) -> StageRecipe:
