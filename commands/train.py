@@ -8,7 +8,7 @@ import click
 
 from alit_cli.config import PRESETS
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
-from alit_cli.option_types import Numbers
+from alit_cli.option_types import ChoicePerKey, Choices, NumberPairs, Numbers
 from alit_cli.options import config_option, device_option, out_option, quiet_option
 
 StageName = Literal["base", "distill", "finetune"]
@@ -67,56 +67,6 @@ class TrainOptions:
     overwrite: bool
     precision: dict[str, str]
     device: str
-
-
-class StageNames(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.5
-    """Stages with commas between them, or a list in a config file; the command gets a tuple."""
-
-    name = "stages"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """Split, and name a stage that there is not."""
-        names = tuple(value) if isinstance(value, list | tuple) else tuple(value.split(","))
-        for name in names:
-            if name not in STAGES:
-                self.fail(f"there is no stage '{name}'; the stages are {', '.join(STAGES)}", param, ctx)
-        return names
-
-
-class StagePrecisions(click.ParamType):  # type: ignore[type-arg]
-    """A precision for all stages, or `stage=precision` with commas; the command gets a dict by stage."""
-
-    name = "precisions"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
-        """Read the pairs, or name the piece that is none."""
-        if isinstance(value, dict):
-            return value
-        precisions: dict[str, str] = {}
-        for piece in str(value).split(","):
-            stage, equals, precision = piece.rpartition("=")
-            if precision not in PRECISIONS or (equals and stage not in STAGES):
-                self.fail(f"'{piece}' is neither {', '.join(PRECISIONS)} nor like finetune=bf16", param, ctx)
-            precisions |= dict.fromkeys([stage] if equals else STAGES, precision)
-        return precisions
-
-
-class Schedule(click.ParamType):  # type: ignore[type-arg]
-    """`share:weight` with commas; the command gets a tuple of pairs in ascending order."""
-
-    name = "schedule"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Read the pairs, or say how they are written."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            pairs = sorted(tuple(map(float, piece.split(":"))) for piece in str(value).split(","))
-        except ValueError:
-            pairs = []
-        if not pairs or not all(len(pair) == 2 and 0 <= pair[0] <= 1 for pair in pairs):
-            self.fail(f"'{value}' is not of the form 0.1:0.2,0.5:0.8", param, ctx)
-        return tuple(pairs)
 
 
 @click.command(
@@ -179,7 +129,7 @@ class Schedule(click.ParamType):  # type: ignore[type-arg]
 @option(
     COMPUTE,
     "--stages",
-    type=StageNames(),
+    type=Choices(STAGES),
     metavar="base,distill,finetune",
     default="base,distill,finetune",
     help="Which stages to run: base (base tokenizer), distill (latent distillation), finetune (on pixels).",
@@ -232,7 +182,7 @@ class Schedule(click.ParamType):  # type: ignore[type-arg]
 @option(
     COMPUTE,
     "--gan-schedule",
-    type=Schedule(),
+    type=NumberPairs("0.1:0.2,0.5:0.8"),
     metavar="SHARE:WEIGHT,…",
     help="The critic's weight from each share of the steps on. [default: 0.1:0.2,0.5:0.8]",
 )
@@ -271,7 +221,7 @@ class Schedule(click.ParamType):  # type: ignore[type-arg]
 @option(
     HARDWARE,
     "--precision",
-    type=StagePrecisions(),
+    type=ChoicePerKey(STAGES, PRECISIONS),
     metavar="auto|float32|bf16|STAGE=…",
     default="auto",
     help="Of every stage, or stage by stage (base=bf16,distill=float32). auto is bf16 where the hardware has it.",

@@ -109,7 +109,7 @@ def test_a_signal_ends_a_run_that_then_ends_in_the_same_weights(folder: Path, nu
     command = _train(folder, out, 1, "--validate-every", "1")
     log = folder / f"{out}.work" / "pictures"
     run = subprocess.Popen(command, env=_environment(), cwd=folder, stderr=subprocess.PIPE, text=True)
-    steps = random.Random(number).randint(1, 5)
+    steps = random.Random(number).randint(1, 2)  # of ten, so that the signal is in time on a busy machine
     while run.poll() is None and len(list(log.glob("*.png")) if log.exists() else []) < steps:
         time.sleep(0.02)
     run.send_signal(number)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import nn
 
 from alit_cli.config import ModelConfig
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record, read_checkpoint, write_checkpoint
+from alit_cli.model.layers import Block
 from alit_cli.model.rollout import Alit
 from alit_cli.training.job import ModelOptions, TrainJob, training_job
+from alit_cli.training.recipe import StageName
 from alit_cli.training.stages.tiles import HOLD, SEPARATION, TileSeparation
 from alit_cli.training.start import choose_start, load_start, tiled
 from tests.model import tiny
@@ -33,8 +36,9 @@ def _tiled_config(config: ModelConfig) -> ModelConfig:
     return dataclasses.replace(config, image_size=64, tokens_per_iteration=8)
 
 
-def _job(folder: Path, model: ModelOptions, **rest: object) -> TrainJob:
-    return training_job(["photos"], folder / "mine.safetensors", model, ["distill", "finetune"], {}, {}, **rest)
+def _job(folder: Path, model: ModelOptions, release_steps: int | None = None) -> TrainJob:
+    stages: list[StageName] = ["distill", "finetune"]
+    return training_job(["photos"], folder / "mine.safetensors", model, stages, {}, {}, release_steps)
 
 
 def test_sizes_and_name_come_from_the_options(tmp_path: Path) -> None:
@@ -101,8 +105,8 @@ def test_separate_tiles_see_what_the_small_model_sees(small: Path) -> None:
     separation = TileSeparation(config, 2, steps=100)
     separation.strength = 1e4
     separation.attach(big)
-    for model in (old, big):  # nobody looks at the class token
-        _hide_class_token(model)
+    _hide_class_token(old)
+    _hide_class_token(big)
     images = torch.rand(1, 3, 64, 64)
     quarters = torch.cat([images[:, :, y : y + 32, x : x + 32] for y in (0, 32) for x in (0, 32)])
     features = old.base.encode(quarters)
@@ -116,7 +120,9 @@ def test_separate_tiles_see_what_the_small_model_sees(small: Path) -> None:
 
 
 def _hide_class_token(model: Alit) -> None:
-    def hide(_module: object, args: tuple[Tensor], kwargs: dict[str, Tensor]) -> object:
+    """Let no token look at the class token, of which a tiled model has one and its copies have four."""
+
+    def hide(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         length = args[0].shape[1]
         bias = kwargs.get("bias", torch.zeros(length, length)).clone()
         bias[1:, 0] = -1e4
@@ -124,7 +130,8 @@ def _hide_class_token(model: Alit) -> None:
 
     for part in (model.encoder, model.decoder):
         for block in part.blocks:
-            block.attention.register_forward_pre_hook(hide, with_kwargs=True)  # type: ignore[union-attr, operator]
+            assert isinstance(block, Block)
+            block.attention.register_forward_pre_hook(hide, with_kwargs=True)
 
 
 def test_the_separation_of_tiles_ends(small: Path) -> None:
