@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "data": BASE | {"data"},
     "runs": BASE | {"data", "runs"},
     "model": BASE | {"data", "runs", "model"},
-    "training": BASE | {"data", "model", "training"},
+    "training": BASE | {"data", "runs", "model", "training"},
     "tasks": BASE | {"data", "model", "tasks"},
     "jobs": BASE | {"data", "runs", "model", "tasks", "jobs", "__version__"},
     "analysis": BASE | {"data", "analysis", "table_layout"},
