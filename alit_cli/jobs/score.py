@@ -113,7 +113,8 @@ class ScoreJob:
     def worker_factory(self, plans: Mapping[Path, Plan], here: bool) -> WorkerFactory:
         """What makes the workers. The only worker of this process gets the networks that outputs() has loaded."""
         schemas = {path: self._described[path].planned_schema(plan) for path, plan in plans.items()}
-        settings = dataclasses.replace(self._settings, schemas=schemas)
+        # What a table says of itself was taken from the paths as given; only workers get absolute ones.
+        settings = dataclasses.replace(self._settings, schemas=schemas).with_absolute_paths()
         loaded = self._loaded.pop() if self._loaded else None
         if loaded and not here:
             loaded.threads.shutdown()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -72,6 +73,23 @@ class ScoreSettings:
     depth_unit: str | None
     questions: Path | None
     lpips: tuple[Path, ...]
+
+    def with_absolute_paths(self) -> ScoreSettings:
+        """The same settings for a process in another working folder, as actors of Ray are."""
+        return replace(
+            self,
+            checkpoint=self.checkpoint and _absolute(self.checkpoint),
+            tasks=tuple(replace(choice, model=_absolute(choice.model)) for choice in self.tasks),
+            labels=self.labels and _absolute(self.labels),
+            depth_maps=self.depth_maps and self.depth_maps.absolute(),
+            questions=self.questions and self.questions.absolute(),
+            lpips=tuple(file.absolute() for file in self.lpips),
+        )
+
+
+def _absolute(name: str) -> str:
+    """The absolute path of a file or folder; anything else, such as a hub id, is left as it is."""
+    return os.path.abspath(name) if name and os.path.exists(name) else name
 
 
 @dataclass(frozen=True, eq=False)
