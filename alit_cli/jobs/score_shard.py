@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from alit_cli.data.annotations.labels import FOLDERS
 from alit_cli.data.pictures.fitting import Reading
 from alit_cli.data.tables.parquet import column_names, open_columns, read_rows
 from alit_cli.data.tables.score_table import ERROR, score_rows
@@ -80,7 +81,7 @@ class ScoreSettings:
             self,
             checkpoint=self.checkpoint and _absolute(self.checkpoint),
             tasks=tuple(replace(choice, model=_absolute(choice.model)) for choice in self.tasks),
-            labels=self.labels and _absolute(self.labels),
+            labels=self.labels if self.labels in (None, FOLDERS) else os.path.abspath(str(self.labels)),
             depth_maps=self.depth_maps and self.depth_maps.absolute(),
             questions=self.questions and self.questions.absolute(),
             lpips=tuple(file.absolute() for file in self.lpips),
