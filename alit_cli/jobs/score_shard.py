@@ -18,7 +18,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.annotations.labels import FOLDERS
 from alit_cli.data.pictures.fitting import Reading
 from alit_cli.data.tables.parquet import column_names, open_columns, read_rows
 from alit_cli.data.tables.score_table import ERROR, score_rows
@@ -29,6 +28,7 @@ from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.runs.job import Place, ShardInput, ShardProgress
 from alit_cli.tasks.base import Batch, Request, Task, Values, build_task
+from alit_cli.tasks.classify import FOLDERS
 
 SAME = 0.01
 """How far the L1 of a decoded image may be from the table's before it must be another image; it is 1e-6 in float32 and
