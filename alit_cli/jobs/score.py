@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
@@ -24,10 +24,10 @@ from alit_cli.errors import InputError
 from alit_cli.jobs.score_shard import Scorers, ScoreSettings, ScoreWorker, TaskChoice, load_scorers
 from alit_cli.jobs.tokenize import BATCH_SIZE, IMAGES_PER_SHARD
 from alit_cli.model.device import choose_device, hardware_of
-from alit_cli.progress import Progress, ProgressCallback, no_progress, report_count
+from alit_cli.progress import ProgressCallback, no_progress, report_count
 from alit_cli.runs.job import Hardware, ItemStream, Output, Place, WorkerFactory
 from alit_cli.runs.plan import Plan
-from alit_cli.runs.run import ALONE, run
+from alit_cli.runs.run import ALONE, Progresses, run
 from alit_cli.runs.workers import Workers
 
 
@@ -207,7 +207,7 @@ class _Described:
         return self.schema.with_metadata({KEY: info.to_json().encode()})
 
 
-def score(job: ScoreJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Iterator[Progress]:
+def score(job: ScoreJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Progresses:
     """Write a score table for every task; as run(), which has the arguments."""
     return run(job, workers, report)
 
