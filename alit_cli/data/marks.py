@@ -20,11 +20,11 @@ from typing import Any, BinaryIO, Literal, cast, get_args
 
 Kind = Literal[
     "token table", "selection", "score table", "analysis", "figure", "picture", "attention maps", "export", "model",
-    "page", "working file",
+    "page", "study", "working file",
 ]  # fmt: skip
 """What a file is. A `working file` lies in a work folder or in the cache: its folder was checked, it has no mark."""
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
-    "token table": (".parquet", ".pq"),
+    "token table": (".parquet", ".pq", ""),
     "selection": (".parquet", ".pq", ".csv"),
     "score table": (".parquet", ".pq"),
     "analysis": (".csv", ".parquet"),
@@ -34,8 +34,9 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "export": (".jsonl", ".npz", ".tar"),
     "model": (".safetensors",),
     "page": (".html", ".htm"),
+    "study": (".md", ".json", ".toml"),
 }
-"""How the name of a file of each kind may end."""
+"""How the name of a file of each kind may end; a name without an ending is no lie."""
 LISTED = (".csv", ".jsonl")
 """Formats without a place for a mark."""
 MANIFEST = ".alit.json"
