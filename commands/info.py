@@ -79,8 +79,9 @@ def _stages(training: Any) -> str:
 
 
 def _show_table(file: Path, as_json: bool) -> None:
+    from alit_cli.data.tables.parquet import open_columns
     from alit_cli.data.tables.score_table import is_score_table, read_score_info
-    from alit_cli.data.tables.token_table import open_columns, read_info
+    from alit_cli.data.tables.token_table import read_info
 
     if is_score_table(file):
         scores = read_score_info(file)

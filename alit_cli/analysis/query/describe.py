@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from alit_cli.analysis.query.measures import TASKS, measure_info
 from alit_cli.analysis.query.tables import Tables
+from alit_cli.data.tables.parquet import open_columns
 from alit_cli.data.tables.score_table import kind_of
 from alit_cli.data.tables.summary import summarize
-from alit_cli.data.tables.token_table import open_columns
 
 
 @dataclass(frozen=True)

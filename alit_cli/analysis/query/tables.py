@@ -16,8 +16,9 @@ from alit_cli.analysis.query.measures import MEASURES, bare, how_to_make
 from alit_cli.analysis.query.score_joins import ScoreSource, open_score_source
 from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, stream_row_groups, to_numpy
 from alit_cli.data.files import readable
+from alit_cli.data.tables.parquet import count_rows
 from alit_cli.data.tables.score_table import why_foreign
-from alit_cli.data.tables.token_table import count_rows, read_info
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 
 ROWS = 100_000
