@@ -14,7 +14,6 @@ from alit_cli.options import config_option, json_option, quiet_option
 
 if TYPE_CHECKING:
     from alit_cli.analysis.query.describe import TableDescription
-    from alit_cli.training.work_folder import TrainingState
 
 
 @click.command("info", cls=Command, epilog=example("alit info", "alit info tokens.parquet"))
@@ -32,7 +31,11 @@ def command(file: Path | None, as_json: bool) -> None:
 
     folder = training_folder(file) if file is not None and not file.is_file() else None
     if folder is not None:
-        _show_training(read_training(folder), as_json)
+        training = read_training(folder)
+        if as_json:
+            print_json({"kind": "training", **vars(training)})
+        else:
+            show_fields(training.fields())
     elif file is None or file.suffix == ".safetensors":
         _show_model(file, as_json)
     else:
@@ -130,25 +133,6 @@ def _show_questions(description: TableDescription) -> None:
         show(f"{scores.path}: {', '.join(scores.measures)}" if scores.why_not is None else scores.why_not)
     if description.criteria:
         show(f"alit select --tsc takes: {', '.join(description.criteria)}; joined by 'and' or 'or'.")
-
-
-def _show_training(state: TrainingState, as_json: bool) -> None:
-    if as_json:
-        print_json({"kind": "training", **vars(state)})
-        return
-    losses = ", ".join(f"{name} {value:.4g}" for name, value in state.losses.items())
-    show_fields(
-        {
-            "training": f"{state.folder}, of the model {state.model}",
-            "photographs": f"{state.photographs} in {_first(list(state.photos))}",
-            "stage": f"{state.stage}, step {state.step} of {state.steps}" if state.stage else "not begun",
-            "speed": f"{state.images_per_second:.4g} images/s, {state.seconds / 60:.1f} min in this stage",
-            "losses": losses or None,
-        }
-    )
-    if state.validation:
-        rows = [["mean L1 of photographs held out", *state.validation.values()]]
-        show_table("", ["tokens", *state.validation], rows)
 
 
 def _counted(statuses: Mapping[str, int]) -> str:

@@ -14,10 +14,21 @@ from alit_cli.options import config_option, json_option, quiet_option
 @quiet_option
 @config_option
 def command(out: Path, as_json: bool) -> None:
-    """Say how far the table OUT of alit tokenize or alit score is [default: tokens.parquet], while it runs or after."""
-    from alit_cli.console import print_json, say, show_table
-    from alit_cli.runs.status import status
+    """Say how far the table OUT is [default: tokens.parquet], or the training of the model OUT.
 
+    It can be asked while the work runs, after an interruption, and after the end.
+    """
+    from alit_cli.console import print_json, say, show_fields, show_table
+    from alit_cli.runs.status import status
+    from alit_cli.training.work_folder import read_training, training_folder
+
+    if not out.is_file() and (folder := training_folder(out)) is not None:
+        training = read_training(folder)
+        if as_json:
+            print_json({"kind": "training", **vars(training)})
+        else:
+            show_fields(training.fields())
+        return
     found = status(out)
     if as_json:
         print_json({"out": out, "images_per_second": found.images_per_second, **vars(found)})

@@ -42,7 +42,7 @@ from alit_cli.options import config_option, device_option, out_option, precision
     help="Which stages to run: base (tokenizer), distill (latent distillation), finetune (pixels).",
 )
 @option(
-    INPUT, "--init", type=click.Path(path_type=Path), help="A model to go on from, or a base tokenizer to build on."
+    INPUT, "--init", type=click.Path(path_type=Path), help="A model to continue from, or a base tokenizer to build on."
 )
 @option(COMPUTE, "--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
 @option(COMPUTE, "--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
@@ -50,7 +50,12 @@ from alit_cli.options import config_option, device_option, out_option, precision
 @option(COMPUTE, "--batch-size", type=click.IntRange(1), help="Photographs a step, of all processes, in every stage.")
 @option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Work a step off in so many pieces, to save memory.")
 @option(COMPUTE, "--lr", type=float, help="Peak learning rate, in every stage.")
-@option(COMPUTE, "--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or a sampled one a step.")
+@option(
+    COMPUTE,
+    "--iterations",
+    type=click.Choice(["all", "sampled"]),
+    help="Whole rollouts, or one sampled iteration per step.",
+)
 @option(COMPUTE, "--late", type=float, help="How much sampling prefers late iterations, in every stage.")
 @option(COMPUTE, "--halting/--no-halting", default=None, help="Dynamic halting of image tokens (whole rollouts only).")
 @option(
@@ -97,7 +102,7 @@ def command(photos: tuple[str, ...], out: Path, **options: Any) -> None:
     """Train a tokenizer on PHOTOS (folders, files, globs, tars).
 
     Prints the losses and, on photographs held out of training, the L1 at every token budget; OUT.work/ keeps the log,
-    pictures of reconstructions and TensorBoard's curves. Run the same command again to go on after an interruption.
+    pictures of reconstructions and TensorBoard's curves. Run the same command again to resume after an interruption.
     `torchrun --nproc-per-node N -m alit_cli train …` and `accelerate launch` share the work among processes.
     """
     from alit_cli.console import follow, say

@@ -61,7 +61,7 @@ def _facts(facts: Facts, start: int) -> dict[str, Any]:
 
 
 def _images(info: TableInfo, sample: Sample, strips: Sequence[Strip]) -> list[dict[str, Any]]:
-    """One object an image: names, L1, measures, pictures, and ids as base64 of little-endian uint16, end to end."""
+    """One object per image: names, L1, measures, pictures, and ids as base64 of little-endian uint16, end to end."""
     rows = sample.table
     measures = [name for name in PLAIN_MEASURES if name in rows.column_names]
     columns = {name: rows[name].to_pylist() for name in ("image", "source", "width", "height", *measures)}

@@ -26,7 +26,7 @@ ITEMS = "_plan.arrow"
 COPIES = re.compile(r"_copy-[0-9a-f]+")
 PARTS = re.compile(r"_part-\d+\.json|part-\d+\.parquet")
 MADE = re.compile(rf"{PARTS.pattern}|_plan\.(json|arrow)|_run\.json|.+\.tmp")
-"""What a run makes anew when it starts anew."""
+"""What a run makes again when it starts over."""
 OURS = re.compile(rf"{MADE.pattern}|{COPIES.pattern}")
 """The names of everything that lies in a work folder; nothing else there is ever removed."""
 COMPARED = 200_000
@@ -96,7 +96,7 @@ class Plan:
             with open(os.path.join(folder, PLAN), "rb") as file:
                 about = json.load(file)
             if about["format"] != FORMAT:
-                raise InputError(f"'{name}' is the work of another version of alit; add --overwrite to start anew.")
+                raise InputError(f"'{name}' is the work of another version of alit; add --overwrite to start over.")
             items = open_items(os.path.join(folder, ITEMS))
             if len(items) != about["items"]:
                 raise ValueError("the items do not belong to the plan")
@@ -104,7 +104,7 @@ class Plan:
         except FileNotFoundError as problem:
             raise InputError(f"'{name}' holds no plan of unfinished work.") from problem
         except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise InputError(f"The plan in '{name}' is damaged; add --overwrite to start anew.") from problem
+            raise InputError(f"The plan in '{name}' is damaged; add --overwrite to start over.") from problem
 
 
 def open_plan(
@@ -212,7 +212,7 @@ def _another(folder: str | Path, old: Plan, new: Plan) -> str:
     """What to do about a plan that lies where another one should."""
     return (
         f"'{readable(os.fspath(folder))}' holds unfinished work of another run ({_difference(old, new)}); repeat "
-        "that run to finish it, add --overwrite to start anew, or choose another --out."
+        "that run to finish it, add --overwrite to start over, or choose another --out."
     )
 
 

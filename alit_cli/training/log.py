@@ -78,7 +78,7 @@ class TrainLog:
         self.board.flush()
 
     def picture(self, record: TrainRecord, columns: Sequence[Tensor]) -> Path:
-        """A sheet with a row a photograph: the original, then its reconstruction at every budget (b 3 h w each)."""
+        """A sheet with one row per photograph: the original, then its reconstruction at every budget (b 3 h w each)."""
         sheet = rearrange(torch.stack(list(columns), dim=1).float().cpu(), "b k c h w -> (b h) (k w) c")
         pixels = (sheet.clamp(0, 1) * 255).round().numpy().astype(np.uint8)
         path = self.folder / "pictures" / f"{record.stage}-{record.step:06d}.png"

@@ -44,7 +44,7 @@ class TrainJob:
         config: the model.
         recipe: how.
         stages: which stages to run, in order.
-        start: a checkpoint to go on from; of one that holds a base tokenizer alone, only that is taken.
+        start: a checkpoint to continue from; of one that holds a base tokenizer alone, only that is taken.
         half: store float16 weights.
         workers: threads that decode photographs, where no decoded crops are kept.
         processes: who takes part, and where this one computes.
@@ -186,7 +186,7 @@ def _config(wanted: ModelConfig, start: Path | None) -> ModelConfig:
 
 
 def _begin(job: TrainJob) -> tuple[Alit, Record]:
-    """A fresh model, the one to go on from, or a fresh one around the base tokenizer to go on from."""
+    """A fresh model, the one to continue from, or a fresh one around the base tokenizer to continue from."""
     torch.manual_seed(job.recipe.seed)
     if job.start is None:
         model, record = Alit(job.config), Record(job.config)
@@ -238,7 +238,7 @@ def _claim(job: TrainJob, record: Record, photographs: int) -> None:
         differing = list(_differences(json.loads(path.read_text()), json.loads(text)))
         if differing:
             raise InputError(
-                f"{job.work} holds a run with other options ({'; '.join(differing)}): repeat its command to go on, "
+                f"{job.work} holds a run with other options ({'; '.join(differing)}): repeat its command to resume, "
                 "give another --out, or --overwrite to delete that run and start again."
             )
         return

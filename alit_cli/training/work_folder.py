@@ -39,6 +39,20 @@ class TrainingState:
     losses: dict[str, float]
     validation: dict[str, float]
 
+    def fields(self) -> dict[str, str | None]:
+        """What `alit info` and `alit status` print, one line each."""
+        inputs = ", ".join(self.photos[:3]) + (" …" if len(self.photos) > 3 else "")
+        speed = f"{self.images_per_second:.4g} images/s, {self.seconds / 60:.1f} min in this stage"
+        held_out = ", ".join(f"{l1:.4f} at {budget} tokens" for budget, l1 in self.validation.items())
+        return {
+            "training": f"{self.folder}, of the model {self.model}",
+            "photographs": f"{self.photographs} in {inputs}",
+            "stage": f"{self.stage}, step {self.step} of {self.steps}" if self.stage else "not begun",
+            "speed": speed if self.stage else None,
+            "losses": ", ".join(f"{name} {value:.4g}" for name, value in self.losses.items()) or None,
+            "L1 of photographs held out": held_out or None,
+        }
+
 
 def training_folder(path: Path) -> Path | None:
     """The work folder of a training that the path is, or that lies beside the checkpoint it names; None without one."""

@@ -87,7 +87,7 @@ def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.minorticks_off()
-    axes.set(xlabel="bits an image (log scale)", ylabel=AXES[name])
+    axes.set(xlabel="bits per image (log scale)", ylabel=AXES[name])
 
 
 def _draw_below(axes: Axes, result: Quality, budgets: Sequence[int]) -> None:

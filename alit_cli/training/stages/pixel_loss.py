@@ -27,7 +27,7 @@ class PixelLoss:
     Args:
         recipe: of the whole run.
         stage: whose steps and learning rate count.
-        critics: how many (one an iteration; one for a base tokenizer).
+        critics: how many (one per iteration; one for a base tokenizer).
         views: where the critics' own batches come from.
         processes: who takes part.
     """
