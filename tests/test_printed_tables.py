@@ -32,7 +32,7 @@ COMMANDS = [
     "analyze complexity {samples}/complexity.csv --bootstrap 20 --out study",
     "analyze familiarity tokens.parquet tokens.parquet --bootstrap 20 --out study",
     "analyze attention {samples}/images --limit 3 --sheets 0 --out attention",
-    "analyze probe {samples}/images --folds 2 --out probe",
+    "analyze probe {samples}/images --labels labels.csv --folds 2 --out probe",
     "bench {samples}/images --limit 4 --batch-size 2 --stop l1<0.3",
 ]
 WITH_A_MODEL = ("tokenize", "score", "analyze attention", "analyze probe", "bench")
@@ -57,6 +57,9 @@ def test_no_command_folds_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(console, "fit_table", record)
     monkeypatch.chdir(tmp_path)
     model = tiny.checkpoint(tmp_path)
+    names = sorted(path.name for path in (SAMPLES / "images").iterdir())
+    labels = [f"{name},{'one' if number % 2 else 'two'}" for number, name in enumerate(names)]
+    Path("labels.csv").write_text("\n".join(["image,label", *labels]))
     for line in COMMANDS:
         running = line.format(samples=SAMPLES)
         with_model = ["--checkpoint", model, "--device", "cpu"] if line.startswith(WITH_A_MODEL) else []
