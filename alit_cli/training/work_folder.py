@@ -72,8 +72,9 @@ def read_training(folder: Path) -> TrainingState:
             f"'{folder}' is a damaged work folder of alit train; train again with --overwrite."
         ) from problem
     last: dict[str, Any] = records[-1] if records else {}
-    losses = next((record["losses"] for record in reversed(records) if record.get("losses")), {})
-    validation = next((record["validation"] for record in reversed(records) if record.get("validation")), {})
+    latest: dict[str, dict[str, float]] = {"losses": {}, "validation": {}}
+    for record in records:
+        latest.update({name: record[name] for name in latest if record.get(name)})
     return TrainingState(
         folder=str(folder),
         model=str(job.get("config", {}).get("name", "")),
@@ -84,6 +85,6 @@ def read_training(folder: Path) -> TrainingState:
         steps=int(last.get("steps", 0)),
         images_per_second=float(last.get("images_per_second", 0)),
         seconds=float(last.get("seconds", 0)),
-        losses=losses,
-        validation=validation,
+        losses=latest["losses"],
+        validation=latest["validation"],
     )
