@@ -240,7 +240,7 @@ def _cache(
     if needed > free:
         raise InputError(
             f"{per_photo} crops of {len(training)} photographs take {needed / 2**20:,.1f} MiB and {folder} has "
-            f"{free / 2**20:,.1f} MiB free. Give fewer --crops, or --crops 0 to decode them anew at every use."
+            f"{free / 2**20:,.1f} MiB free. Give fewer --crops, or --crops 0 to decode them again at every use."
         )
     store = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     with named_write_errors(path), open(path, "r+b") as file:

@@ -90,7 +90,7 @@ class StageRun:
         pieces = self.distributed.world_size * self.stage_recipe.accumulate
         if self.stage_recipe.batch_size < pieces:
             raise InputError(
-                f"A batch of {self.stage_recipe.batch_size} photographs cannot be worked off in {pieces} pieces "
+                f"A batch of {self.stage_recipe.batch_size} photographs cannot be divided into {pieces} equal pieces "
                 f"({self.distributed.world_size} processes, --accumulate {self.stage_recipe.accumulate}). "
                 "Raise --batch-size."
             )
