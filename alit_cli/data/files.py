@@ -51,6 +51,23 @@ _PROTECTED: contextvars.ContextVar[frozenset[tuple[int, int]]] = contextvars.Con
 """Device and inode of what the running command reads; both together tell one file by whatever name it is given."""
 
 
+_COMPUTED_FROM: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("computed_from", default=())
+
+
+@contextlib.contextmanager
+def computed_from(runs: Iterable[str]) -> Iterator[None]:
+    """Record in the manifest that the csv files of this block were computed from token tables with these fingerprints.
+
+    The page of `alit view` shows an analysis only beside a table that it was computed from.
+    """
+    before = _COMPUTED_FROM.get()
+    _COMPUTED_FROM.set(tuple(runs))
+    try:
+        yield
+    finally:
+        _COMPUTED_FROM.set(before)
+
+
 @contextlib.contextmanager
 def protected(paths: Iterable[str | Path]) -> Iterator[None]:
     """Files and folders that no output of this block may replace; what does not exist is passed over."""
@@ -162,7 +179,7 @@ def open_output(path: str | Path, kind: Kind, tidy: bool = False) -> Iterator[Bi
 
 def _list_in_manifest(folder: str, name: str, kind: Kind, content: str, replaced: bool) -> None:
     """Write the folder's manifest with one more file; see `marks.listed`."""
-    files = listed(read_manifest(folder), name, kind, content, replaced)
+    files = listed(read_manifest(folder), name, kind, content, replaced, _COMPUTED_FROM.get())
     about = {"about": "csv and jsonl files that alit wrote here; it replaces no others", "files": files}
     with open_output(os.path.join(folder, MANIFEST), "working file", tidy=True) as file:
         file.write(json.dumps(about, indent=1).encode())

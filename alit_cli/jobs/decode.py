@@ -108,7 +108,7 @@ def file_names(images: list[str]) -> list[str]:
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"The image name {image!r} points out of the output folder: decode it from another table.")
     names = [f"{path.with_suffix('')}.png" for path in paths]
-    while True:  # a longer name may be that of another image in its turn
+    while True:  # a longer name may be that of yet another image
         count = Counter(names)
         apart = [f"{image}.png" if count[name] > 1 else name for image, name in zip(images, names, strict=True)]
         if apart == names:
@@ -134,6 +134,11 @@ def _column(job: DecodeJob, info: TableInfo) -> str:
         if job.budget is not None:
             raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out.")
         return info.tokens
+    if f"{info.tokens}_{info.budgets[0]}" not in columns:
+        raise InputError(
+            f"{job.table} is a selection without tokens; make it without --no-tokens, or decode the token table with "
+            "--budget."
+        )
     if info.stop is not None:
         raise InputError(
             f"Each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "
