@@ -15,7 +15,9 @@ from alit_cli.data.tables.token_table import TableInfo, token_schema
 BUDGETS = (4, 8, 12)
 
 
-def info(budgets: Sequence[int] = BUDGETS, codes: int = 4096, stop: float | None = None) -> TableInfo:
+def info(
+    budgets: Sequence[int] = BUDGETS, codes: int = 4096, stop: float | None = None, views: str | None = None
+) -> TableInfo:
     return TableInfo(
         model="nano",
         model_sha256="0123456789abcdef" * 4,
@@ -27,7 +29,7 @@ def info(budgets: Sequence[int] = BUDGETS, codes: int = 4096, stop: float | None
         precision="float32",
         batch_size=1,
         versions={},
-        options={"limit": None} if stop is None else {"stop": stop},
+        options=({"limit": None} if stop is None else {"stop": stop}) | ({"views": views} if views else {}),
     )
 
 
@@ -45,10 +47,11 @@ def write_tokens(
     codes: int = 4096,
     group: int = 3,
     stop: float | None = None,
+    views: str | None = None,
 ) -> Path:
     """Write a token table: losses n T, NaN for null; rows in `failed` are images that could not be read."""
     budgets = BUDGETS if losses.shape[1] == len(BUDGETS) else tuple(range(4, 4 * losses.shape[1] + 4, 4))
-    about, n = info(budgets, codes, stop), len(losses)
+    about, n = info(budgets, codes, stop, views), len(losses)
     schema = token_schema(about, measures=measures is not None)
     ok = [row not in failed for row in range(n)]
     columns: dict[str, Any] = {name: [None] * n for name in schema.names}

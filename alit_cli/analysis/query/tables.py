@@ -16,6 +16,7 @@ from alit_cli.analysis.query.measures import MEASURES, bare, how_to_make
 from alit_cli.analysis.query.score_joins import ScoreSource, open_score_source
 from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, stream_row_groups, to_numpy
 from alit_cli.data.files import readable
+from alit_cli.data.pictures.views import split_view
 from alit_cli.data.tables.score_table import why_foreign
 from alit_cli.data.tables.token_table import count_rows, read_info
 from alit_cli.errors import InputError
@@ -152,8 +153,18 @@ class Tables:
 
     def images(self) -> NDArray[np.object_]:
         """The key of every row, in the order of the rows."""
-        keys = [chunk.table["image"].to_numpy() for chunk in self.stream([], ["image"])]
+        keys = [chunk.table["image"].to_numpy(zero_copy_only=False) for chunk in self.stream([], ["image"])]
         return np.concatenate(keys) if keys else np.zeros(0, np.object_)
+
+    def photographs(self) -> NDArray[np.int64] | None:
+        """The number of the photograph of each row, where the table has several views of each; None without views.
+
+        Views of one photograph are alike, so that whoever resamples images has to draw them together.
+        """
+        if self.info.options.get("views") is None:
+            return None
+        _, numbers = np.unique([split_view(key)[0] for key in self.images()], return_inverse=True)
+        return numbers.astype(np.int64)
 
     def kind(self, name: str) -> pa.DataType:
         """The type of a name's columns."""
