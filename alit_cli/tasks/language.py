@@ -1,5 +1,4 @@
-"""Whether a vision–language model (BLIP) still says the same: its answers to questions, or how likely it finds a
-caption."""
+"""Whether a vision–language model (BLIP) still gives the same answers, or finds a caption as likely."""
 
 from __future__ import annotations
 
@@ -69,6 +68,10 @@ class Answers(Task[Lines]):
         """The share of the questions that a reconstruction gets."""
         return {"answer_agreement": _agreement(seen, self._ask(pictures, seen))}
 
+    def close(self) -> None:
+        """End the network's threads."""
+        self.network.close()
+
     @torch.no_grad()
     def _ask(self, images: Tensor, lines: Lines) -> list[list[str]]:
         """The model's answer to every question."""
@@ -110,6 +113,10 @@ class Captions(Task[Lines]):
         """How likely a reconstruction makes them."""
         return {"caption_loglik": self._likelihood(pictures, seen)}
 
+    def close(self) -> None:
+        """End the network's threads."""
+        self.network.close()
+
     @torch.no_grad()
     def _write(self, images: Tensor) -> Lines:
         said = self.network.model.generate(
@@ -119,7 +126,7 @@ class Captions(Task[Lines]):
 
     @torch.no_grad()
     def _likelihood(self, images: Tensor, lines: Lines) -> list[float | None]:
-        """One number an image, None where there is no caption."""
+        """One number per image, None where there is no caption."""
         pixels, found = self.network.pixels(images), list[float]()
         owners, texts = _flat(lines)
         for start in range(0, len(texts), len(images)):
