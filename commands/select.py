@@ -11,10 +11,10 @@ from click.core import ParameterSource
 
 from alit_cli.console import percent, print_json, say, show_table
 from alit_cli.errors import InputError
+from alit_cli.grouped_help import COMPUTE, OUTPUT, Command, example, option
 from alit_cli.option_types import Numbers
 from alit_cli.options import (
     config_option,
-    example,
     groups_option,
     json_option,
     out_option,
@@ -34,6 +34,7 @@ MOST_GROUPS = 40
 
 @click.command(
     "select",
+    cls=Command,
     epilog=example(
         "alit select --tsc recon --thr 0.08",
         "alit select --tsc classify --top 5",
@@ -42,7 +43,8 @@ MOST_GROUPS = 40
     ),
 )
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
-@click.option(
+@option(
+    COMPUTE,
     "--tsc",
     metavar="CRITERION",
     default="recon",
@@ -50,18 +52,19 @@ MOST_GROUPS = 40
     help="recon, classify, depth or a measure with its number beside it; or with it inside: 'psnr>=28 and l1<0.1'.",
 )
 @threshold_option("The threshold of recon, depth or a measure.")
-@click.option("--top", type=Numbers(int), metavar="X[,…]", help="Of classify: the true class is among the first X.")
-@click.option(
+@option(COMPUTE, "--top", type=Numbers(int), metavar="X[,…]", help="Of classify: the true class is among the first X.")
+@option(
+    COMPUTE,
     "--capacity",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="SHARE",
     help="Instead of a threshold: spend this share of the largest capacity where it improves the measure most.",
 )
-@click.option("--where", metavar="CRITERION", help="Keep only images with, for example, 'n_tokens>=48'.")
-@click.option("--hardest", type=click.IntRange(1), metavar="K", help="Keep only the K that need most; per group.")
-@click.option("--easiest", type=click.IntRange(1), metavar="K", help="Keep only the K that need least; per group.")
+@option(COMPUTE, "--where", metavar="CRITERION", help="Keep only images with, for example, 'n_tokens>=48'.")
+@option(COMPUTE, "--hardest", type=click.IntRange(1), metavar="K", help="Keep only the K that need most; per group.")
+@option(COMPUTE, "--easiest", type=click.IntRange(1), metavar="K", help="Keep only the K that need least; per group.")
 @groups_option
-@click.option("--no-tokens", is_flag=True, help="Leave the tokens out of the selection; much faster on large tables.")
+@option(OUTPUT, "--no-tokens", is_flag=True, help="Leave the tokens out of the selection; much faster on large tables.")
 @tables_options
 @out_option("selection.parquet", "Where to write the selection of one criterion.")
 @json_option
