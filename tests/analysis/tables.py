@@ -43,7 +43,7 @@ def write_tokens(
     losses: NDArray[Any],
     images: Sequence[str] | None = None,
     failed: Sequence[int] = (),
-    measures: Mapping[str, NDArray[Any]] | None = None,
+    measures: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None,
     codes: int = 4096,
     group: int = 3,
     stop: float | None = None,
@@ -90,6 +90,10 @@ def write_study(folder: Path, categories: Mapping[str, int], measures: bool = Tr
         "edge_density": generator.uniform(size=len(score)),
         "entropy": np.full(len(score), 7.0),
         "mad": generator.uniform(0.1, 0.2, len(score)),
+        "distinct_colours": (50 + score).round(),
+        "sobel_gradient": generator.uniform(size=len(score)),
+        "jpeg_bytes_128": [None] * len(score),  # the fitted images are smaller
+        "jpeg_bytes_256": [None] * len(score),
         **{f"thumbnail_{budget}": base * 1.2 for budget in BUDGETS},
     }
     tokens = write_tokens(folder / "tokens.parquet", losses, names, measures=described if measures else None)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from alit_cli.data.pictures.measures import NEWER_MEASURES
 from tests.analysis.score_tables import write_scores, write_world
 from tests.analysis.tables import write_tokens
 from tests.conftest import Alit, Refused
@@ -79,7 +80,7 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
     generator = np.random.default_rng(0)
     for name, scale in (("photos", 1.0), ("sketches", 1.5)):
         l1 = scale * generator.uniform(0.05, 0.1, (40, 1)) * np.array([1, 0.8, 0.7])
-        described = dict.fromkeys(("png_bytes", "edge_density", "entropy", "mad"), np.ones(40))
+        described = dict.fromkeys(("png_bytes", "edge_density", "entropy", "mad", *NEWER_MEASURES), np.ones(40))
         described |= {f"thumbnail_{budget}": np.ones(40) for budget in (4, 8, 12)}
         described["jpeg_bytes"] = generator.uniform(1000, 5000, 40).round()
         write_tokens(here / f"{name}.parquet", l1, measures=described)
