@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @few_samples_option
 @bootstrap_option
 @seed_option("resampling and matching")
-@report_options(".", "familiarity.csv, .parquet, familiarity_differences.csv and the figure")
+@report_options("study", ("familiarity.csv", "familiarity.parquet", "familiarity_differences.csv"))
 def command(
     tables: tuple[Path, ...],
     thr: tuple[float, ...] | None,

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, Command, example, option
 from alit_cli.options import (
     checkpoint_option,
     config_option,
     device_option,
     json_option,
+    out_option,
     quiet_option,
     run_options,
 )
@@ -71,7 +72,7 @@ if TYPE_CHECKING:
     metavar="ROOT",
     help="Where the original images are, if not where they were tokenized.",
 )
-@option(OUTPUT, "--out", "-o", type=click.Path(path_type=Path), default="scores", show_default=True, help="A folder.")
+@out_option("scores", "A folder.")
 @checkpoint_option
 @device_option
 @option(HARDWARE, "--workers", type=click.IntRange(0), help="Threads that read images. [default: up to 4]")
@@ -86,12 +87,12 @@ def command(table: Path, task: tuple[str, ...], model: tuple[str, ...], as_json:
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
     """
-    from alit_cli.console import print_json, say, work_off
+    from alit_cli.console import print_json, run_with_progress, say
     from alit_cli.jobs.score import ScoreJob, check_error_rate, headline, score, summarize
 
     job = ScoreJob(table, pair_models(task, model), **options)
     say(headline(job))
-    work_off(lambda _tell: score(job))
+    run_with_progress(lambda _tell: score(job))
     summaries = [summarize(path) for path in job.paths()]
     if as_json:
         print_json({"tables": summaries})

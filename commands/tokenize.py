@@ -15,6 +15,7 @@ from alit_cli.options import (
     json_option,
     limit_option,
     precision_option,
+    protecting_inputs,
     quiet_option,
     run_options,
     stop_option,
@@ -108,6 +109,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 @config_option
+@protecting_inputs
 def command(
     paths: tuple[str, ...],
     out: str,
@@ -149,20 +151,20 @@ def command(
 
 
 def _run(job: "TokenizeJob", worker: tuple[int, int] | None, devices: int | None, engine: "Engine") -> None:
-    from alit_cli.console import say, work_off
+    from alit_cli.console import run_with_progress, say
     from alit_cli.jobs.engine import Worker, run, worker_here
 
     one = worker_here() if worker is None else Worker(*worker, told="--worker")
     if one.count > 1:
         say(f"Worker {one.index}/{one.count} (by {one.told}): it does every {one.count}th shard, from {one.index} on.")
-    work_off(lambda tell: run(job, one, engine, devices, tell))
+    run_with_progress(lambda tell: run(job, one, engine, devices, tell))
 
 
 def _estimate(job: "TokenizeJob", as_json: bool) -> None:
-    from alit_cli.console import print_json, show_table, telling
+    from alit_cli.console import print_json, progress_reporter, show_table
     from alit_cli.jobs.estimate import estimate
 
-    with telling() as tell:
+    with progress_reporter() as tell:
         found = estimate(job, tell)
     if as_json:
         print_json({"out": job.out, "seconds": found.seconds, **vars(found)})

@@ -369,7 +369,7 @@ def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[Ne
 def save_tables(result: Capacity, folder: Path) -> list[Path]:
     """Write the points as capacity.csv and .parquet, the rest as capacity_nearly.csv and capacity_differences.csv.
 
-    Raises what `atomic_file` raises.
+    Raises what `open_output` raises.
     """
     table = pd.DataFrame(result.points).astype({"threshold": float})
     differences = pd.DataFrame(result.differences, columns=list(PairedDifference.__dataclass_fields__))

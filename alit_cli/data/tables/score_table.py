@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alit_cli.data.files import readable
+from alit_cli.data.marks import kind_of_file
 from alit_cli.data.tables.token_table import KEY, TableInfo, read_info
 from alit_cli.errors import InputError
 
@@ -117,7 +118,7 @@ def score_rows(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Ta
 
 
 def read_score_info(path: str | Path) -> ScoreInfo | None:
-    """What a score table says about itself; None for a table of one's own, which says nothing.
+    """What a score table says about itself; None for a table of the user's own or of an analysis.
 
     Raises:
         InputError: not a Parquet file, or another table of alit.
@@ -129,7 +130,7 @@ def read_score_info(path: str | Path) -> ScoreInfo | None:
         raise InputError(f"'{name}' does not exist; `alit score` makes score tables.") from problem
     except (OSError, pa.ArrowException) as problem:
         raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
-    if KEY not in metadata:
+    if KEY not in metadata or kind_of_file(path) == "analysis":
         return None
     try:
         return ScoreInfo.from_json(metadata[KEY])
