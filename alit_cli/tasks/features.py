@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.tables.score_table import Measure
+from alit_cli.data.tables.score_table import Kind, Measure
 from alit_cli.errors import InputError
+from alit_cli.model.tokenizer import Tokenizer
 from alit_cli.tasks.base import Batch, Request, Task, Values
 from alit_cli.tasks.network import Network, load_network, weights_digest
 
@@ -28,21 +29,29 @@ class Features(Task[None]):
     """One vector per image, as float16.
 
     Args:
+        tokenizer: the model that made the tokens.
         extract: b 3 h w in [0, 1] → b d.
         options: which network, and how its output became one vector.
         network: that of transformers, if it is one.
     """
 
     measures = (Measure("features", "list<float16>", original=True),)
+    extras: Mapping[str, Kind] = {"features_base": "list<float16>"}
 
     def __init__(
-        self, extract: Callable[[Tensor], Tensor], options: dict[str, str], network: Network | None = None
+        self,
+        tokenizer: Tokenizer,
+        extract: Callable[[Tensor], Tensor],
+        options: dict[str, str],
+        network: Network | None = None,
     ) -> None:
-        self.extract, self.options, self.network = extract, options, network
+        self.tokenizer, self.extract, self.options, self.network = tokenizer, extract, options, network
 
+    @torch.no_grad()
     def look(self, batch: Batch) -> tuple[None, Values]:
-        """The features of the originals."""
-        return None, {"features_original": self._of(batch.images)}
+        """The features of the originals, and of what the base tokenizer makes of them without tokens."""
+        base = self.tokenizer.model.base.reconstruct(batch.images).float().clamp(0, 1)
+        return None, {"features_original": self._of(batch.images), "features_base": self._of(base)}
 
     def score(self, seen: None, pictures: Tensor, budget: int) -> Values:
         """The features of reconstructions."""
@@ -61,11 +70,11 @@ class Features(Task[None]):
 def build(request: Request) -> Features:
     """The task, with a backbone of transformers or, for a file of weights, torch-fidelity's Inception."""
     if Path(request.model).suffix in INCEPTION:
-        return _inception(Path(request.model), request.tokenizer.device)
+        return _inception(Path(request.model), request.tokenizer)
     network = load_network(request, "AutoModel", fresh=("pooler",))
     pooling = _pooling(network)
     options = {"network": network.digest, "pooling": pooling}
-    return Features(lambda images: _pooled(network, images, pooling), options, network)
+    return Features(request.tokenizer, lambda images: _pooled(network, images, pooling), options, network)
 
 
 def _pooling(network: Network) -> str:
@@ -97,12 +106,12 @@ def _pooled(network: Network, images: Tensor, pooling: str) -> Tensor:
     return features
 
 
-def _inception(weights: Path, device: torch.device) -> Features:
+def _inception(weights: Path, tokenizer: Tokenizer) -> Features:
     """The 2048 numbers that the usual FID is made of, from a TorchScript file or from torch-fidelity's weights."""
     if not weights.is_file():
         raise InputError(f"There is no file {weights} with Inception's weights.")
     if _is_torchscript(weights):
-        return _scripted(weights, device)
+        return _scripted(weights, tokenizer)
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as problem:
@@ -115,13 +124,13 @@ def _inception(weights: Path, device: torch.device) -> Features:
         model = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
     except Exception as problem:
         raise InputError(f"{weights} cannot be read as the weights of torch-fidelity's Inception.") from problem
-    model = model.eval().to(device)
+    model = model.eval().to(tokenizer.device)
 
     def extract(images: Tensor) -> Tensor:
         found: Tensor = model(images.clamp(0, 1).mul(255).round().byte())[0]
         return found
 
-    return Features(extract, {"network": weights_digest(model), "pooling": "inception"})
+    return Features(tokenizer, extract, {"network": weights_digest(model), "pooling": "inception"})
 
 
 def _is_torchscript(weights: Path) -> bool:
@@ -133,7 +142,7 @@ def _is_torchscript(weights: Path) -> bool:
         return False
 
 
-def _scripted(weights: Path, device: torch.device) -> Features:
+def _scripted(weights: Path, tokenizer: Tokenizer) -> Features:
     """A TorchScript Inception, in one of the two forms that are about.
 
     StyleGAN's takes pictures of 0–255 at any size and is asked for its features; it resizes and normalises inside. That
@@ -141,7 +150,7 @@ def _scripted(weights: Path, device: torch.device) -> Features:
     TorchScript is interpreted by torch and imports nothing of Python.
     """
     try:
-        model = torch.jit.load(str(weights), map_location=device).eval()
+        model = torch.jit.load(str(weights), map_location=tokenizer.device).eval()
         prepares = "return_features" in str(model.forward.schema)
     except Exception as problem:
         raise InputError(f"{weights} cannot be read as a TorchScript module.") from problem
@@ -153,14 +162,14 @@ def _scripted(weights: Path, device: torch.device) -> Features:
         )
         return features.flatten(1)
 
-    blank = torch.zeros(1, 3, 64, 64, device=device)
+    blank = torch.zeros(1, 3, 64, 64, device=tokenizer.device)
     try:
         with torch.no_grad():
             length = extract(blank).shape[1]
     except Exception as problem:
         first = str(problem).strip().splitlines()[-1]
         raise InputError(f"{weights} does not take pictures as an Inception does: {first}.") from problem
-    return Features(extract, {"network": weights_digest(model), "pooling": f"torchscript, {length} numbers"})
+    return Features(tokenizer, extract, {"network": weights_digest(model), "pooling": f"torchscript, {length} numbers"})
 
 
 def inception_input(pictures: Tensor) -> Tensor:

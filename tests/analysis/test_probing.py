@@ -72,7 +72,7 @@ def test_features_are_every_pool_at_every_iteration() -> None:
     images = []
     for name in "ab":
         latents, first, grid = rng.random((3, 2, 5), np.float32)
-        images.append(Pooled(name, (0, 3), (8, 32), latents, first, grid, np.zeros(768, np.float32)))
+        images.append(Pooled(name, (0, 3), (8, 32), latents, first, grid, np.zeros(768, np.float32), 16))
     features = features_of(images, POOLS)
     assert [(feature.pool, feature.tokens) for feature in features] == [
         (PIXELS, None),

@@ -32,6 +32,37 @@ def test_select_by_rank_by_group_without_tokens(here: Path, alit: Alit) -> None:
     assert (found.class_rank[found.satisfied] == 1).all()
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--thr 0.0001", "No image meets l1<0.0001 at any budget; the smallest l1 at the largest budget is 0.0"),
+        ("--thr 8", "Every image meets l1<8 at the smallest budget already."),
+        ("--tsc l1>0.05", "l1>0.05 asks for the worse side: less of l1 is better. Did you mean l1<?"),
+        ("--thr 0.08 --where n_tokens>100", "No image is left by --where: of 59 images none has what it asks for."),
+    ],
+)
+def test_a_criterion_that_tells_no_images_apart_is_remarked(words: str, sentence: str, here: Path, alit: Alit) -> None:
+    result = alit("select", *words.split())
+    assert result.exit_code == 0
+    assert sentence in result.stderr
+
+
+def test_only_a_network_can_guess_by_luck(here: Path, alit: Alit) -> None:
+    names = [f"{'art' if row % 3 else 'photo'}/{row}.jpg" for row in range(60)]
+    psnr = np.random.default_rng(0).uniform(20, 30, (60, 3))
+    write_scores(here / "scores/recon.parquet", names, {"psnr": psnr})
+    result = alit("analyze", "capacity", "--tsc", "recon,psnr", "--toi", "psnr", "--bootstrap", "0", "--points", "3")
+    assert result.exit_code == 0
+    assert "both chooses" not in result.stderr
+    assert "100 % of the capacity is 12 tokens per image, the largest budget of this table" in result.stderr
+    assert "Difference from one budget for all at equal tokens" in result.stdout
+    shares = [
+        max(point["capacity"] or 0 for point in json.loads(alit(*line).stdout)["points"])
+        for line in (("analyze", "capacity", "--json"), ("analyze", "capacity", "--json", "--share-of", "16"))
+    ]
+    assert shares == [1, 0.75]
+
+
 def test_select_compares_ranks_and_spends_a_capacity(here: Path, alit: Alit) -> None:
     result = alit("select", "--tsc", "classify", "--top", "1,2,5", "--json")
     spent = [row["capacity"] for row in json.loads(result.stdout)["selections"]]
@@ -116,9 +147,12 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
         ("select --thr 0.1 --table nowhere.parquet", "There is no table 'nowhere.parquet'"),
         ("analyze capacity --toi lpips", "--task recon"),
         ("analyze capacity --tsc recon,depth --thr 0.1", "--thr goes with one --tsc"),
-        ("analyze capacity --tokens none.parquet", "alit tokenize"),
+        ("analyze capacity none.parquet", "alit tokenize"),
         ("analyze capacity --format gif", "--format"),
         ("analyze familiarity", "TABLES"),
+        ("analyze familiarity tokens.parquet", "nothing to compare it with"),
+        ("analyze familiarity tokens.parquet tokens.parquet --names a", "2 tables and 1 --names"),
+        ("analyze familiarity tokens.parquet tokens.parquet --between 4,5", "two budgets of the tables"),
         ("analyze familiarity tokens.parquet --scores a --scores b", "1 tables and 2 --scores"),
         ("analyze familiarity tokens.parquet other.parquet", "different models or budgets"),
         ("analyze strength --model vit", "there is: class_rank@resnet-18"),

@@ -12,7 +12,7 @@ import numpy as np
 from alit_cli.analysis.figures.style import GREY, figure_page
 from alit_cli.analysis.probe.probing import Accuracy, pool_name
 
-COLOURS = {"latents": "#0072b2", "first": "#56b4e9", "image": "#d55e00", "both": "#009e73"}
+COLOURS = {"latents": "#0072b2", "first": "#56b4e9", "image": "#d55e00", "both": "#009e73", "all": "#cc79a7"}
 
 
 def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -> None:
