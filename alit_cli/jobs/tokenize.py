@@ -254,13 +254,13 @@ def table_info(job: TokenizeJob) -> TableInfo:
     device = choose_device(job.device)
     config, sha256 = _model(job)
     if job.stop is not None and not job.losses:
-        raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two")
+        raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two.")
     if job.views == "ten-crop" and job.fit == "pad":
-        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two")
+        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two.")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
     for budget in set(budgets) - set(config.budgets):
         known = ", ".join(map(str, config.budgets))
-        raise InputError(f"{budget} is no budget of the model {config.name}; choose among {known}")
+        raise InputError(f"{budget} is no budget of the model {config.name}; choose among {known}.")
     return TableInfo(
         model=config.name,
         model_sha256=sha256,
