@@ -36,7 +36,7 @@ def test_one_threshold_writes_the_selection_and_prints_its_table(here: Path, ali
 def test_several_thresholds_are_compared_and_nothing_is_written(here: Path, alit: Alit) -> None:
     result = alit("select", "tokens.parquet", "--thr", "0.02,0.08,0.5")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["0.02", "0.08", "0.5"]
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["0.02", "0.08", "0.50"]
     assert "Nothing was written" in result.stderr
     assert [path.name for path in here.iterdir()] == ["tokens.parquet"]
 
