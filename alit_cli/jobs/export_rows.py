@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alit_cli.data.files import readable
+from alit_cli.data.tables.parquet import column_names
 from alit_cli.data.tables.parts import parts
-from alit_cli.data.tables.token_table import TableInfo, column_names, read_info
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 
 ROWS = 1000

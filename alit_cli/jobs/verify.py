@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from alit_cli.data.pictures.measures import NEWER_MEASURES
+from alit_cli.data.tables.parquet import stream_columns
 from alit_cli.data.tables.parts import PLAN, part_path, parts
 from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info, why_foreign
-from alit_cli.data.tables.token_table import TableInfo, read_info, stream_columns, token_schema
+from alit_cli.data.tables.token_table import TableInfo, read_info, token_schema
 from alit_cli.errors import InputError
 from alit_cli.runs.plan import Plan
 from alit_cli.runs.shards import part_sha256, shard_stats
@@ -44,8 +45,8 @@ def problems(table: Path, tokens: Path | None = None) -> Iterator[str]:
         info = read_info(table)
         if table.is_dir() and (table / PLAN).exists():
             yield from _wrong_parts(table)
-        columns = token_schema(info, bool(info.options.get("measures")))
-        yield from _wrong_table(table, info.options.get("images"), columns, lambda rows: _wrong_rows(rows, info))
+        columns = token_schema(info, bool(info.options.measures))
+        yield from _wrong_table(table, info.options.images, columns, lambda rows: _wrong_rows(rows, info))
 
 
 def _wrong_table(table: Path, planned: int | None, wanted: pa.Schema, check: CheckRows) -> Iterator[str]:

@@ -17,8 +17,9 @@ from alit_cli.analysis.query.score_joins import ScoreSource, open_score_source
 from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, stream_row_groups, to_numpy
 from alit_cli.data.files import readable
 from alit_cli.data.pictures.views import split_view
+from alit_cli.data.tables.parquet import count_rows
 from alit_cli.data.tables.score_table import why_foreign
-from alit_cli.data.tables.token_table import count_rows, read_info
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 
 ROWS = 100_000
@@ -161,7 +162,7 @@ class Tables:
 
         Views of one photograph are alike, so that whoever resamples images has to draw them together.
         """
-        if self.info.options.get("views") is None:
+        if self.info.options.views is None:
             return None
         _, numbers = np.unique([split_view(key)[0] for key in self.images()], return_inverse=True)
         return numbers.astype(np.int64)

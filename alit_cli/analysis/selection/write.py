@@ -19,8 +19,8 @@ from alit_cli.analysis.query.groups import Groups
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import BudgetChoice, Summary, summarize
 from alit_cli.data.files import check_output, open_output
-from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.token_table import KEY, ROW_GROUP, token_schema
+from alit_cli.data.tables.parquet import KEY, ROW_GROUP, encodings
+from alit_cli.data.tables.token_table import token_schema
 from alit_cli.errors import InputError
 
 BARE_ROW_GROUP = 100_000
@@ -164,7 +164,7 @@ def write_selection(
 
 def _carried(tables: Tables, choice: BudgetChoice) -> list[str]:
     """The columns of the source that the table keeps."""
-    kept = tables.info.options.get("keep") or ()
+    kept = tables.info.keep
     return [name for name in kept if name in tables.schema.names and name not in choice.values]
 
 
@@ -198,7 +198,7 @@ def _schema(
 ) -> pa.Schema:
     """The columns of a selection, and the table's own description with the criterion added."""
     info = tables.info
-    described = dataclasses.replace(info, options={**info.options, "select": dict(options)})
+    described = dataclasses.replace(info, options=dataclasses.replace(info.options, select=dict(options)))
     fields: list[Any] = [("image", pa.string()), ("n_tokens", pa.int32()), ("satisfied", pa.bool_())]
     if tokens:
         whole = token_schema(info, measures=False)
