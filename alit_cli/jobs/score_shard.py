@@ -168,8 +168,10 @@ class ScoreWorker:
         return {name: row for row, name in enumerate(names)}
 
     def close(self) -> None:
-        """End the threads or processes that read images."""
+        """End the threads or processes that read images, and the threads of the tasks."""
         self.reader.close()
+        for task in self.scorers.tasks.values():
+            task.close()
 
 
 class ScoreShard:

@@ -84,7 +84,7 @@ def write_study(folder: Path, categories: Mapping[str, int], measures: bool = Tr
     score = np.concatenate([np.linspace(0, 100, images).round() for images in categories.values()])
     base = 0.05 + 0.1 * (0.7 * score / 100 + 0.3 * generator.uniform(size=len(score)))
     losses = base[:, None] * np.array([1, 0.7, 0.5])
-    described = {
+    described: dict[str, Any] = {
         "jpeg_bytes": (4000 + 90 * score + generator.normal(0, 2000, len(score))).round(),
         "png_bytes": (9000 + 90 * score).round(),
         "edge_density": generator.uniform(size=len(score)),

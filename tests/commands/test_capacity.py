@@ -134,7 +134,7 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
     [
         ("select --tsc psnr --thr 20", "`alit score tokens.parquet --task recon` makes it"),
         ("select --tsc l1<0.1,", "cannot be read at ','"),
-        ("select --tsc l1<0.1 --thr 0.2", "--thr has no place there"),
+        ("select --tsc l1<0.1 --thr 0.2", "already contains its threshold. Remove --thr."),
         ("select --tsc classify", "--tsc classify needs a number: --top 5"),
         ("select --capacity 0.1", "the smallest budget is 0.333333 of the largest"),
         ("select --capacity 0.5 --thr 0.1", "--capacity takes the place of a threshold"),
@@ -142,7 +142,7 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
         ("select --thr 0.1 --where l2<3", "There is no criterion 'l2'"),
         ("select --thr 0.1 --where depth_error<3", "a value for every budget; write depth_error_12"),
         ("select --thr 0.1 --by nowhere.csv", "There is no file nowhere.csv"),
-        ("select --thr 0.1 --by mood", "There is no criterion 'mood'"),
+        ("select --thr 0.1 --by mood", "There is nothing called 'mood' to group by: give folder, a file of labels"),
         ("select --thr 0.1 --scores nowhere", "There is no folder 'nowhere'"),
         ("select --thr 0.1 --table nowhere.parquet", "There is no table 'nowhere.parquet'"),
         ("analyze capacity --toi lpips", "--task recon"),

@@ -54,7 +54,7 @@ def answer_complexity(question: ComplexityQuestion) -> Result:
     draw_complexity(result, _source(study, question.scores), figure)
     given = question.thr is not None
     remarks = (*_join_remarks(listed, study), *_reading_remarks(study, result, given), *_comparisons(study, result))
-    blocks = (*complexity_tables(study, result), "\n".join(map(str, files)))
+    blocks: tuple[TextTable | str, ...] = (*complexity_tables(study, result), "\n".join(map(str, files)))
     return Result(blocks, remarks, _plain(listed, study, result, files))
 
 

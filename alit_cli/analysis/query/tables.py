@@ -24,6 +24,8 @@ from alit_cli.errors import InputError
 
 ROWS = 100_000
 """Rows held at a time, where a row has one number per budget."""
+NO_GROUPS = ("image", "error", "model_id", "sha256", "width", "height")
+"""Columns of one value per image that tell every image apart, or none."""
 TOKEN_TABLE = -1
 """Stands in the place of a score table's number for the token table itself."""
 
@@ -143,6 +145,14 @@ class Tables:
         in_scores = [(stem, source.model) for source in self.sources for stem in self.stems(source.columns)]
         stems = [stem for stem, _ in in_scores] + in_tokens
         return in_tokens + [stem if stems.count(stem) == 1 else f"{stem}@{model}" for stem, model in in_scores]
+
+    def image_columns(self) -> list[str]:
+        """The columns with one value per image that images could be grouped by, of all tables."""
+        columns = [
+            name for table in (self.schema.names, *(source.columns for source in self.sources)) for name in table
+        ]
+        tails = tuple(f"_{budget}" for budget in self.budgets)
+        return [name for name in dict.fromkeys(columns) if not name.endswith(tails) and name not in NO_GROUPS]
 
     def models(self, measure: str) -> list[str]:
         """The models of the score tables that have a measure."""

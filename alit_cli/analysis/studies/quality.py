@@ -227,8 +227,8 @@ def _baselines(tables: Tables, means: _Means, base_distance: float) -> Iterator[
             values = [means.mean(l1, step), *(means.mean(f"{system}_{measure}", step) for measure in MEASURES[1:])]
             yield Row(system, budget, means.count(l1, step), bits, bits / pixels, *values)
     if f"{BASE}_l1" in means.sums:
-        values = [means.mean(f"{BASE}_{measure}", None) for measure in MEASURES]
-        yield Row(BASE, None, means.count(f"{BASE}_l1", None), math.nan, math.nan, *values, base_distance)
+        errors = {measure: means.mean(f"{BASE}_{measure}", None) for measure in MEASURES}
+        yield Row(BASE, None, means.count(f"{BASE}_l1", None), **errors, frechet=base_distance)
 
 
 def _unequal(means: _Means) -> Iterator[str]:
