@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -63,10 +63,10 @@ class Baselines(Task[list[ByBudget]]):
     reconstructions = False
     extras: Mapping[str, Kind] = {"base_l1": "float32", "base_psnr": "float32", "base_ssim": "float32"}
 
-    def __init__(self, tokenizer: Tokenizer, budgets: Sequence[int], workers: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, budgets: Sequence[int], threads: Executor) -> None:
         self.tokenizer, self.budgets = tokenizer, budgets
         self.bits = [math.floor(budget * tokenizer.config.bits_per_token) for budget in budgets]
-        self.pool = ThreadPoolExecutor(max(1, workers))
+        self.threads = threads
         names = [f"{system}_{measure}" for system in SYSTEMS for measure in ("l1", "psnr", "ssim")]
         self.measures = (*map(Measure, names), Measure("jpeg_size", "int32"), Measure("webp_size", "int32"))
         self.options = {"bits": self.bits, **base_options(tokenizer.record)}
@@ -76,13 +76,13 @@ class Baselines(Task[list[ByBudget]]):
         """Every baseline of every image."""
         originals = _bytes(batch.images)
         reconstructed = self.tokenizer.model.base.reconstruct(batch.images).float()
-        base = list(self.pool.map(_compare, _bytes(reconstructed.clamp(0, 1)), originals))
+        base = list(self.threads.map(_compare, _bytes(reconstructed.clamp(0, 1)), originals))
         values: Values = {
             "base_l1": l1_per_image(reconstructed, batch.images).cpu().numpy(),
             "base_psnr": [quality.psnr for quality in base],
             "base_ssim": [quality.ssim for quality in base],
         }
-        return list(self.pool.map(self._of_image, originals)), values
+        return list(self.threads.map(self._of_image, originals)), values
 
     def score(self, seen: list[ByBudget], pictures: Tensor, budget: int) -> Values:
         """Those of as many bits as the tokens have."""
@@ -92,10 +92,6 @@ class Baselines(Task[list[ByBudget]]):
             system, _, field = measure.name.partition("_")
             values[measure.name] = [getattr(image[system][index], field) for image in seen]
         return values
-
-    def close(self) -> None:
-        """End the threads of the codecs."""
-        self.pool.shutdown()
 
     def _of_image(self, pixels: NDArray[np.uint8]) -> ByBudget:
         """The thumbnail and both codecs at every budget's bits."""
@@ -125,7 +121,7 @@ def base_options(record: Record) -> dict[str, Any]:
 
 def build(request: Request) -> Baselines:
     """The task, with the base tokenizer of the model that made the tokens."""
-    return Baselines(request.tokenizer, request.info.budgets, request.workers)
+    return Baselines(request.tokenizer, request.info.budgets, request.threads)
 
 
 def _nearest_files(image: Image.Image, codec: Codec, sizes: Sequence[float]) -> list[Quality]:

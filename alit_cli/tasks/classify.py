@@ -56,10 +56,6 @@ class Classify(Task[Tensor]):
         """Rank and probability of the true class."""
         return _judge(self._logits(pictures), seen)
 
-    def close(self) -> None:
-        """End the network's threads."""
-        self.network.close()
-
     @torch.no_grad()
     def _logits(self, images: Tensor) -> Tensor:
         logits: Tensor = self.network.model(pixel_values=self.network.pixels(images)).logits

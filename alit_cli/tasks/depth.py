@@ -10,7 +10,6 @@ most the map's largest), and the depths are compared. Networks of metric depth a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +53,7 @@ class Depth(Task[Reference]):
         self.network, self.maps, self.unit = network, maps, unit
         self.info: TableInfo = request.info
         self.inverse = not _is_metric(network) and unit != "disparity"
-        self.pool = ThreadPoolExecutor(max(1, request.workers))
+        self.threads = request.threads
         given = maps is not None
         fitted = (Measure("depth_error", original=given), Measure("depth_delta1", original=given))
         # True depth has another unit than the network's output, so that a difference without a fit means nothing.
@@ -69,7 +68,7 @@ class Depth(Task[Reference]):
         if self.maps is None:
             return Reference(depths, inverse=False), {}
         paths = [self.maps[row] for row in batch.rows]
-        values = torch.from_numpy(np.stack(list(self.pool.map(self._map, paths)))).to(depths)
+        values = torch.from_numpy(np.stack(list(self.threads.map(self._map, paths)))).to(depths)
         reference = Reference(values, self.inverse)
         return reference, {f"{name}_original": value for name, value in compare(depths, reference).items()}
 
@@ -80,11 +79,6 @@ class Depth(Task[Reference]):
         if self.maps is None:
             values["depth_raw"] = (depths - seen.values).abs().mean(dim=(1, 2)).tolist()
         return values
-
-    def close(self) -> None:
-        """End the threads that read maps and those of the network."""
-        self.pool.shutdown()
-        self.network.close()
 
     @torch.no_grad()
     def _depths(self, images: Tensor) -> Tensor:

@@ -32,7 +32,6 @@ class Features(Task[None]):
         tokenizer: the model that made the tokens.
         extract: b 3 h w in [0, 1] → b d.
         options: which network, and how its output became one vector.
-        network: that of transformers, if it is one.
     """
 
     measures = (Measure("features", "list<float16>", original=True),)
@@ -43,9 +42,8 @@ class Features(Task[None]):
         tokenizer: Tokenizer,
         extract: Callable[[Tensor], Tensor],
         options: dict[str, str],
-        network: Network | None = None,
     ) -> None:
-        self.tokenizer, self.extract, self.options, self.network = tokenizer, extract, options, network
+        self.tokenizer, self.extract, self.options = tokenizer, extract, options
 
     @torch.no_grad()
     def look(self, batch: Batch) -> tuple[None, Values]:
@@ -56,11 +54,6 @@ class Features(Task[None]):
     def score(self, seen: None, pictures: Tensor, budget: int) -> Values:
         """The features of reconstructions."""
         return {"features": self._of(pictures)}
-
-    def close(self) -> None:
-        """End the network's threads."""
-        if self.network is not None:
-            self.network.close()
 
     @torch.no_grad()
     def _of(self, images: Tensor) -> list[NDArray[np.float16]]:
@@ -74,7 +67,7 @@ def build(request: Request) -> Features:
     network = load_network(request, "AutoModel", fresh=("pooler",))
     pooling = _pooling(network)
     options = {"network": network.digest, "pooling": pooling}
-    return Features(request.tokenizer, lambda images: _pooled(network, images, pooling), options, network)
+    return Features(request.tokenizer, lambda images: _pooled(network, images, pooling), options)
 
 
 def _pooling(network: Network) -> str:

@@ -68,10 +68,6 @@ class Answers(Task[Lines]):
         """The share of the questions that a reconstruction gets."""
         return {"answer_agreement": _agreement(seen, self._ask(pictures, seen))}
 
-    def close(self) -> None:
-        """End the network's threads."""
-        self.network.close()
-
     @torch.no_grad()
     def _ask(self, images: Tensor, lines: Lines) -> list[list[str]]:
         """The model's answer to every question."""
@@ -112,10 +108,6 @@ class Captions(Task[Lines]):
     def score(self, seen: Lines, pictures: Tensor, budget: int) -> Values:
         """How likely a reconstruction makes them."""
         return {"caption_loglik": self._likelihood(pictures, seen)}
-
-    def close(self) -> None:
-        """End the network's threads."""
-        self.network.close()
 
     @torch.no_grad()
     def _write(self, images: Tensor) -> Lines:

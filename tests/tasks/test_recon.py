@@ -4,7 +4,6 @@ import copy
 import dataclasses
 import io
 import math
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -137,13 +136,3 @@ def test_a_score_table_says_what_the_base_tokenizer_is() -> None:
     }
     assert base_options(Record(config, ("base", "distill"))) == {"base": "as trained"}
     assert base_options(Record(config, ("imported",))) == {"base": "imported"}
-
-
-def test_the_threads_of_a_task_end_with_it(asked: Request) -> None:
-    before = threading.active_count()
-    for task in (build(asked), build_baselines(asked)):
-        seen, _ = task.look(Batch(smooth_images(), np.arange(3)))
-        task.score(seen, smooth_images(), 2)  # type: ignore[arg-type]
-        assert threading.active_count() > before
-        task.close()
-        assert threading.active_count() == before

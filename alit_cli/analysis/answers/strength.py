@@ -42,8 +42,11 @@ def strength_table(result: Strength) -> TextTable:
     strengths = format_numbers([scale * rows[0].strength for _, rows in ranked])
     rows: list[tuple[Cell, ...]] = []
     for (model, drops), strength in zip(ranked, strengths, strict=True):
-        scaled = [(scale * row.drop, scale * row.drop_low, scale * row.drop_high) for row in drops]
-        cells = with_intervals(*zip(*scaled, strict=True))
+        cells = with_intervals(
+            [scale * row.drop for row in drops],
+            [scale * row.drop_low for row in drops],
+            [scale * row.drop_high for row in drops],
+        )
         rows.append((model, drops[0].n, f"{strength} %" if share else strength, *cells))
     correlations = list(result.spearman.values())
     if any(value == value for value in correlations):  # at least one is no NaN
