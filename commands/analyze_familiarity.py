@@ -6,7 +6,7 @@ import click
 
 from alit_cli.analysis.answers.questions import FamiliarityQuestion
 from alit_cli.console import show_result
-from alit_cli.grouped_help import COMPUTE, INPUT, Command, example, option
+from alit_cli.grouped_help import COMPUTE, INPUT, OUTPUT, Command, example, option
 from alit_cli.option_types import Names, Numbers
 from alit_cli.options import (
     as_record,
@@ -25,14 +25,6 @@ from alit_cli.options import (
 )
 @click.argument("tables", type=click.Path(path_type=Path), nargs=-1, required=True)
 @option(
-    INPUT,
-    "--names",
-    type=Names(),
-    metavar="NAME[,…]",
-    default=(),
-    help="What the sets are called. [default: as their files]",
-)
-@option(
     COMPUTE,
     "--between",
     type=Numbers(int),
@@ -40,6 +32,14 @@ from alit_cli.options import (
     help="The two budgets whose gap is measured. [default: the smallest and the largest]",
 )
 @threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
+@option(
+    OUTPUT,
+    "--names",
+    type=Names(),
+    default=(),
+    metavar="NAME[,…]",
+    help="What the sets are called, one name for each table. [default: their files, or their folders]",
+)
 @option(
     INPUT,
     "--scores",

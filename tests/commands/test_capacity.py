@@ -16,11 +16,10 @@ HEADS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder with a token table and scores."""
-    monkeypatch.chdir(tmp_path)
-    write_world(tmp_path)
-    return tmp_path
+    write_world(here)
+    return here
 
 
 def test_select_by_rank_by_group_without_tokens(here: Path, alit: Alit) -> None:
@@ -151,7 +150,7 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
         ("analyze capacity --format gif", "--format"),
         ("analyze familiarity", "TABLES"),
         ("analyze familiarity tokens.parquet", "nothing to compare it with"),
-        ("analyze familiarity tokens.parquet tokens.parquet --names a", "2 tables and 1 --names"),
+        ("analyze familiarity tokens.parquet tokens.parquet --names a", "give 2 different names"),
         ("analyze familiarity tokens.parquet tokens.parquet --between 4,5", "two budgets of the tables"),
         ("analyze familiarity tokens.parquet --scores a --scores b", "1 tables and 2 --scores"),
         ("analyze familiarity tokens.parquet other.parquet", "different models or budgets"),

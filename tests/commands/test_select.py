@@ -14,11 +14,10 @@ LOSSES = np.array([[0.01, 0.01, 0.01], [0.2, 0.05, 0.01], [0.2, 0.2, 0.2], [0.2,
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder with a token table, its last image failed."""
-    monkeypatch.chdir(tmp_path)
-    write_tokens(tmp_path / "tokens.parquet", LOSSES, failed=[4])
-    return tmp_path
+    write_tokens(here / "tokens.parquet", LOSSES, failed=[4])
+    return here
 
 
 def test_one_threshold_writes_the_selection_and_prints_its_table(here: Path, alit: Alit) -> None:

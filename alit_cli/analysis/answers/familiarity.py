@@ -69,15 +69,19 @@ def open_sets(paths: Sequence[Path], scores: Sequence[Path]) -> list[Tables]:
 
 
 def _names(question: FamiliarityQuestion) -> list[str]:
-    """What the sets are called: as the user says, by their files, or by their paths where two files are alike."""
-    if question.names:
-        if len(question.names) != len(question.tables):
+    """What the sets are called: as given, else by their files, or by the folders of files that are all `tokens`."""
+    given, paths = list(question.names), question.tables
+    if given:
+        if len(given) != len(paths) or len(set(given)) < len(given):
             raise InputError(
-                f"There are {len(question.tables)} tables and {len(question.names)} --names; give one for each."
+                f"--names {','.join(given)} does not fit: give {len(paths)} different names, one for each table."
             )
-        return list(question.names)
-    stems = [path.stem for path in question.tables]
-    return stems if len(set(stems)) == len(stems) else [str(path) for path in question.tables]
+        return given
+    for names in ([path.stem for path in paths], [path.resolve().parent.name for path in paths]):
+        # `tokens` says nothing of a set, and is the unit of half of the numbers.
+        if len(set(names)) == len(names) and "tokens" not in names:
+            return names
+    return [str(path) for path in paths]
 
 
 def _remarks(tables: Sequence[Tables], result: Familiarity, given: bool) -> Iterator[str]:
