@@ -137,7 +137,8 @@ def command(
         if as_json:
             print_json({"out": job.out, "seconds": expected.seconds, **vars(expected)})
         else:
-            show_table(*expected.as_table(out))
+            row = expected.as_row()
+            show_table(f"{out}: speed from {expected.basis}", list(row), [list(row.values())])
         return
     workers = workers_of_options(worker, engine, devices)
     if workers.share.count > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,10 +27,10 @@ from alit_cli.errors import InputError
 from alit_cli.jobs.tokenize_shard import TokenizeSettings, TokenizeWorker
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision, hardware_of
-from alit_cli.progress import Progress, ProgressCallback, no_progress, report_count
+from alit_cli.progress import ProgressCallback, no_progress, report_count
 from alit_cli.runs.job import Hardware, ItemStream, Output, WorkerFactory
 from alit_cli.runs.plan import Plan
-from alit_cli.runs.run import ALONE, run
+from alit_cli.runs.run import ALONE, Progresses, run
 from alit_cli.runs.workers import Workers
 
 IMAGES_PER_SHARD = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
@@ -162,7 +162,7 @@ class TokenizeJob:
         return partial(TokenizeWorker, settings)
 
 
-def tokenize(job: TokenizeJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Iterator[Progress]:
+def tokenize(job: TokenizeJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Progresses:
     """Write a token table; as run(), which has the arguments."""
     return run(job, workers, report)
 
