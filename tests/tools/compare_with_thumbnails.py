@@ -2,7 +2,7 @@
 
 Usage:
     python tests/tools/compare_with_thumbnails.py tokens.parquet
-    python tests/tools/compare_with_thumbnails.py tokens.parquet --quarters small.safetensors --images ../shared/data/val
+    python tests/tools/compare_with_thumbnails.py tokens.parquet --quarters small.safetensors --images ./val
 
 A model for pictures of half the side, applied to the four quarters of every picture, is a code of four times its
 tokens. A model that sees the whole picture should be below it.
