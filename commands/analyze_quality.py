@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from alit_cli.console import percent, print_json, say, show_table
+from alit_cli.grouped_help import Command, example
 from alit_cli.options import (
-    example,
     report_options,
     tables_options,
     threshold_option,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(
     "quality",
-    short_help="Errors, codes and baselines at every budget.",
+    cls=Command,
     epilog=example("alit analyze quality tokens.parquet"),
 )
 @click.argument("tokens", type=click.Path(path_type=Path), default="tokens.parquet")

@@ -4,20 +4,22 @@ from pathlib import Path
 
 import click
 
-from alit_cli.options import config_option, example, out_option, quiet_option
+from alit_cli.grouped_help import COMPUTE, INPUT, OUTPUT, Command, example, option
+from alit_cli.options import config_option, out_option, quiet_option
 
 
 @click.command(
     "export",
+    cls=Command,
     epilog=example("alit export tokens.parquet --selection selection.parquet --format webdataset --out tokens.tar"),
 )
 @click.argument("table", type=click.Path(path_type=Path), default="selection.parquet")
-@click.option(
-    "--format", "form", type=click.Choice(["jsonl", "npz", "webdataset"]), required=True, help="What to write."
+@option(
+    OUTPUT, "--format", "form", type=click.Choice(["jsonl", "npz", "webdataset"]), required=True, help="What to write."
 )
-@click.option("--budget", type=int, help="Tokens an image, where TABLE is a token table.")
-@click.option(
-    "--selection", type=click.Path(path_type=Path), help="What alit select made of TABLE: each at its budget."
+@option(COMPUTE, "--budget", type=int, help="Tokens per image, where TABLE is a token table.")
+@option(
+    INPUT, "--selection", type=click.Path(path_type=Path), help="What alit select made of TABLE: each at its budget."
 )
 @out_option(None, "The file to write.")
 @quiet_option

@@ -19,12 +19,10 @@ class Quantized:
     Attributes:
         ids: b k int64 in [0, v).
         vectors: b k c, the normalized codes; gradients go straight through to the latents.
-        loss: the VQ loss of this read-out, a scalar.
     """
 
     ids: Tensor
     vectors: Tensor
-    loss: Tensor
 
 
 class Codebook(nn.Module):
@@ -42,7 +40,7 @@ class Codebook(nn.Module):
             table = F.normalize(self.weight.float(), dim=-1)
             ids = nearest(z.detach(), table.detach())
             codes = F.embedding(ids, table)
-            return Quantized(ids, straight_through(z, codes), vq_loss(z, codes))
+            return Quantized(ids, straight_through(z, codes))
 
     def lookup(self, ids: Tensor) -> Tensor:
         """b k ids → b k c normalized codes, what the decoder is fed."""
