@@ -51,9 +51,8 @@ def main(root: Path) -> None:
     print(f"{'room':22} files  lines  file med/p90/max  function med/p90/max  comments per 100 lines")
     for name, sizes in files.items():
         density = 100 * comments[name] / max(1, sum(sizes))
-        print(
-            f"{name:22} {len(sizes):5} {sum(sizes):6}  {spread(sizes):>16}  {spread(functions[name]):>20}  {density:.2f}"
-        )
+        sizes_of_functions = spread(functions[name])
+        print(f"{name:22} {len(sizes):5} {sum(sizes):6}  {spread(sizes):>16}  {sizes_of_functions:>20}  {density:.2f}")
 
 
 if __name__ == "__main__":
