@@ -1,5 +1,6 @@
 """The options that several commands share, each a decorator, so that they behave alike everywhere."""
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,8 @@ from alit_cli.option_types import Numbers
 
 
 def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
-    """`--out PATH`: a `Path`; a command without a default must be told."""
-    return option(
+    """`--out PATH`: a `Path`; a command without a default must be told. What it reads is then not replaced."""
+    declared = option(
         OUTPUT,
         "--out",
         "-o",
@@ -24,6 +25,22 @@ def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
         required=default is None,
         help=text,
     )
+    return lambda function: declared(protecting_inputs(function))
+
+
+def protecting_inputs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let no output of a command replace what its other arguments and options name, be it files or folders."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **options: Any) -> Any:
+        from alit_cli.data.files import protected  # late, so that --help stays quick
+
+        given = [value for name, value in options.items() if name != "out"]
+        values = [part for value in given for part in (value if isinstance(value, list | tuple) else [value])]
+        with protected(value for value in values if isinstance(value, str | Path)):
+            return function(*args, **options)
+
+    return guarded
 
 
 def checkpoint_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -168,15 +185,32 @@ def limit_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return option(INPUT, "--limit", metavar="N", type=click.IntRange(1), help=text)(function)
 
 
-def report_options(out: str, files: str) -> Decorator:
+def report_options(out: str, tables: tuple[str, ...], more: str = "the figure") -> Decorator:
     """How every analysis ends: the command gets `out`, `form` and `as_json`.
 
-    `out` is the folder by default, `files` says what it gets.
+    Args:
+        out: the folder by default.
+        tables: the names of the csv and Parquet files that go there; the figure is called as the first of them.
+        more: what goes there beside the tables, for the help.
+
+    A file in the way that is not to be replaced ends the command before it begins.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        function = format_option(json_option(config_option(quiet_option(function))))
-        return out_option(out, f"The folder for {files}.")(function)
+        @functools.wraps(function)
+        def checked(*args: Any, **options: Any) -> Any:
+            from alit_cli.data.files import check_output
+
+            for name in tables:
+                check_output(options["out"] / name, "analysis")
+            check_output((options["out"] / tables[0]).with_suffix(f".{options['form']}"), "figure")
+            from alit_cli.analysis.figures.style import figure_size
+
+            with figure_size(options.pop("figure_size")):
+                return function(*args, **options)
+
+        listed = format_option(json_option(config_option(quiet_option(checked))))
+        return out_option(out, f"The folder for {', '.join(tables)} and {more}.")(listed)
 
     return decorate
 
@@ -190,6 +224,17 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["png", "svg", "pdf"]),
         default="png",
         help="The format of the figures.",
+    )(figure_size_option(function))
+
+
+def figure_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--figure-size wide|paper`: the command gets `figure_size`; `report_options` hands it on to the figures."""
+    return option(
+        OUTPUT,
+        "--figure-size",
+        type=click.Choice(["wide", "paper"]),
+        default="wide",
+        help="Figures for a screen, or as wide as one or two columns of a paper.",
     )(function)
 
 
@@ -248,6 +293,30 @@ def devices_option(function: Callable[..., Any]) -> Callable[..., Any]:
         callback=_read_devices,
         help="Processes on this machine, each with its own GPU or its share of the cores. [default: this one alone]",
     )(function)
+
+
+def engine_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--engine local|ray`: the command gets `engine`."""
+    return option(
+        HARDWARE,
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who does the shards: processes of this machine, or actors of a Ray cluster.",
+    )(function)
+
+
+def retry_errors_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--retry-errors`: the command gets `retry_errors`, a flag."""
+    text = "Do failed rows again, and only them; unfinished work is finished first."
+    return option(RUN, "--retry-errors", is_flag=True, help=text)(function)
+
+
+def dry_run_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--dry-run`: the command gets `dry_run`, a flag."""
+    text = "Only print how much there is to do, and about how long it takes; nothing is written."
+    return option(RUN, "--dry-run", is_flag=True, help=text)(function)
 
 
 def _read_worker(_ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:

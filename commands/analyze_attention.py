@@ -110,7 +110,7 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
 )
 @option(OUTPUT, "--npz", is_flag=True, help="Also write the maps of every image, k×g×g, to maps/.")
 @images_options
-@report_options("attention", "attention.csv, .parquet, the figure and sheets/")
+@report_options("study/attention", ("attention.csv", "attention.parquet"), "the figure, overview and sheets/")
 def command(
     paths: tuple[str, ...], masks: str | None, keep: tuple[Any, tuple[float, ...]], as_json: bool, **options: Any
 ) -> None:

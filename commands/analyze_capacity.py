@@ -71,7 +71,7 @@ MOST_GROUPS = 8
 @bootstrap_option
 @seed_option("the resampling")
 @tables_options
-@report_options(".", "capacity.csv, .parquet and the figures")
+@report_options("study", ("capacity.csv", "capacity.parquet", "capacity_nearly.csv"), "the figures")
 def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -> None:
     """Sweep criteria over thresholds; say how many tokens each spends and what becomes of tasks there.
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
 @bootstrap_option
 @seed_option("the resampling")
-@report_options(".", "complexity.csv, .parquet and the figure")
+@report_options("study", ("complexity.csv", "complexity.parquet"))
 def command(
     scores: Path,
     tokens: Path,

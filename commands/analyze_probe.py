@@ -81,7 +81,7 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
 )
 @seed_option("the folds")
 @images_options
-@report_options("probe", "probe.csv, .parquet and the figure")
+@report_options("study/probe", ("probe.csv", "probe.parquet"))
 def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **options: Any) -> None:
     """Fit linear classifiers to what the encoder makes of labelled images, averaged over its tokens.
 

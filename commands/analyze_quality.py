@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.argument("tokens", type=click.Path(path_type=Path), default="tokens.parquet")
 @threshold_option("L1 to count images below. [default: spread over the data]")
 @tables_options
-@report_options(".", "quality.csv, .parquet, quality_below.csv and the figure")
+@report_options("study", ("quality.csv", "quality.parquet", "quality_below.csv"))
 def command(
     tokens: Path,
     thr: tuple[float, ...] | None,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @scores_option
 @bootstrap_option
 @seed_option("the resampling")
-@report_options(".", "strength.csv, .parquet and the figure")
+@report_options("study", ("strength.csv", "strength.parquet"))
 def command(
     task: str,
     model: tuple[str, ...],

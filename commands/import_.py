@@ -23,8 +23,10 @@ def command(file: Path, out: Path, heads: int | None, half: bool) -> None:
     """
     import torch
 
+    from alit_cli.data.files import check_output
     from alit_cli.model.checkpoint import import_released, write_checkpoint
 
+    check_output(out, "model")
     model, record = import_released(file, heads)
     write_checkpoint(out, model, record, torch.float16 if half else torch.float32)
     click.echo(f"{out}: {record.headline()}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,11 +11,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from PIL import Image
 
-from alit_cli.data.files import named_write_errors
-from alit_cli.data.tables.token_table import TableInfo, column_names, open_columns, read_info
+from alit_cli.data.files import LONGEST_NAME, check_output_folder, open_output, protected
+from alit_cli.data.marks import png_metadata
+from alit_cli.data.tables.parquet import column_names, open_columns
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
@@ -51,11 +56,25 @@ def decode(job: DecodeJob) -> Iterator[Progress]:
     """
     info = read_info(job.table)
     column = _column(job, info)
+    with protected(_sources(job.table)):
+        check_output_folder(job.out)
+        yield from _decode(job, info, column)
+
+
+def _sources(table: Path) -> list[str]:
+    """Where the table's images came from; a selection does not say."""
+    if "source" not in column_names(table):
+        return []
+    return [source for source in pc.unique(open_columns(table, ["source"])["source"]).to_pylist() if source]
+
+
+def _decode(job: DecodeJob, info: TableInfo, column: str) -> Iterator[Progress]:
+    """Decode the rows of a column, some at a time."""
     tokenizer = load(job.checkpoint, job.device, info.precision)
     if tokenizer.sha256 != info.model_sha256:
         raise InputError(
-            f"the tokens of {job.table} were made by the model {info.model} ({info.model_sha256[:16]}), "
-            f"not by this one ({tokenizer.model_id}): give its file with --checkpoint"
+            f"The tokens of {job.table} were made by the model {info.model} ({info.model_sha256[:16]}), "
+            f"not by this one ({tokenizer.model_id}): give its file with --checkpoint."
         )
     rows = open_columns(job.table, ["image", column])
     names = file_names(rows["image"].to_pylist())
@@ -74,13 +93,19 @@ def decode(job: DecodeJob) -> Iterator[Progress]:
 def file_names(images: list[str]) -> list[str]:
     """A relative PNG path for every key: the suffix is replaced, or kept where two keys differ only by it.
 
+    What no file's name can be is changed: a part of more than 255 bytes is cut and gets a checksum, a NUL is spelled
+    out.
+
     Raises:
-        InputError: a key would leave the folder.
+        InputError: a key would leave the folder, or names no file.
     """
+    images = [_possible(image) for image in images]
     paths = [PurePosixPath(image) for image in images]
     for image, path in zip(images, paths, strict=True):
+        if not path.name:
+            raise InputError(f"The image name {image!r} is no name of a file: decode it from another table.")
         if path.is_absolute() or ".." in path.parts:
-            raise InputError(f"the image name {image!r} points out of the output folder: decode it from another table")
+            raise InputError(f"The image name {image!r} points out of the output folder: decode it from another table.")
     names = [f"{path.with_suffix('')}.png" for path in paths]
     while True:  # a longer name may be that of another image in its turn
         count = Counter(names)
@@ -90,22 +115,34 @@ def file_names(images: list[str]) -> list[str]:
         names = apart
 
 
+def _possible(image: str) -> str:
+    """A key as a path that a file can have."""
+    cut = [
+        part
+        # Room is left for a second suffix.
+        if len(os.fsencode(part)) <= LONGEST_NAME - len(".png")
+        else f"{os.fsencode(part)[:200].decode('utf-8', 'ignore')}~{hashlib.sha256(part.encode()).hexdigest()[:12]}"
+        for part in image.replace("\0", "\\x00").split("/")
+    ]
+    return "/".join(cut)
+
+
 def _column(job: DecodeJob, info: TableInfo) -> str:
     columns = column_names(job.table)
     if info.tokens in columns:
         if job.budget is not None:
-            raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out")
+            raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out.")
         return info.tokens
     if info.stop is not None:
         raise InputError(
-            f"each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "
-            "selection to decode"
+            f"Each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "
+            "selection to decode."
         )
     known = ", ".join(map(str, info.budgets))
     if job.budget is None:
-        raise InputError(f"{job.table} holds every budget: choose one with --budget ({known})")
+        raise InputError(f"{job.table} holds every budget: choose one with --budget ({known}).")
     if job.budget not in info.budgets:
-        raise InputError(f"{job.table} has no budget {job.budget}; it has {known}")
+        raise InputError(f"{job.table} has no budget {job.budget}; it has {known}.")
     return f"{info.tokens}_{job.budget}"
 
 
@@ -128,6 +165,5 @@ def decoded_pictures(
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
-    with named_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
+    with open_output(path, "picture") as file:
+        Image.fromarray(pixels).save(file, "PNG", pnginfo=png_metadata("picture"))

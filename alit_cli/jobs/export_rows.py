@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from alit_cli.data.files import readable
-from alit_cli.data.tables.parts import parts
-from alit_cli.data.tables.token_table import TableInfo, column_names, read_info
+from alit_cli.data.tables.parquet import column_names, stream_columns
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 
 ROWS = 1000
@@ -77,7 +76,7 @@ def exported(table: Path, choice: Choice) -> Iterator[tuple[list[Exported], int]
     stem = choice.info.tokens
     column = stem if choice.budget is None else f"{stem}_{choice.budget}"
     losses = [] if choice.budget is None or not choice.info.losses else [f"l1_{choice.budget}"]
-    for batch in _batches(table, ["image", *choice.beside, *losses, column]):
+    for batch in stream_columns(table, ["image", *choice.beside, *losses, column], ROWS):
         beside = _rows(batch, choice.beside)
         for name in losses:
             beside = [{**row, "l1": value} for row, value in zip(beside, batch[name].to_pylist(), strict=True)]
@@ -92,7 +91,7 @@ def _as_selected(table: Path, choice: Choice, selection: Path) -> Iterator[tuple
     chosen = _chosen(selection, info)
     wanted = next(chosen, None)
     names = [f"{stem}_{b}" for b in info.budgets for stem in (info.tokens, *(["l1"] if info.losses else []))]
-    for batch in _batches(table, ["image", *choice.beside, *names]):
+    for batch in stream_columns(table, ["image", *choice.beside, *names], ROWS):
         found = []
         beside = _rows(batch, choice.beside)
         for row, key in enumerate(batch["image"].to_pylist()):
@@ -115,14 +114,8 @@ def _as_selected(table: Path, choice: Choice, selection: Path) -> Iterator[tuple
 
 def _chosen(selection: Path, info: TableInfo) -> Iterator[dict[str, Any]]:
     names = [name for name in column_names(selection) if name != info.tokens]
-    for batch in _batches(selection, names):
+    for batch in stream_columns(selection, names, ROWS):
         yield from batch.to_pylist()
-
-
-def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for part in parts(path):
-        with pq.ParquetFile(part) as file:
-            yield from file.iter_batches(ROWS, columns=columns)
 
 
 def _rows(batch: pa.RecordBatch, names: tuple[str, ...]) -> list[dict[str, Any]]:

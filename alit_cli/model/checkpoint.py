@@ -22,7 +22,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from alit_cli.config import ModelConfig
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import open_output
 from alit_cli.errors import InputError
 from alit_cli.model import released as released_files
 from alit_cli.model.rollout import BASES, Alit
@@ -76,7 +76,7 @@ class Record:
         """The inverse of to_json."""
         values = json.loads(text)
         if values.get("format") != FORMAT or values.get("version", 0) > VERSION:
-            raise InputError(f"this model file is of format version {values.get('version')}: upgrade alit to read it")
+            raise InputError(f"This model file is of format version {values.get('version')}: upgrade alit to read it.")
         return Record(
             ModelConfig.from_dict(values["config"]), tuple(values["stages"]), tuple(values.get("training", ()))
         )
@@ -113,7 +113,7 @@ def write_checkpoint(path: Path, model: Alit, record: Record, dtype: torch.dtype
     """
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     data = save(tensors, metadata={METADATA_KEY: record.to_json()})
-    with atomic_file(str(path), tidy=True) as file:
+    with open_output(path, "model", tidy=True) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
 
@@ -125,14 +125,14 @@ def read_record(path: Path) -> Record:
         InputError: the file is missing, is no safetensors file, or is not ours.
     """
     if not path.is_file():
-        raise InputError(f"there is no model file {path}: alit train and alit import write them")
+        raise InputError(f"There is no model file {path}: alit train and alit import write them.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no safetensors file ({error}); `alit import` reads the authors' .pth") from error
+        raise InputError(f"{path} is no safetensors file ({error}); `alit import` reads the authors' .pth.") from error
     if METADATA_KEY not in metadata:
-        raise InputError(f"{path} is a safetensors file, but alit did not write it: it has no alit metadata")
+        raise InputError(f"{path} is a safetensors file, but alit did not write it: it has no alit metadata.")
     return Record.from_json(metadata[METADATA_KEY])
 
 
@@ -190,10 +190,12 @@ def build(config: ModelConfig, weights: Mapping[str, Tensor]) -> Alit:
         model = Alit(config)
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for name in sorted(expected.keys() ^ weights.keys()):
-        raise InputError(f"the weights do not fit the configuration: {name!r} is {_which(name in expected)}")
+        raise InputError(f"The weights do not fit the configuration: {name!r} is {_which(name in expected)}.")
     for name, shape in expected.items():
         if shape != weights[name].shape:
-            raise InputError(f"{name!r} has shape {tuple(weights[name].shape)}, the configuration wants {tuple(shape)}")
+            raise InputError(
+                f"{name!r} has shape {tuple(weights[name].shape)}, the configuration wants {tuple(shape)}."
+            )
     model.load_state_dict(weights, assign=True)
     return model.eval()
 
@@ -232,16 +234,16 @@ def _base_alone(released: released_files.Released) -> tuple[Alit, Record]:
 
 def _load_pickle(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise InputError(f"there is no file {path}")
+        raise InputError(f"There is no file {path}.")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             stored = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError) as error:
         held = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it holds {held[1]}, and could run code" if held else "it is not what torch.save writes, or damaged"
-        raise InputError(f"{path} cannot be read safely as a checkpoint: {reason}") from error
+        raise InputError(f"{path} cannot be read safely as a checkpoint: {reason}.") from error
     if not isinstance(stored, dict):
-        raise InputError(f"{path} holds a {type(stored).__name__}, not a dictionary of weights")
+        raise InputError(f"{path} holds a {type(stored).__name__}, not a dictionary of weights.")
     return stored
 
 

@@ -97,7 +97,7 @@ def split(weights: Weights) -> Released:
         if base:
             return Released(kind, _known(base), distillation)
     if "encoder.conv_in.weight" not in kept:
-        raise InputError("this file holds no ALIT model and no base tokenizer that alit knows")
+        raise InputError("This file holds no ALIT model and no base tokenizer that alit knows.")
     return Released("vae" if "quant_conv.weight" in kept else "vqgan", _known(kept), {})
 
 
@@ -149,7 +149,7 @@ def rename_distillation(name: str) -> str:
     for pattern, replacement in _DISTILLATION:
         if match := re.fullmatch(pattern, name):
             return _replace_all(match.expand(replacement), _BLOCK)
-    raise InputError(f"the tensor {name!r} belongs to no released ALIT model")
+    raise InputError(f"The tensor {name!r} belongs to no released ALIT model.")
 
 
 def rename_base(name: str, levels: int, kind: BaseKind) -> str:
@@ -196,13 +196,13 @@ def _heads(name: str, width: int, layers: int) -> int:
         if size[:2] == (width, layers):
             return size[2]
     raise InputError(
-        f"the number of attention heads is not in this file (width {width}, {layers} layers): give it with --heads"
+        f"The number of attention heads is not in this file (width {width}, {layers} layers): give it with --heads."
     )
 
 
 def _shape(weights: Weights, name: str) -> tuple[int, ...]:
     if name not in weights:
-        raise InputError(f"this file lacks the tensor {name!r} that every released ALIT model has")
+        raise InputError(f"This file lacks the tensor {name!r} that every released ALIT model has.")
     return tuple(weights[name].shape)
 
 

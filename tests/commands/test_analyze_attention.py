@@ -15,16 +15,15 @@ from tests.training.photos import write_photos
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """Three photographs, masks of two of them, and a tiny model."""
-    monkeypatch.chdir(tmp_path)
     Path("masks").mkdir()
     for index, photo in enumerate(write_photos(Path("images"), 3)[:2]):
         mask = np.zeros((40, 40 + index), np.uint8)
         mask[: 10 * (index + 1), :20], mask[-3:] = 255, 1
         Image.fromarray(mask).save(f"masks/{photo.stem}.png")
-    tiny.checkpoint(tmp_path).rename("tiny.safetensors")
-    return tmp_path
+    tiny.checkpoint(here).rename("tiny.safetensors")
+    return here
 
 
 def test_maps_and_binding_are_printed_and_written(here: Path, alit: Alit) -> None:
@@ -39,10 +38,10 @@ def test_maps_and_binding_are_printed_and_written(here: Path, alit: Alit) -> Non
     assert sum(line.strip().startswith("chance") for line in lines) == 8
     assert sum("chance." in line for line in lines) == 2
     names = ["attention.csv", "attention.parquet", "attention.svg", "sheets/img_0.svg", "maps"]
-    assert lines[-len(names) :] == [f"attention/{name}" for name in names]
+    assert lines[-len(names) :] == [f"study/attention/{name}" for name in names]
     assert "2 of 3 images have one of the 2 masks" in result.stderr
     assert "img_2.png" in result.stderr
-    figure = Path("attention/attention.svg").read_text()
+    figure = Path("study/attention/attention.svg").read_text()
     assert figure.startswith("<?xml")
     for region in ("40 % of positions", "60 % of positions", "80 % of positions", "best for each image"):
         assert f"<!-- Objects, region: {region} -->" in figure

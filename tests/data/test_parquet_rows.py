@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from alit_cli.data.pictures.fitting import read_picture
 from alit_cli.data.sources.listing import list_items
 from alit_cli.data.sources.parquet_rows import KEPT_GROUPS
 from alit_cli.errors import InputError
 from alit_cli.runs.item_file import ItemFile
-from tests.data.test_sources import make, make_tar
-
-
-def _png(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _parquet(path: Path, images: list[dict[str, object] | bytes | None], name: str = "image", group: int = 3) -> Path:
-    table = pa.table({"label": list(range(len(images))), name: images})
-    pq.write_table(table, path, row_group_size=group)
-    return path
+from tests.data.inputs import make, make_tar, png_bytes, write_parquet
 
 
 def test_rows_as_hugging_face_writes_them(tmp_path: Path) -> None:
-    images: list[dict[str, object] | bytes | None] = [{"bytes": _png(i), "path": f"cats/{i}.png"} for i in range(20)]
-    items = list_items([_parquet(tmp_path / "train-00000.parquet", images)])
+    images: list[dict[str, object] | bytes | None] = [
+        {"bytes": png_bytes(i), "path": f"cats/{i}.png"} for i in range(20)
+    ]
+    items = list_items([write_parquet(tmp_path / "train-00000.parquet", images)])
     assert [item.image for item in items] == [f"cats/{i}.png" for i in range(20)]
     with ThreadPoolExecutor(4) as pool:
         pictures = list(pool.map(lambda item: read_picture(item, 8), reversed(items)))
@@ -46,13 +33,13 @@ def test_rows_as_hugging_face_writes_them(tmp_path: Path) -> None:
 
 
 def test_plain_bytes_are_numbered_and_an_empty_row_is_a_status(tmp_path: Path) -> None:
-    items = list_items([_parquet(tmp_path / "b.parquet", [_png(1), None, _png(3)], "jpg", group=2)])
+    items = list_items([write_parquet(tmp_path / "b.parquet", [png_bytes(1), None, png_bytes(3)], "jpg", group=2)])
     assert [item.image for item in items] == ["b/0", "b/1", "b/2"]
     assert [read_picture(item, 8).status for item in items] == ["ok", "empty", "ok"]
 
 
 def test_structs_without_paths_are_numbered(tmp_path: Path) -> None:
-    items = list_items([_parquet(tmp_path / "c.parquet", [{"bytes": _png(1), "path": None}])])
+    items = list_items([write_parquet(tmp_path / "c.parquet", [{"bytes": png_bytes(1), "path": None}])])
     assert [item.image for item in items] == ["c/0"]
 
 
@@ -101,3 +88,54 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, null: b
         assert [item.image for item in list_items(["-"], null=null)] == ["a/1.jpg", "b/2.jpg"]
     with pytest.raises(InputError, match="-0"):
         list_items([tmp_path], null=True)
+
+
+def test_a_page_that_is_damaged_but_still_decompresses_is_told_by_its_checksum(tmp_path: Path) -> None:
+    images: list[dict[str, object] | bytes | None] = [_png(value) for value in (1, 2)]
+    table = pa.table({"image": images})
+    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, tmp_path / "x.parquet", write_page_checksum=True, **plain)
+    content = bytearray((tmp_path / "x.parquet").read_bytes())
+    place = content.index(b"IHDR") + 8  # one bit of the width, inside the page
+    content[place] ^= 1
+    (tmp_path / "x.parquet").write_bytes(content)
+    pictures = [read_picture(item, 8) for item in list_items([tmp_path / "x.parquet"])]
+    assert {picture.status for picture in pictures} == {"unreadable"}
+    assert all(picture.error and "damaged" in picture.error for picture in pictures)
+
+
+def test_columns_that_cannot_be_read_as_they_are(tmp_path: Path) -> None:
+    two = pa.Table.from_arrays([pa.array([_png(1)]), pa.array([_png(2)])], ["image", "image"])
+    pq.write_table(two, tmp_path / "two.parquet")
+    with pytest.raises(InputError, match="two columns called 'image'"):
+        list_items([tmp_path / "two.parquet"])
+    path = pa.array([b"caf\xe9.png", b"ok.png"]).cast(pa.binary()).view(pa.string())
+    image = pa.StructArray.from_arrays([pa.array([_png(1), _png(2)]), path], ["bytes", "path"])
+    pq.write_table(pa.table({"image": image}), tmp_path / "bytes.parquet")
+    items = list_items([tmp_path / "bytes.parquet"])
+    assert [item.image for item in items] == ["caf\\xe9.png", "ok.png"]
+    assert [read_picture(item, 8).status for item in items] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\xef\xbb\xbf1.png\n2.png\n", ["1.png", "2.png"]),
+        ("1.png\r\n2.png\r\n".encode("utf-16"), ["1.png", "2.png"]),
+        (b"1.png\0002.png\0", "Line 1 of the list '.*' holds a NUL byte"),
+        (b"\xff\xfe1", "is damaged UTF-16"),
+    ],
+)
+def test_lists_as_other_systems_write_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[str] | str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path, "1.png", "2.png")
+    (tmp_path / "list.txt").write_bytes(content)
+    if isinstance(expected, list):
+        items = list_items(["@list.txt"])
+        assert [item.image for item in items] == expected
+        assert [item.read() for item in items] == [b"1.png", b"2.png"]
+    else:
+        with pytest.raises(InputError, match=expected):
+            list_items(["@list.txt"])

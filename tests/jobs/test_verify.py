@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.data.tables.parquet import encodings
+from alit_cli.data.tables.parquet import encodings, write_table
 from alit_cli.data.tables.score_table import Measure, ScoreInfo, score_rows, score_schema
-from alit_cli.data.tables.token_table import write_table
+from alit_cli.data.tables.token_table import TableOptions
 from alit_cli.errors import InputError
 from alit_cli.jobs.verify import problems
 from alit_cli.runs.status import status
@@ -22,7 +22,9 @@ from tests.data.test_token_table import INFO, rows
 
 
 def _table(path: Path, good: list[bool] | None = None) -> pa.Table:
-    table = rows(dataclasses.replace(INFO, options={"images": 3}), [True, False, True] if good is None else good)
+    table = rows(
+        dataclasses.replace(INFO, options=TableOptions(images=3)), [True, False, True] if good is None else good
+    )
     write_table(table, path)
     return table
 
@@ -83,7 +85,9 @@ def _scores(path: Path, names: list[str], values: list[float | None], **changed:
     info = ScoreInfo(**about)
     schema = score_schema(info, [Measure("psnr")], {"error": "string"})
     columns = {f"psnr_{budget}": values for budget in info.budgets}
-    write_table(score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path)
+    write_table(
+        score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path, "score table"
+    )
 
 
 def test_score_tables_are_held_against_their_tokens(tmp_path: Path, alit: Alit) -> None:
@@ -122,7 +126,7 @@ def test_a_selection(tmp_path: Path, alit: Alit) -> None:
     assert alit("select", tmp_path / "tokens.parquet", "--thr", 0.9, "--out", out).exit_code == 0
     assert alit("verify", out).stdout == f"{out} is a sound selection: 2 rows\n"
     assert status(out).kind == "selection"
-    write_table(_changed(pq.read_table(out), "n_tokens", [4, 5]), out)
+    write_table(_changed(pq.read_table(out), "n_tokens", [4, 5]), out, "selection")
     assert any("no budget of the model" in problem for problem in problems(out))
     assert alit("verify", out).exit_code == 1
 

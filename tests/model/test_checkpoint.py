@@ -99,8 +99,8 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     sentences = {
         "evil.pth": "it holds eval, and could run code$",
         "text.pth": "it is not what torch.save writes, or damaged$",
-        "other.pth": "this file holds no ALIT model",
-        "missing.pth": "there is no file",
+        "other.pth": "This file holds no ALIT model",
+        "missing.pth": "There is no file",
     }
     for name, sentence in sentences.items():
         with pytest.raises(InputError, match=sentence):

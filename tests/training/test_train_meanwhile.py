@@ -10,8 +10,9 @@ import pytest
 
 from alit_cli.errors import InputError
 from alit_cli.progress import Progress
+from alit_cli.training.job import TrainJob
 from alit_cli.training.log import TrainRecord
-from alit_cli.training.train import TrainJob, train
+from alit_cli.training.train import train
 from tests.training.test_train import OFTEN, SAMPLED, _job, goes_on_to_the_same_weights
 
 
@@ -45,7 +46,7 @@ def test_two_runs_do_not_share_a_work_folder(tmp_path: Path) -> None:
     job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
     first = train(job, OFTEN)
     next(first)
-    with pytest.raises(InputError, match="another process is training"):
+    with pytest.raises(InputError, match="Another process is training"):
         next(iter(train(job, OFTEN)))
     for _ in first:
         pass

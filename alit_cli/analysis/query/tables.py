@@ -16,8 +16,9 @@ from alit_cli.analysis.query.measures import MEASURES, bare, how_to_make
 from alit_cli.analysis.query.score_joins import ScoreSource, open_score_source
 from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, stream_row_groups, to_numpy
 from alit_cli.data.files import readable
+from alit_cli.data.tables.parquet import count_rows
 from alit_cli.data.tables.score_table import why_foreign
-from alit_cli.data.tables.token_table import count_rows, read_info
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 
 ROWS = 100_000
@@ -91,6 +92,8 @@ class Tables:
     ) -> None:
         self.path, self.info = tokens, read_info(tokens)
         self.name = readable(str(tokens))
+        if not count_rows(tokens):
+            raise InputError(f"'{self.name}' has no rows, so there is nothing to ask of it.")
         self.budgets = self.info.budgets
         self.schema = schema_of(tokens)
         self.sources: list[ScoreSource] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from alit_cli.analysis.query.criteria import Criterion, holds, names, parse
 from alit_cli.analysis.query.groups import Groups
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import BudgetChoice, Summary, summarize
-from alit_cli.data.files import atomic_file, readable
-from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.token_table import KEY, ROW_GROUP, token_schema
+from alit_cli.data.files import check_output, open_output
+from alit_cli.data.tables.parquet import KEY, ROW_GROUP, encodings
+from alit_cli.data.tables.token_table import token_schema
 from alit_cli.errors import InputError
 
 BARE_ROW_GROUP = 100_000
@@ -126,16 +127,19 @@ def write_selection(
     A row per image that was tokenized and is kept, in the table's order, with the `tokens` of its budget (`latents`
     of a continuous model; null where the table has none; no column without `tokens`), the columns the table keeps
     of its source, and its group under the groups' name. The metadata is the table's, with `options` as its option
-    `select`. Raises InputError where `out` is a table that is being read, and what `atomic_file` raises.
+    `select`. A name that ends in .csv gives a csv, without tokens. Raises what `open_output` raises.
     """
-    _check_out(tables, out)
+    check_output(out, "selection")
+    as_csv = out.suffix.lower() == ".csv"
+    tokens = tokens and not as_csv  # a cell holds no list
     carried = _carried(tables, choice)
     if groups is not None and groups.name in (*carried, *choice.values):
         groups = dataclasses.replace(groups, name=f"{groups.name}_group")
     schema = _schema(tables, choice, options, groups, tokens)
     settings = encodings(schema)
     settings["use_dictionary"] = [name for name in settings["use_dictionary"] if name != "image"]
-    with atomic_file(out, tidy=True) as file, pq.ParquetWriter(file, schema, **settings) as writer:
+    with open_output(out, "selection", tidy=True) as file, contextlib.ExitStack() as stack:
+        writer = None if as_csv else stack.enter_context(pq.ParquetWriter(file, schema, **settings))
         for start, table in _chunks(tables, choice, kept, tokens):
             rows = np.arange(start, start + table.num_rows)
             rows = rows[(choice.ok if kept is None else choice.ok & kept)[rows]]
@@ -151,20 +155,16 @@ def write_selection(
             columns += [table[name].take(pa.array(rows - start)) for name in carried]
             if groups is not None:
                 columns.append(pa.array(np.asarray([*groups.names, None], object)[groups.codes[rows]], pa.string()))
-            writer.write_table(pa.table(columns, schema=schema))
-
-
-def _check_out(tables: Tables, out: Path) -> None:
-    """Raise InputError where `out` is a table that is being read."""
-    for read in (tables.path, *(side.path for side in tables.sources)):
-        if out.exists() and read.exists() and out.samefile(read):
-            what = "the token table itself" if read == tables.path else "a table of scores"
-            raise InputError(f"'{readable(str(out))}' is {what}; choose another --out.")
+            selected = pa.table(columns, schema=schema)
+            if writer is None:
+                selected.to_pandas().to_csv(file, index=False, header=start == 0, float_format="%.6g")
+            else:
+                writer.write_table(selected)
 
 
 def _carried(tables: Tables, choice: BudgetChoice) -> list[str]:
     """The columns of the source that the table keeps."""
-    kept = tables.info.options.get("keep") or ()
+    kept = tables.info.keep
     return [name for name in kept if name in tables.schema.names and name not in choice.values]
 
 
@@ -198,7 +198,7 @@ def _schema(
 ) -> pa.Schema:
     """The columns of a selection, and the table's own description with the criterion added."""
     info = tables.info
-    described = dataclasses.replace(info, options={**info.options, "select": dict(options)})
+    described = dataclasses.replace(info, options=dataclasses.replace(info.options, select=dict(options)))
     fields: list[Any] = [("image", pa.string()), ("n_tokens", pa.int32()), ("satisfied", pa.bool_())]
     if tokens:
         whole = token_schema(info, measures=False)

@@ -244,7 +244,7 @@ def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[Ne
 
 
 def save_tables(result: Capacity, folder: Path) -> list[Path]:
-    """Write the points as capacity.csv and .parquet, the rest as capacity_nearly.csv; what `atomic_file` raises."""
+    """Write the points as capacity.csv and .parquet, the rest as capacity_nearly.csv; what `open_output` raises."""
     table = pd.DataFrame(result.points).astype({"threshold": float})
     return [
         save_csv(table, folder / "capacity.csv"),

@@ -244,7 +244,7 @@ def _known(values: NDArray[Any]) -> Floats:
 
 
 def save_tables(result: Familiarity, folder: Path) -> list[Path]:
-    """Write familiarity.csv and .parquet (the sets), familiarity_differences.csv; what `atomic_file` raises."""
+    """Write familiarity.csv and .parquet (the sets), familiarity_differences.csv; what `open_output` raises."""
     table = pd.DataFrame(result.rows)
     names = [field.name for field in dataclasses.fields(Difference)]  # of one set alone there are no rows
     return [

@@ -225,7 +225,7 @@ def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float
 
 
 def save_tables(result: Quality, budgets: Sequence[int], folder: Path) -> list[Path]:
-    """Write the rows as quality.csv and quality.parquet, the curves as quality_below.csv; what `atomic_file` raises."""
+    """Write the rows as quality.csv and quality.parquet, the curves as quality_below.csv; what `open_output` raises."""
     table = pd.DataFrame(result.rows).astype({"budget": "Int64"})
     table = table.loc[:, table.notna().any()]
     shown = range(CURVE_STEP, 1 + int((result.below < 1).any(axis=0).sum()) + CURVE_STEP, CURVE_STEP)

@@ -160,6 +160,6 @@ def _spearman(rows: Sequence[StrengthRow]) -> float:
 
 
 def save_tables(result: Strength, folder: Path) -> list[Path]:
-    """Write `Strength.rows` as strength.csv and strength.parquet; what `atomic_file` raises."""
+    """Write `Strength.rows` as strength.csv and strength.parquet; what `open_output` raises."""
     table = pd.DataFrame(result.rows)
     return [save_csv(table, folder / "strength.csv"), save_parquet(table, folder / "strength.parquet")]

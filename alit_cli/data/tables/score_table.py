@@ -13,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alit_cli.data.files import readable
-from alit_cli.data.tables.token_table import KEY, TableInfo, read_info
+from alit_cli.data.marks import kind_of_file
+from alit_cli.data.tables.parquet import KEY
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 
 FORMAT_NAME, FORMAT_VERSION = "alit-scores", 1
@@ -117,7 +119,7 @@ def score_rows(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Ta
 
 
 def read_score_info(path: str | Path) -> ScoreInfo | None:
-    """What a score table says about itself; None for a table of one's own, which says nothing.
+    """What a score table says about itself; None for a table of the user's own or of an analysis.
 
     Raises:
         InputError: not a Parquet file, or another table of alit.
@@ -129,7 +131,7 @@ def read_score_info(path: str | Path) -> ScoreInfo | None:
         raise InputError(f"'{name}' does not exist; `alit score` makes score tables.") from problem
     except (OSError, pa.ArrowException) as problem:
         raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
-    if KEY not in metadata:
+    if KEY not in metadata or kind_of_file(path) == "analysis":
         return None
     try:
         return ScoreInfo.from_json(metadata[KEY])
@@ -147,7 +149,7 @@ def why_foreign(info: ScoreInfo, tokens: TableInfo) -> str | None:
         return f"it scores tokens of the model {info.model_id}, the token table is of {tokens.model_id}"
     if info.budgets != tokens.budgets:
         return f"it has the budgets {info.budgets}, the token table {tokens.budgets}"
-    run = tokens.options.get("plan")
+    run = tokens.options.plan
     if info.options.get("tokens", run) != run:  # tables older than the record have no key `tokens`
         return "it scores another run of alit tokenize than the token table's"
     return None
@@ -165,7 +167,7 @@ def kind_of(path: str | Path) -> Literal["token table", "score table", "selectio
     """What kind of table a file or a folder of parts is. InputError: none of ours."""
     if is_score_table(path):
         return "score table"
-    return "selection" if "select" in read_info(path).options else "token table"
+    return "selection" if read_info(path).options.select is not None else "token table"
 
 
 def list_score_tables(folder: str | Path = FOLDER) -> list[Path]:

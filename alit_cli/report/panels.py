@@ -42,18 +42,27 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A figure as a data URI; one of photographs keeps its colours on a dark page."""
+
+    name: str
+    uri: str
+    photographs: bool
+
+
+@dataclass(frozen=True)
 class Panel:
-    """What one analysis left: figures as (file name, data URI), tables, and figures that were too many."""
+    """What one analysis left: figures, tables, and how many further figures there are."""
 
     topic: str
     title: str
-    figures: list[tuple[str, str]] = field(default_factory=list)
+    figures: list[Drawing] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     left_out: int = 0
 
 
 def find_panels(folder: Path) -> list[Panel]:
-    """The panels of every analysis whose .csv, .png or .svg files lie in a folder, or in one of its name there.
+    """The panels of every analysis that left csv, png or svg files in a folder or its `study/`, or in one of its name.
 
     Raises InputError where there is no such folder. A file that cannot be read is not shown.
     """
@@ -64,15 +73,22 @@ def find_panels(folder: Path) -> list[Panel]:
 
 
 def _panel(topic: str, folder: Path) -> Panel:
-    places = (folder.glob(f"{topic}*"), folder.glob(f"{topic}/{topic}*"), folder.glob(f"{topic}/sheets/*"))
-    names = [path for place in places for path in sorted(place) if path.is_file()]
+    folders = (folder, folder / "study")  # the analyses write to study/ unless they are told otherwise
+    patterns = (f"{topic}*", f"{topic}/{topic}*", f"{topic}/sheets/*")
+    places = (sorted(folder.glob(pattern)) for folder in folders for pattern in patterns)
+    names = [path for place in places for path in place if path.is_file()]
     pictures = [path for path in names if path.suffix in {".png", ".svg"}]
-    figures = [(path.name, uri) for path in pictures[:MOST_FIGURES] if (uri := _figure(path))]
+    shown = pictures[:MOST_FIGURES]
+    figures = [Drawing(path.name, uri, _shows_photographs(path)) for path in shown if (uri := _uri(path))]
     tables = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
     return Panel(topic, TOPICS[topic], figures, tables, max(len(pictures) - MOST_FIGURES, 0))
 
 
-def _figure(path: Path) -> str | None:
+def _shows_photographs(path: Path) -> bool:
+    return path.parent.name == "sheets" or "overview" in path.stem
+
+
+def _uri(path: Path) -> str | None:
     """A figure as a data URI of at most about MOST_BYTES; None where it is damaged or cannot be made so small."""
     content = path.read_bytes()
     if path.suffix == ".svg":
