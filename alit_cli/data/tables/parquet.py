@@ -64,7 +64,14 @@ def read_schema(path: str | Path) -> pa.Schema:
             check_unique(opened.schema_arrow, file)
             return opened.schema_arrow
     except FileNotFoundError as problem:
-        raise InputError(f"'{name}' does not exist; `alit tokenize` makes a token table.") from problem
+        if os.path.isdir(f"{file}.work"):
+            raise InputError(
+                f"'{name}' is not finished: its work lies in '{name}.work'. Repeat the command that began it; `alit "
+                f"status {name}` says how far it is."
+            ) from problem
+        raise InputError(
+            f"'{name}' does not exist; `alit tokenize` makes a token table, and `alit select` makes a selection of it."
+        ) from problem
     except pa.ArrowException as problem:
         raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
     except OSError as problem:
