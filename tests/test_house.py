@@ -270,7 +270,7 @@ def test_options_have_a_group_and_show_their_defaults(path: tuple[str, ...], com
     if isinstance(command, click.Group):
         return
     for option in command.params:
-        if not isinstance(option, click.Option):
+        if not isinstance(option, click.Option) or option.hidden:
             continue
         assert isinstance(option, Option), f"{' '.join(path)} {option.opts[0]} belongs to no group of the help"
         assert option.group in GROUPS
