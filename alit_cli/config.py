@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from alit_cli.errors import InputError
 
@@ -60,6 +61,8 @@ class ModelConfig:
     `codes` is the 1D codebook's size; 0 means continuous latents of `token_dim` numbers each.
     """
 
+    kind: ClassVar[str] = "alit"
+    prefix: ClassVar[bool] = False  # every iteration may change the ids of earlier tokens
     name: str = "custom"
     base: BaseConfig = field(default_factory=BaseConfig)
     image_size: int = 256
@@ -103,6 +106,28 @@ class ModelConfig:
     def bits_per_token(self) -> float:
         """What a token costs, as `token_bits` counts it."""
         return token_bits(self.codes, self.token_dim)
+
+    @property
+    def decoder_layers(self) -> int:
+        """Layers of the distillation decoder."""
+        return self.layers
+
+    def summary(self) -> str:
+        """Base tokenizer, image size, budgets, codebook and widths, for people."""
+        latents = f"{self.codes} codes" if self.codes else f"continuous latents of {self.token_dim}"
+        return (
+            f"{self.name}, {self.base.kind} base, {self.image_size} px, {self.budgets[0]}…{self.budgets[-1]} tokens, "
+            f"{latents}, width {self.width}, {self.layers}+{self.layers} layers"
+        )
+
+    def offering(self, budgets: Sequence[int]) -> ModelConfig:
+        """The configuration itself: a rollout passes through all of its budgets, whichever are wanted.
+
+        Raises:
+            InputError: one of them is no budget of the model.
+        """
+        check_budgets(self.name, self.budgets, budgets)
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values."""
@@ -175,6 +200,13 @@ def preset(name: str, base: BaseKind | None = None, continuous: bool = False) ->
     else:
         raise InputError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
     return dataclasses.replace(config, codes=0) if continuous else config
+
+
+def check_budgets(name: str, budgets: Sequence[int], chosen: Sequence[int]) -> None:
+    """Raises InputError where one of `chosen` is none of the budgets of the model called `name`."""
+    for budget in sorted(set(chosen) - set(budgets)):
+        known = ", ".join(map(str, budgets))
+        raise InputError(f"{budget} is no budget of the model {name}; choose among {known}")
 
 
 def token_bits(codes: int, token_dim: int) -> float:

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from alit_cli import __version__
-from alit_cli.config import ModelConfig
 from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
@@ -29,6 +28,7 @@ from alit_cli.jobs.retry import join_retry, prepare_retry
 from alit_cli.jobs.work import Work, alone
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision
+from alit_cli.model.tokenizer_model import TokenizerConfig
 from alit_cli.progress import Progress, ProgressCallback, no_progress, report_count
 from alit_cli.runs.plan import fingerprint, open_plan, remove_copies, remove_work
 from alit_cli.runs.shards import check_finished, join_shards
@@ -255,9 +255,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
     if job.views == "ten-crop" and job.fit == "pad":
         raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
-    for budget in set(budgets) - set(config.budgets):
-        known = ", ".join(map(str, config.budgets))
-        raise InputError(f"{budget} is no budget of the model {config.name}; choose among {known}")
+    config = config.offering(budgets)
     return TableInfo(
         model=config.name,
         model_sha256=sha256,
@@ -280,7 +278,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
     )
 
 
-def _model(job: TokenizeJob) -> tuple[ModelConfig, str]:
+def _model(job: TokenizeJob) -> tuple[TokenizerConfig, str]:
     """The model's configuration and the sha256 of its file."""
     with embedded() as path:
         file = path if job.checkpoint is None else Path(job.checkpoint)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from alit_cli.model.base_tokenizer import BaseTokenizer
-from alit_cli.model.vqgan import VQGAN
+from alit_cli.model.bases.base_tokenizer import BaseTokenizer
+from alit_cli.model.bases.vqgan import VQGAN
 
 # Weight λ_t of the main term at iteration t; later iterations count 1.
 ITERATION_WEIGHTS: tuple[float, ...] = (2.5, 2.0, 1.5, 1.25)

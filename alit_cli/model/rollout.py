@@ -7,8 +7,7 @@ Shapes: b images, n grid tokens, k latent tokens (m more every iteration), w wid
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,73 +15,14 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from alit_cli.config import ModelConfig
-from alit_cli.model.base_tokenizer import BaseTokenizer, to_tokens
+from alit_cli.model.bases.base_tokenizer import BaseTokenizer, to_tokens
+from alit_cli.model.bases.vae import VAE
+from alit_cli.model.bases.vqgan import VQGAN
 from alit_cli.model.layers import Transformer, grid_places, sincos, spread_places, start_near_identity
 from alit_cli.model.quantizer import Codebook
-from alit_cli.model.vae import VAE
-from alit_cli.model.vqgan import VQGAN
+from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerModel
 
 BASES: dict[str, type[BaseTokenizer]] = {"vqgan": VQGAN, "vae": VAE}
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a rollout stands, between two iterations.
-
-    Attributes:
-        x: b (1+n+k) w, the encoder's whole sequence: class token, image tokens, k latents so far.
-        t: iterations done.
-    """
-
-    x: Tensor
-    t: int
-
-    def take(self, rows: Tensor) -> State:
-        """The same rollout for some of the images (indices or a mask over b)."""
-        return State(self.x[rows], self.t)
-
-
-@dataclass(frozen=True)
-class Latents:
-    """What one iteration reads out.
-
-    Attributes:
-        t: the iteration, from 0.
-        values: b k c latents before quantization.
-        ids: b k int64 codes, or None for continuous models.
-        vectors: b k c, what the decoder is fed: normalized codes, or the latents themselves.
-        loss: the VQ loss of this read-out, a scalar (0 for continuous models).
-    """
-
-    t: int
-    values: Tensor
-    ids: Tensor | None
-    vectors: Tensor
-    loss: Tensor
-
-    @property
-    def budget(self) -> int:
-        """Number k of latent tokens."""
-        return self.values.shape[1]
-
-    @property
-    def tokens(self) -> Tensor:
-        """What is stored: b k int64 ids, or the b k c values of a continuous model."""
-        return self.values if self.ids is None else self.ids
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One record of a whole rollout: the tokens of a budget and the picture they give."""
-
-    latents: Latents
-    reconstruction: Tensor
-    """b 3 h w, unclamped."""
-
-    @property
-    def budget(self) -> int:
-        """Number of latent tokens."""
-        return self.latents.budget
 
 
 class DistillationEncoder(nn.Module):
@@ -177,8 +117,10 @@ class DistillationDecoder(nn.Module):
         return out
 
 
-class Alit(nn.Module):
+class Alit(TokenizerModel):
     """Base tokenizer, distillation encoder and decoder, and the codebook they share."""
+
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -199,6 +141,11 @@ class Alit(nn.Module):
         features = self.base.encode(images) if features is None else features
         return self.encoder.start(self.encoder.embed(images, features))
 
+    def advance(self, state: State) -> tuple[State, Latents]:
+        """One iteration: the next state, and the tokens read out of it."""
+        state = self.encoder.advance(state)
+        return state, self.read(state)
+
     def read(self, state: State) -> Latents:
         """The 1D tokens of a state."""
         values = self.encoder.read_out(state)
@@ -210,17 +157,41 @@ class Alit(nn.Module):
     def iterate(self, state: State, iterations: int | None = None) -> Iterator[Latents]:
         """Tokens after each iteration; no pixels are decoded."""
         for _ in range(self.config.iterations if iterations is None else iterations):
-            state = self.encoder.advance(state)
-            yield self.read(state)
+            state, latents = self.advance(state)
+            yield latents
 
     def rollout(self, images: Tensor) -> Iterator[Iteration]:
         """b 3 h w pixels in [0, 1] → one record an iteration, smallest budget first."""
         for latents in self.iterate(self.start(images)):
             yield Iteration(latents, self.decode(latents.vectors))
 
-    def decode(self, vectors: Tensor) -> Tensor:
-        """b k c decoder inputs (Latents.vectors) → b 3 h w pixels, unclamped."""
-        return self.base.decode(self.decoder(vectors))
+    def predict(self, vectors: Tensor) -> Tensor:
+        """b k c decoder inputs (Latents.vectors) → b n outputs: logits over the base's codes, or its latents."""
+        prediction: Tensor = self.decoder(vectors)
+        return prediction
+
+    def pixels(self, prediction: Tensor) -> Tensor:
+        """b n outputs → b 3 h w pixels, unclamped."""
+        return self.base.decode(prediction)
+
+    def attention(self, vectors: Tensor, layer: int) -> Tensor:
+        """How much each grid token attends to each latent: b a n k, softmax over all keys (a heads)."""
+        return self.decoder.attention(vectors, layer)
+
+    @property
+    def autoencoder(self) -> BaseTokenizer:
+        """The base tokenizer."""
+        return self.base
+
+    @property
+    def convolutions(self) -> Sequence[nn.Module]:
+        """The base tokenizer."""
+        return (self.base,)
+
+    @property
+    def transformers(self) -> Sequence[Transformer]:
+        """Both halves of the distillation network."""
+        return (self.encoder.blocks, self.decoder.blocks)
 
     def vectors(self, tokens: Tensor) -> Tensor:
         """Stored tokens → decoder inputs: b k ids are looked up; b k c continuous latents are themselves."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import SplitOnOOM
-from alit_cli.model.rollout import State
 from alit_cli.model.tokenizer import Tokenizer
+from alit_cli.model.tokenizer_model import State
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from alit_cli.config import ModelConfig
 from alit_cli.data.pictures.fitting import fit
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
 from alit_cli.model.device import Precision, autocast, choose_device, choose_precision
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.rollout import Alit, Iteration, Latents, State
+from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerConfig, TokenizerModel
 
 Images = Tensor | np.ndarray | Sequence[Image]
 
@@ -48,14 +47,14 @@ class Tokenizer:
     gives float tensors (k c) instead.
     """
 
-    model: Alit
+    model: TokenizerModel
     record: Record
     sha256: str
     device: torch.device
     precision: Precision
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> TokenizerConfig:
         """Sizes, budgets and codebook of the model."""
         return self.model.config
 
@@ -77,7 +76,7 @@ class Tokenizer:
     def iterate(self, pixels: Tensor, budget: int | None = None) -> Iterator[Latents]:
         """Tokens after each iteration, up to a budget; no pixels are decoded. Pixels as as_pixels gives them."""
         state = self.start(pixels)
-        while state.t < self.config.iterations and self.config.budgets[state.t] <= (budget or self.budgets[-1]):
+        while state.t < len(self.budgets) and self.budgets[state.t] <= (budget or self.budgets[-1]):
             state, latents = self.advance(state)
             yield latents
 
@@ -91,8 +90,7 @@ class Tokenizer:
     def advance(self, state: State) -> tuple[State, Latents]:
         """One iteration: the next state, and the tokens read out of it."""
         with autocast(self.device, self.precision):
-            state = self.model.encoder.advance(state)
-            return state, self.model.read(state)
+            return self.model.advance(state)
 
     @torch.no_grad()
     def reconstruct(self, vectors: Tensor) -> Tensor:
@@ -107,7 +105,7 @@ class Tokenizer:
         b n k, mean over heads of a softmax over all keys, not renormalised over the latents; float32 whatever the
         precision. `layer` is the decoder's, negative from the end.
         """
-        return self.model.decoder.attention(vectors.float(), layer).mean(dim=1)
+        return self.model.attention(vectors.float(), layer).mean(dim=1)
 
     @torch.no_grad()
     def encode(self, images: Images, budget: int | None = None, l1: float | None = None) -> list[Tensor]:
@@ -140,7 +138,7 @@ class Tokenizer:
         while len(waiting):
             state, latents = self.advance(state)
             fine = l1_per_image(self.reconstruct(latents.vectors), pixels[waiting]) < threshold
-            done = torch.ones_like(fine) if state.t == self.config.iterations else fine
+            done = torch.ones_like(fine) if state.t == len(self.budgets) else fine
             for row, own in zip(waiting[done].tolist(), latents.tokens[done].cpu(), strict=True):
                 tokens[row] = own
             waiting, state = waiting[~done], state.take(~done)

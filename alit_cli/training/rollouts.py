@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.model.rollout import Alit, State
+from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import State
 from alit_cli.training.crops import Batch, Views
 from alit_cli.training.recipe import StageRecipe
 

@@ -10,11 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alit_cli.model.bases.vae import VAE
+from alit_cli.model.bases.vqgan import VQGAN
 from alit_cli.model.halting import halted_by_error, halted_by_probability
 from alit_cli.model.losses import grid_loss
-from alit_cli.model.rollout import Alit, Latents, State
-from alit_cli.model.vae import VAE
-from alit_cli.model.vqgan import VQGAN
+from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import Latents, State
 from alit_cli.progress import Progress
 from alit_cli.training.codebook import KMEANS_POINTS, CodebookKeeper
 from alit_cli.training.crops import Batch, Views

@@ -9,7 +9,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from alit_cli.model.device import autocast, choose_precision
-from alit_cli.model.rollout import Alit, Latents
+from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import Latents
 from alit_cli.training.crops import Batch, Views
 from alit_cli.training.distributed import Processes
 from alit_cli.training.pixel_loss import PixelLoss

@@ -19,7 +19,7 @@ from alit_cli.data.files import atomic_file, claimed, make_folder, named_write_e
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import InputError
-from alit_cli.model.checkpoint import Record, read_checkpoint, read_record, write_checkpoint
+from alit_cli.model.checkpoint import Record, read_alit, read_base_weights, read_record, write_checkpoint
 from alit_cli.model.device import choose_precision
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
@@ -168,8 +168,8 @@ def _train(
                 run.state_path.unlink()
             job.processes.wait()
         else:
-            checkpoint = read_checkpoint(finished)
-            model, record = checkpoint.model.to(job.processes.device), checkpoint.record
+            model, record = read_alit(finished)
+            model = model.to(job.processes.device)
         if job.processes.is_main:
             write_checkpoint(job.out, model, record, torch.float16 if job.half else torch.float32)
 
@@ -180,8 +180,8 @@ def _config(wanted: ModelConfig, start: Path | None) -> ModelConfig:
         return wanted
     record = read_record(start)
     if record.stages != ("base",):
-        return record.config
-    return dataclasses.replace(wanted, base=record.config.base)
+        return record.alit_config
+    return dataclasses.replace(wanted, base=record.base_config)
 
 
 def _begin(job: TrainJob) -> tuple[Alit, Record]:
@@ -189,13 +189,12 @@ def _begin(job: TrainJob) -> tuple[Alit, Record]:
     torch.manual_seed(job.recipe.seed)
     if job.start is None:
         model, record = Alit(job.config), Record(job.config)
+    elif (record := read_record(job.start)).stages == ("base",):
+        model = Alit(job.config)
+        model.base.load_state_dict(read_base_weights(job.start))
+        record = Record(job.config, record.stages, record.training)
     else:
-        checkpoint = read_checkpoint(job.start)
-        model, record = checkpoint.model, checkpoint.record
-        if record.stages == ("base",):
-            model = Alit(job.config)
-            model.base.load_state_dict(checkpoint.model.base.state_dict())
-            record = Record(job.config, record.stages, record.training)
+        model, record = read_alit(job.start)
     have = {*record.stages} | ({*STAGES} if "imported" in record.stages else set())
     for name in job.stages:
         missing = [earlier for earlier in STAGES[: STAGES.index(name)] if earlier not in have]

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.model import released as released_files
-from alit_cli.model.checkpoint import build
+from alit_cli.model.checkpoint import load_weights
+from alit_cli.model.released import alit as released_files
 from alit_cli.model.rollout import Alit
 
 FOLDER = Path(__file__).parents[1] / "golden"
@@ -37,8 +37,11 @@ def weights(variant: str) -> dict[str, Tensor]:
 def model(variant: str) -> Alit:
     """The variant as our model, in eval mode."""
     released = released_files.split(weights(variant))
-    heads = description(variant)["config"]["heads"]
-    return build(released_files.config_of(released, heads, None), released.renamed())
+    config = released_files.config_of(released, description(variant)["config"]["heads"], None)
+    with torch.device("meta"):
+        model = Alit(config)
+    load_weights(model, released.renamed())
+    return model.eval()
 
 
 def recorded(variant: str) -> dict[str, np.ndarray]:

@@ -14,6 +14,7 @@ from alit_cli.model.checkpoint import (
     Record,
     describe,
     import_released,
+    read_alit,
     read_checkpoint,
     read_record,
     write_checkpoint,
@@ -42,7 +43,7 @@ def test_float16_halves_the_file(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "half.safetensors", model, Record(model.config), torch.float16)
     full, half = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half"))
     assert half < 0.65 * full
-    assert read_checkpoint(tmp_path / "half.safetensors").model.encoder.positions.dtype == torch.float32
+    assert read_alit(tmp_path / "half.safetensors")[0].encoder.positions.dtype == torch.float32
 
 
 @pytest.mark.parametrize("variant", ["vqgan_quantized", "vae_continuous"])
@@ -58,7 +59,7 @@ def test_released_files_are_imported(tmp_path: Path, variant: str) -> None:
     torch.save(released, tmp_path / "released.pth")
     model, record = import_released(tmp_path / "released.pth")
     expected = golden.model(variant)
-    assert model.config.heads == 8  # from args.model: the count is not in the weights
+    assert record.alit_config.heads == 8  # from args.model: the count is not in the weights
     assert record.stages == ("imported",)
     for name, tensor in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
@@ -70,7 +71,7 @@ def test_heads_are_asked_for_where_nothing_tells(tmp_path: Path) -> None:
     torch.save({"ema": golden.weights("vqgan_quantized")}, tmp_path / "m.pth")
     with pytest.raises(InputError, match="--heads"):
         import_released(tmp_path / "m.pth")
-    assert import_released(tmp_path / "m.pth", heads=4)[0].config.heads == 4
+    assert import_released(tmp_path / "m.pth", heads=4)[1].alit_config.heads == 4
 
 
 @pytest.mark.parametrize(("variant", "key"), [("vqgan_quantized", "state_dict"), ("vae_quantized", "model")])
@@ -81,8 +82,9 @@ def test_a_base_tokenizer_alone_is_imported(tmp_path: Path, variant: str, key: s
     torch.save({key: alone}, tmp_path / "base.ckpt")
     model, record = import_released(tmp_path / "base.ckpt")
     assert record.stages == ("base",)
+    assert model.autoencoder is not None
     for name, tensor in golden.model(variant).base.state_dict().items():
-        assert torch.equal(model.base.state_dict()[name], tensor), name
+        assert torch.equal(model.autoencoder.state_dict()[name], tensor), name
 
 
 class _Evil:

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
-from alit_cli.model.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
+from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.layers import Upsample, group_norm
 
 ENCODER_BLOCKS = 2

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
-from alit_cli.model.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
+from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.layers import Upsample, group_norm
 from alit_cli.model.quantizer import nearest, straight_through, vq_loss
 
