@@ -27,6 +27,8 @@ from alit_cli.errors import InputError
 from alit_cli.model.released import alit as released_files
 from alit_cli.model.rollout import BASES, Alit
 from alit_cli.model.tokenizer_model import TokenizerConfig, TokenizerModel
+from alit_cli.model.tokenizers.grid import GridConfig, GridTokenizer
+from alit_cli.model.tokenizers.titok import TiTok, TiTokConfig
 
 FORMAT = "alit-model"
 VERSION = 2
@@ -52,6 +54,8 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "alit": Kind(ModelConfig.from_dict, lambda values: Alit(ModelConfig.from_dict(values))),
+    "titok": Kind(TiTokConfig.from_dict, lambda values: TiTok(TiTokConfig.from_dict(values))),
+    "grid": Kind(GridConfig.from_dict, lambda values: GridTokenizer(GridConfig.from_dict(values))),
 }
 
 

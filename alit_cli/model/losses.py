@@ -48,7 +48,7 @@ def grid_loss(base: BaseTokenizer, prediction: Tensor, target: Tensor) -> GridLo
     """
     if isinstance(base, VQGAN):
         nll = F.cross_entropy(prediction.flatten(0, 1), target.flatten())
-        return GridLoss(nll, F.mse_loss(base.expected(prediction), base.codes(target)))
+        return GridLoss(nll, F.mse_loss(base.expected(prediction), base.vectors(target)))
     return GridLoss(F.mse_loss(prediction, target), None)
 
 

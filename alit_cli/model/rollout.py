@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -81,22 +82,39 @@ class DistillationEncoder(nn.Module):
         return dataclasses.replace(state, x=torch.cat([state.x[:, :1], image, state.x[:, 1 + self.n :]], dim=1))
 
 
-class DistillationDecoder(nn.Module):
-    """Reads any number of latent tokens back into a prediction for every grid token."""
+@dataclass(frozen=True)
+class DecoderSizes:
+    """Width, layers and heads of a decoder; its n grid tokens; the most latent tokens k it takes, of c numbers."""
 
-    def __init__(self, config: ModelConfig, outputs: int) -> None:
+    width: int
+    layers: int
+    heads: int
+    grid_tokens: int
+    latents: int
+    token_dim: int
+
+
+class DistillationDecoder(nn.Module):
+    """Reads any number of latent tokens back into a prediction for every grid token.
+
+    Args:
+        sizes: its own.
+        head: b n w grid tokens → b n outputs.
+    """
+
+    def __init__(self, sizes: DecoderSizes, head: nn.Module) -> None:
         super().__init__()
-        w, n = config.width, config.grid_tokens
+        w, n = sizes.width, sizes.grid_tokens
         self.n = n
-        self.from_latent = nn.Linear(config.token_dim, w)
+        self.from_latent = nn.Linear(sizes.token_dim, w)
         self.class_token = nn.Parameter(torch.empty(1, w))
         self.mask_token = nn.Parameter(torch.empty(1, w))
         self.positions = nn.Parameter(torch.empty(1 + n, w))
-        self.latent_positions = nn.Parameter(torch.empty(config.budgets[-1], w))
+        self.latent_positions = nn.Parameter(torch.empty(sizes.latents, w))
         self.norm_in = nn.LayerNorm(w)
-        self.blocks = Transformer(w, config.layers, config.heads)
+        self.blocks = Transformer(w, sizes.layers, sizes.heads)
         self.norm_out = nn.LayerNorm(w)
-        self.head = nn.Sequential(nn.Linear(w, 2 * w), nn.Tanh(), nn.Linear(2 * w, outputs))
+        self.head = head
 
     def forward(self, vectors: Tensor) -> Tensor:
         """b k c → b n outputs."""
@@ -128,7 +146,10 @@ class Alit(TokenizerModel):
         self.base = BASES[config.base.kind](config.base)
         self.encoder = DistillationEncoder(config)
         self.codebook = Codebook(config.codes, config.token_dim) if config.codes else None
-        self.decoder = DistillationDecoder(config, self.base.outputs)
+        w = config.width
+        head = nn.Sequential(nn.Linear(w, 2 * w), nn.Tanh(), nn.Linear(2 * w, self.base.outputs))
+        sizes = DecoderSizes(w, config.layers, config.heads, config.grid_tokens, config.budgets[-1], config.token_dim)
+        self.decoder = DistillationDecoder(sizes, head)
         self._initialize()
 
     def start(self, images: Tensor, features: Tensor | None = None) -> State:
@@ -231,6 +252,7 @@ class Alit(TokenizerModel):
         ):
             parameter.mul_(0.1)  # the place alone tells them apart, and decides what attends to what
         self.encoder.iteration_embedding.copy_(rearrange(places, "(t m) w -> t m w", t=config.iterations))
+        assert isinstance(self.decoder.head, nn.Sequential)
         head = self.decoder.head[-1]
         assert isinstance(head, nn.Linear)
         head.weight.mul_(0.1)

@@ -163,6 +163,14 @@ class VAE(BaseTokenizer):
         """b d g g → b n d, the features themselves."""
         return to_tokens(features)
 
+    def vectors(self, target: Tensor) -> Tensor:
+        """b n d latents → the same."""
+        return target
+
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """b n d scaled latents → b 3 h w."""
+        return self.decode(vectors)
+
     def decode(self, prediction: Tensor) -> Tensor:
         """b n d scaled latents → b 3 h w."""
         return self.decode_latent(to_grid(prediction) / self.config.decode_scale)
