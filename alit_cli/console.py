@@ -3,15 +3,17 @@
 import dataclasses
 import json
 import math
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TextIO, TypeVar
 
 import click
 
 from alit_cli.progress import Progress, ProgressCallback, no_progress
+from alit_cli.table_layout import GAP, Cell, fit_table, wrap_words
 
 QUIET = "alit.quiet"
 """The key under which `--quiet` is kept for the length of a command."""
@@ -21,37 +23,56 @@ UNLIMITED = 100_000
 
 Record = TypeVar("Record")
 T_co = TypeVar("T_co", covariant=True)
-Cell = str | int | float | None
 
 
 def say(text: str) -> None:
-    """Print a remark on stderr, unless the command is quiet."""
+    """Print a remark on stderr, unless the command is quiet; a terminal gets it wrapped at words."""
     if not _quiet():
         # Not click.echo, which writes past sys.stderr: the progress bar would not move aside for it.
-        sys.stderr.write(f"{text}\n")
+        sys.stderr.write("\n".join(wrap_words(text, terminal_width(sys.stderr))) + "\n")
+
+
+def show(text: str) -> None:
+    """Print a sentence of the result on stdout; a terminal gets it wrapped at words."""
+    click.echo("\n".join(wrap_words(text, terminal_width(sys.stdout))))
+
+
+def terminal_width(stream: TextIO) -> int | None:
+    """Characters in a line of the terminal that the stream writes to; None for a pipe or a file."""
+    return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """Print a table on stdout: drawn on a terminal, plain aligned columns in a pipe; no cell is ever cut."""
+    """Print a table on stdout: on a terminal in the form that fits its width, in a pipe one plain line per row.
+
+    No cell is ever cut, no number folded and no word split. Numbers have four significant digits and equally many
+    decimals along a row of budgets or a column of anything else.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = UNLIMITED
-    style = box.SIMPLE_HEAD if console.is_terminal else None
-    table = Table(box=style)
-    rows = [list(row) for row in rows]
-    for index, name in enumerate(columns):
-        right = all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(_cell, row))
-    if title:  # rich would fold a table's own title to the table's width
-        console.print(Text(title), soft_wrap=True)
-    console.print(table)
+    width = terminal_width(sys.stdout)
+    # What is printed already fits: rich must not fit it again.
+    console = Console(markup=False, emoji=False, highlight=False, width=UNLIMITED)
+    if title:
+        console.print(Text("\n".join(wrap_words(title, width))))
+    for block in fit_table(columns, [list(row) for row in rows], width):
+        table = Table(
+            box=None if width is None else box.SIMPLE_HEAD,
+            show_edge=False,
+            show_header=block.has_heading,
+            padding=(0, GAP - 1 if width else GAP, 0, 0),  # the box itself takes one place
+            pad_edge=False,
+        )
+        for name, right in zip(block.columns, block.right, strict=True):
+            table.add_column(name, justify="right" if right else "left", vertical="bottom", no_wrap=True)
+        for row in block.rows:
+            table.add_row(*row)
+        console.print(table)
+        if width is not None:
+            click.echo()
 
 
 def percent(share: float) -> str | None:
@@ -205,12 +226,6 @@ def _duration(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def _cell(value: Cell) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _jsonable(value: Any) -> Any:

@@ -22,8 +22,13 @@ def command(file: Path, out: Path, heads: int | None, half: bool) -> None:
     """
     import torch
 
-    from alit_cli.model.checkpoint import import_released, write_checkpoint
+    from alit_cli.console import say
+    from alit_cli.model.checkpoint import write_checkpoint
+    from alit_cli.model.released.importing import import_released
 
-    model, record = import_released(file, heads)
-    write_checkpoint(out, model, record, torch.float16 if half else torch.float32)
-    click.echo(f"{out}: {record.headline()}")
+    imported = import_released(file, heads)
+    say(imported.found)
+    if half:
+        say("Half precision rounds the weights, which can change a few token ids.")
+    write_checkpoint(out, imported.model, imported.record, torch.float16 if half else torch.float32)
+    click.echo(f"{out}: {imported.record.headline()}")

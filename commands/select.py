@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from alit_cli.console import percent, print_json, say, show_table
+from alit_cli.console import Bar, percent, print_json, say, show_table
 from alit_cli.errors import InputError
 from alit_cli.option_types import Numbers
 from alit_cli.options import (
@@ -157,7 +157,7 @@ def _show_bars(summary: Summary) -> None:
         "",
         ["tokens", "images", "share", ""],
         [
-            [budget, images, percent(images / summary.total), "█" * round(40 * images / longest)]
+            [budget, images, percent(images / summary.total), Bar(images / longest)]
             for budget, images in zip(summary.budgets, summary.images, strict=True)
         ],
     )

@@ -36,7 +36,8 @@ MAY_IMPORT = {
     "analysis": BASE | {"data", "analysis"},
     "report": BASE | {"data", "model", "tasks", "jobs", "analysis", "report", "__version__"},
     "weights": set[str](),
-    "console": {"progress"},
+    "console": {"progress", "table_layout"},
+    "table_layout": set[str](),
     "config_files": {"errors"},
     "option_types": set[str](),
     "options": {"config_files", "console", "option_types"},
@@ -60,7 +61,7 @@ MAY_IMPORT = {
         "__version__",
     },
 }
-WITHOUT_TORCH = {"errors", "progress", "console", "config_files", "option_types", "options", "cli"}
+WITHOUT_TORCH = {"errors", "progress", "console", "table_layout", "config_files", "option_types", "options", "cli"}
 WITHOUT_TORCH |= {"data", "runs", "analysis"}
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import hashlib
 import json
 import math
-import pickle
-import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -24,8 +20,7 @@ from torch import Tensor
 from alit_cli.config import BaseConfig, ModelConfig
 from alit_cli.data.files import atomic_file
 from alit_cli.errors import InputError
-from alit_cli.model.released import alit as released_files
-from alit_cli.model.rollout import BASES, Alit
+from alit_cli.model.rollout import Alit
 from alit_cli.model.tokenizer_model import TokenizerConfig, TokenizerModel
 from alit_cli.model.tokenizers.grid import GridConfig, GridTokenizer
 from alit_cli.model.tokenizers.titok import TiTok, TiTokConfig
@@ -109,6 +104,8 @@ class Record:
         Raises:
             InputError: there is none.
         """
+        if self.config.kind == "grid":
+            return GridConfig.from_dict(self.config.to_dict()).base
         return self.alit_config.base
 
     @staticmethod
@@ -280,53 +277,6 @@ def load_weights(model: TokenizerModel, weights: Mapping[str, Tensor]) -> None:
         if shape != weights[name].shape:
             raise InputError(f"{name!r} has shape {tuple(weights[name].shape)}, the configuration wants {tuple(shape)}")
     model.load_state_dict(weights, assign=True)
-
-
-def import_released(path: Path, heads: int | None = None) -> tuple[TokenizerModel, Record]:
-    """Read one of the authors' files: an ALIT model, or a base tokenizer alone.
-
-    A base tokenizer alone comes back inside a fresh small model whose record has only the stage `base`.
-
-    Raises:
-        InputError: the file is missing, is no such file, or its head count is unknown.
-    """
-    stored = _load_pickle(path)
-    args = stored.get("args")
-    weights = next((stored[k] for k in ("ema", "model", "state_dict") if isinstance(stored.get(k), dict)), stored)
-    released = released_files.split({k: v for k, v in weights.items() if isinstance(v, Tensor)})
-    if not released.distillation:
-        return _base_alone(released)
-    config = released_files.config_of(released, heads, getattr(args, "model", None))
-    renamed = {name: tensor.float() for name, tensor in released.renamed().items()}
-    note = {"stage": "imported", "file": path.name, "epoch": stored.get("epoch")}
-    return build(config, renamed), Record(config, ("imported",), (note,))
-
-
-def _base_alone(released: released_files.Released) -> tuple[TokenizerModel, Record]:
-    base_config = released_files.base_config_of(released)
-    # On its own, a VAE's decoder takes the unscaled latent.
-    base_config = dataclasses.replace(base_config, decode_scale=base_config.latent_scale)
-    config = ModelConfig(name="small", base=base_config)
-    base = BASES[base_config.kind](base_config)
-    base.load_state_dict({name: tensor.float() for name, tensor in released.renamed_base().items()})
-    model = Alit(config)
-    model.base = base
-    return model.eval(), Record(config, ("base",), ({"stage": "base", "imported": True},))
-
-
-def _load_pickle(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError) as error:
-        held = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it holds {held[1]}, and could run code" if held else "it is not what torch.save writes, or damaged"
-        raise InputError(f"{path} cannot be read safely as a checkpoint: {reason}") from error
-    if not isinstance(stored, dict):
-        raise InputError(f"{path} holds a {type(stored).__name__}, not a dictionary of weights")
-    return stored
 
 
 def _which(missing: bool) -> str:

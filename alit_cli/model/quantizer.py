@@ -19,12 +19,10 @@ class Quantized:
     Attributes:
         ids: b k int64 in [0, v).
         vectors: b k c, the normalized codes; gradients go straight through to the latents.
-        loss: the VQ loss of this read-out, a scalar.
     """
 
     ids: Tensor
     vectors: Tensor
-    loss: Tensor
 
 
 class Codebook(nn.Module):
@@ -48,7 +46,7 @@ class Codebook(nn.Module):
             z, table = self._scaled(latents), self._scaled(self.weight)
             ids = nearest(z.detach(), table.detach())
             codes = F.embedding(ids, table)
-            return Quantized(ids, straight_through(z, codes), vq_loss(z, codes))
+            return Quantized(ids, straight_through(z, codes))
 
     def lookup(self, ids: Tensor) -> Tensor:
         """b k ids → b k c codes, normalized where the codebook is: what the decoder is fed."""

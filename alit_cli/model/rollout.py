@@ -6,20 +6,20 @@ Shapes: b images, n grid tokens, k latent tokens (m more every iteration), w wid
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor, nn
 
 from alit_cli.config import ModelConfig
 from alit_cli.model.bases.base_tokenizer import BaseTokenizer, to_tokens
 from alit_cli.model.bases.vae import VAE
 from alit_cli.model.bases.vqgan import VQGAN
-from alit_cli.model.layers import Transformer, grid_places, sincos, spread_places, start_near_identity
+from alit_cli.model.initialization import initialize
+from alit_cli.model.layers import Transformer
 from alit_cli.model.quantizer import Codebook
 from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerModel
 
@@ -56,16 +56,21 @@ class DistillationEncoder(nn.Module):
         class_token = repeat(self.class_token, "1 w -> b 1 w", b=len(image_tokens))
         return State(torch.cat([class_token, image_tokens], dim=1) + self.positions, t=0)
 
-    def advance(self, state: State, iterations: int = 1) -> State:
-        """One iteration: append m new latents and re-read the whole sequence.
+    def advance(self, state: State) -> State:
+        """One iteration of the paper: append m new latents and read the whole sequence again."""
+        new = self.latent_tokens + self.latent_positions + self.iteration_embedding[state.t]
+        return self.append(state, new, iterations=1)
+
+    def append(self, state: State, new: Tensor, iterations: int) -> State:
+        """Append new latents to every image's sequence and read it once.
 
         Args:
             state: where the rollout stands.
-            iterations: with more than one, the new latents of all of them are appended at once and the sequence is read
-                once. That is no rollout, but a cheap lesson to begin with: what every latent is for.
+            new: r w, the new latents before they have seen the image.
+            iterations: how many iterations they belong to.
         """
-        new = self.latent_tokens + self.latent_positions + self.iteration_embedding[state.t : state.t + iterations]
-        x = torch.cat([state.x, repeat(new, "t m w -> b (t m) w", b=len(state.x))], dim=1)
+        x = torch.cat([state.x, repeat(new, "r w -> b r w", b=len(state.x))], dim=1)
+        # The first iteration reads embeddings, all others read the output of these same blocks: two scales, two norms.
         x = self.norm_first(x) if state.t == 0 else self.norm_next(x)
         return State(self.blocks(x), state.t + iterations)
 
@@ -74,12 +79,6 @@ class DistillationEncoder(nn.Module):
         with torch.autocast(state.x.device.type, enabled=False):
             latents: Tensor = self.to_latent(self.norm_out(state.x[:, 1 + self.n :].float()))
         return latents
-
-    def halt(self, state: State, halted: Tensor) -> State:
-        """Replace the image tokens marked in `halted` (b n bool) by the mask token at their place."""
-        mask = self.mask_token + self.positions[1:]
-        image = torch.where(rearrange(halted, "b n -> b n 1"), mask.to(state.x.dtype), state.x[:, 1 : 1 + self.n])
-        return dataclasses.replace(state, x=torch.cat([state.x[:, :1], image, state.x[:, 1 + self.n :]], dim=1))
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ class Alit(TokenizerModel):
         head = nn.Sequential(nn.Linear(w, 2 * w), nn.Tanh(), nn.Linear(2 * w, self.base.outputs))
         sizes = DecoderSizes(w, config.layers, config.heads, config.grid_tokens, config.budgets[-1], config.token_dim)
         self.decoder = DistillationDecoder(sizes, head)
-        self._initialize()
+        initialize(self.encoder, self.decoder, config)
 
     def start(self, images: Tensor, features: Tensor | None = None) -> State:
         """b 3 h w pixels in [0, 1] → the state before the first iteration.
@@ -171,9 +170,9 @@ class Alit(TokenizerModel):
         """The 1D tokens of a state."""
         values = self.encoder.read_out(state)
         if self.codebook is None:
-            return Latents(state.t - 1, values, None, values, values.new_zeros(()))
+            return Latents(state.t - 1, values, None, values)
         quantized = self.codebook(values)
-        return Latents(state.t - 1, values, quantized.ids, quantized.vectors, quantized.loss)
+        return Latents(state.t - 1, values, quantized.ids, quantized.vectors)
 
     def iterate(self, state: State, iterations: int | None = None) -> Iterator[Latents]:
         """Tokens after each iteration; no pixels are decoded."""
@@ -182,7 +181,7 @@ class Alit(TokenizerModel):
             yield latents
 
     def rollout(self, images: Tensor) -> Iterator[Iteration]:
-        """b 3 h w pixels in [0, 1] → one record an iteration, smallest budget first."""
+        """b 3 h w pixels in [0, 1] → one record per iteration, smallest budget first."""
         for latents in self.iterate(self.start(images)):
             yield Iteration(latents, self.decode(latents.vectors))
 
@@ -217,42 +216,3 @@ class Alit(TokenizerModel):
     def vectors(self, tokens: Tensor) -> Tensor:
         """Stored tokens → decoder inputs: b k ids are looked up; b k c continuous latents are themselves."""
         return tokens if self.codebook is None else self.codebook.lookup(tokens)
-
-    @torch.no_grad()
-    def _initialize(self) -> None:
-        """A start from which the rollout learns within minutes.
-
-        Every latent token begins at a place on the grid, those of each iteration filling the gaps of the last, and
-        attention begins by averaging over like tokens: an untrained model is a crude thumbnail, which training refines.
-        """
-        config = self.config
-        std = config.width**-0.5  # image tokens have unit length, so everything they meet starts with it
-        # The encoder is applied to its own output: what a layer adds must stay small against what it passes on, or
-        # the image fades.
-        for module, attention, mlp in ((self.encoder, 0.05, 0.0), (self.decoder, 0.5, 1.0)):
-            for layer in module.modules():
-                if isinstance(layer, nn.Linear):
-                    nn.init.trunc_normal_(layer.weight, std=layer.in_features**-0.5)
-                    nn.init.zeros_(layer.bias)
-            for parameter in module.parameters(recurse=False):
-                nn.init.normal_(parameter, std=std)
-            start_near_identity(module.blocks, attention, mlp)
-            grid = sincos(*grid_places(config.grid_side), config.width, config.grid_side)
-            module.positions[1:] = std * 2**0.5 * grid
-        nn.init.trunc_normal_(self.decoder.from_latent.weight, std=std)
-        places = (
-            std * 2**0.5 * sincos(*spread_places(config.budgets[-1], config.grid_side), config.width, config.grid_side)
-        )
-        self.decoder.latent_positions.copy_(places)
-        for parameter in (
-            self.encoder.latent_tokens,
-            self.encoder.latent_positions,
-            self.decoder.mask_token,
-            self.decoder.class_token,
-        ):
-            parameter.mul_(0.1)  # the place alone tells them apart, and decides what attends to what
-        self.encoder.iteration_embedding.copy_(rearrange(places, "(t m) w -> t m w", t=config.iterations))
-        assert isinstance(self.decoder.head, nn.Sequential)
-        head = self.decoder.head[-1]
-        assert isinstance(head, nn.Linear)
-        head.weight.mul_(0.1)

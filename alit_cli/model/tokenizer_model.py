@@ -101,15 +101,14 @@ class Latents:
         t: the iteration, from 0.
         values: b k c latents before quantization.
         ids: b k int64 codes, or None for continuous models.
-        vectors: b k c, what the decoder is fed: codes, or the latents themselves.
-        loss: the VQ loss of this read-out, a scalar (0 for continuous models).
+        vectors: b k c, what the decoder is fed: codes, or the latents themselves. Gradients pass from codes straight
+            through to `values`.
     """
 
     t: int
     values: Tensor
     ids: Tensor | None
     vectors: Tensor
-    loss: Tensor
 
     @property
     def budget(self) -> int:

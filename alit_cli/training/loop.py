@@ -28,7 +28,7 @@ from alit_cli.training.log import PICTURED, TrainLog, TrainRecord
 from alit_cli.training.optimizers import Optimizers
 from alit_cli.training.recipe import StageRecipe
 from alit_cli.training.signals import DeferredSignals
-from alit_cli.training.stage import Objective
+from alit_cli.training.stages.stage import Objective
 
 FINAL_RATE = 0.02
 """The cosine ends at this share of the learning rate."""

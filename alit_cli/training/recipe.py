@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from alit_cli.config import PRESETS
 from alit_cli.errors import InputError
-from alit_cli.model.losses import ITERATION_WEIGHTS
+from alit_cli.training.stages.losses import ITERATION_WEIGHTS
 
 StageName = Literal["base", "distill", "finetune"]
 STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")

@@ -28,10 +28,10 @@ from alit_cli.training.distributed import Processes
 from alit_cli.training.log import TrainRecord
 from alit_cli.training.loop import Pace, StageRun
 from alit_cli.training.recipe import STAGES, Recipe, StageName, recipe_for
-from alit_cli.training.stage import Objective
-from alit_cli.training.stage_base import BaseObjective, align_with_pixels
-from alit_cli.training.stage_distill import DistillObjective
-from alit_cli.training.stage_finetune import FinetuneObjective
+from alit_cli.training.stages.base import BaseObjective, align_with_pixels
+from alit_cli.training.stages.distill import DistillObjective
+from alit_cli.training.stages.finetune import FinetuneObjective
+from alit_cli.training.stages.stage import Objective
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Models of the golden recipe: weights drawn from names and shapes, numbers recorded from the authors' code.
 
-Nothing but names, shapes and seeds is stored; see `weights` for how each tensor is drawn.
+Nothing but names, shapes and seeds is stored; see `draw` for how each tensor is drawn.
 """
 
 from __future__ import annotations
@@ -14,11 +14,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alit_cli.config import BaseConfig
 from alit_cli.model.checkpoint import load_weights
 from alit_cli.model.released import alit as released_files
+from alit_cli.model.released.files import ReleasedFile
+from alit_cli.model.released.importing import import_weights
 from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import TokenizerModel
+from alit_cli.model.tokenizers.titok import Half, TiTokConfig
 
 FOLDER = Path(__file__).parents[1] / "golden"
+TOKENIZERS = ("titok_small", "titok_vq8k_small", "onedpiece_small", "vqgan_alone")
 VARIANTS = ("vqgan_quantized", "vqgan_continuous", "vae_quantized", "vae_continuous")
 
 
@@ -31,7 +37,7 @@ def description(variant: str) -> dict[str, Any]:
 def weights(variant: str) -> dict[str, Tensor]:
     """The variant's state dict under the authors' names."""
     described = description(variant)
-    return {name: _draw(described["seed"], name, shape) for name, shape in described["state_dict"]}
+    return {name: draw(described["seed"], name, shape) for name, shape in described["state_dict"]}
 
 
 def model(variant: str) -> Alit:
@@ -42,6 +48,19 @@ def model(variant: str) -> Alit:
         model = Alit(config)
     load_weights(model, released.renamed())
     return model.eval()
+
+
+def tokenizer(variant: str, layout: str | None = None) -> TokenizerModel:
+    """One of TOKENIZERS as our model, by the same way as `alit import` takes.
+
+    Args:
+        variant: its name.
+        layout: "mage" gives a VQGAN the names of MAGE's file first.
+    """
+    drawn = weights(variant)
+    if layout == "mage":
+        drawn = released_files.maskgit_as_mage(drawn)
+    return import_weights(ReleasedFile(FOLDER / variant, drawn, description(variant)["config"])).model
 
 
 def recorded(variant: str) -> dict[str, np.ndarray]:
@@ -56,7 +75,11 @@ def images() -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
 
-def _draw(seed: int, name: str, shape: list[int]) -> Tensor:
+def draw(seed: int, name: str, shape: list[int]) -> Tensor:
+    """A tensor that depends on nothing but the seed, its name under the authors' names, and its shape.
+
+    Matrices and convolutions keep the scale of what they are given; norms are near one, and biases near zero.
+    """
     rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
     n = rng.standard_normal(shape).astype(np.float32)
     if len(shape) >= 2:
@@ -66,3 +89,25 @@ def _draw(seed: int, name: str, shape: list[int]) -> Tensor:
     else:
         n = 0.02 * n
     return torch.from_numpy(np.asarray(n, dtype=np.float32))
+
+
+def released_size(
+    halves: tuple[tuple[int, int], tuple[int, int]], latents: int, codes: tuple[int, int], direct: bool
+) -> TiTokConfig:
+    """A TiTok or One-D-Piece of a released size: width and layers of both halves, N, and the codebook's C and c."""
+    encoder, decoder = (Half(width, layers, width // 64) for width, layers in halves)
+    return TiTokConfig(
+        name="released",
+        image_size=256,
+        patch=16,
+        encoder=encoder,
+        decoder=decoder,
+        latents=latents,
+        codes=codes[0],
+        token_dim=codes[1],
+        normalized=not direct,
+        reinterpreted=not direct,
+        pixel_network=None if direct else BaseConfig(),
+        prefix=latents == 256 and not direct,
+        budgets=(latents,),
+    )

@@ -13,12 +13,12 @@ from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import (
     Record,
     describe,
-    import_released,
     read_alit,
     read_checkpoint,
     read_record,
     write_checkpoint,
 )
+from alit_cli.model.released.importing import import_released
 from tests.model import golden, tiny
 
 
@@ -57,7 +57,8 @@ def test_released_files_are_imported(tmp_path: Path, variant: str) -> None:
         "args": argparse.Namespace(model="alit_tiny", batch_size=8),
     }
     torch.save(released, tmp_path / "released.pth")
-    model, record = import_released(tmp_path / "released.pth")
+    imported = import_released(tmp_path / "released.pth")
+    model, record = imported.model, imported.record
     expected = golden.model(variant)
     assert record.alit_config.heads == 8  # from args.model: the count is not in the weights
     assert record.stages == ("imported",)
@@ -71,7 +72,7 @@ def test_heads_are_asked_for_where_nothing_tells(tmp_path: Path) -> None:
     torch.save({"ema": golden.weights("vqgan_quantized")}, tmp_path / "m.pth")
     with pytest.raises(InputError, match="--heads"):
         import_released(tmp_path / "m.pth")
-    assert import_released(tmp_path / "m.pth", heads=4)[1].alit_config.heads == 4
+    assert import_released(tmp_path / "m.pth", heads=4).record.alit_config.heads == 4
 
 
 @pytest.mark.parametrize(("variant", "key"), [("vqgan_quantized", "state_dict"), ("vae_quantized", "model")])
@@ -80,7 +81,8 @@ def test_a_base_tokenizer_alone_is_imported(tmp_path: Path, variant: str, key: s
     alone = {k.removeprefix(prefix): v for k, v in golden.weights(variant).items() if k.startswith(prefix)}
     alone["loss.discriminator.main.0.weight"] = torch.zeros(3)
     torch.save({key: alone}, tmp_path / "base.ckpt")
-    model, record = import_released(tmp_path / "base.ckpt")
+    imported = import_released(tmp_path / "base.ckpt")
+    model, record = imported.model, imported.record
     assert record.stages == ("base",)
     assert model.autoencoder is not None
     for name, tensor in golden.model(variant).base.state_dict().items():
@@ -99,10 +101,10 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "text.pth").write_text("hello")
     torch.save({"model": {"weight": torch.zeros(2)}}, tmp_path / "other.pth")
     sentences = {
-        "evil.pth": "it holds eval, and could run code$",
-        "text.pth": "it is not what torch.save writes, or damaged$",
-        "other.pth": "this file holds no ALIT model",
-        "missing.pth": "there is no file",
+        "evil.pth": "it holds eval, and could run code.$",
+        "text.pth": "it is not what torch.save writes, or damaged.$",
+        "other.pth": "It holds no tokenizer that alit knows",
+        "missing.pth": "There is no file",
     }
     for name, sentence in sentences.items():
         with pytest.raises(InputError, match=sentence):

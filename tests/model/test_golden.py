@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from alit_cli.model.checkpoint import Record
-from alit_cli.model.losses import grid_loss, l1_per_image, mse_per_image
+from alit_cli.model.losses import l1_per_image, mse_per_image
 from alit_cli.model.rollout import Alit
 from alit_cli.model.tokenizer import Tokenizer
+from alit_cli.training.stages.losses import grid_loss, quantization_loss
 from tests.model import golden
 
 
@@ -89,11 +90,12 @@ def test_distillation_loss_and_gradients(case: Case) -> None:
     for latents in model.iterate(model.start(case.images, case.features)):
         loss = grid_loss(model.base, model.decoder(latents.vectors), target)
         parts = {"code": loss.main} if loss.code is None else {"nll": loss.main, "code": loss.code}
+        quantization = quantization_loss(model.codebook, latents)
         if case.quantized:
-            parts["quantization"] = latents.loss
+            parts["quantization"] = quantization
         for name, value in parts.items():
             assert value.item() == pytest.approx(recorded[f"pretrain_{name}_loss_{latents.t}"].item(), rel=1e-5)
-        total = total + loss.weighted(latents.t) + latents.loss
+        total = total + loss.weighted(latents.t) + quantization
     assert total.item() == pytest.approx(recorded["pretrain_total_loss"].item(), rel=1e-5)
     total.backward()
     parameters = dict(model.encoder.named_parameters())

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit_cli.errors import InputError
-from alit_cli.model.critic import PatchCritic, adaptive_weight, critic_loss, generator_loss
 from alit_cli.model.lpips import load_lpips
+from alit_cli.training.stages.critic import PatchCritic, adaptive_weight, critic_loss, generator_loss
 
 PLAN: list[int | str] = [64, 64, "M", 128, 128, "M", 256, 256, 256, "M", 512, 512, 512, "M", 512, 512, 512, "M"]
 SLICE_ENDS = (4, 9, 16, 23, 30)  # lpips reads the activations before these places of torchvision's `features`

@@ -9,7 +9,7 @@ import torch
 
 from alit_cli.config import SIZES, ModelConfig, preset
 from alit_cli.errors import InputError
-from alit_cli.model.layers import sincos
+from alit_cli.model.initialization import sincos
 from alit_cli.model.rollout import Alit
 from tests.model import tiny
 

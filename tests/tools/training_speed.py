@@ -20,8 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alit_cli.config import preset
 from alit_cli.model.device import autocast, choose_device
-from alit_cli.model.losses import grid_loss
 from alit_cli.model.rollout import Alit
+from alit_cli.training.stages.losses import grid_loss, quantization_loss
 
 
 def main() -> None:
@@ -78,9 +78,17 @@ def _step(model: Alit, images: Tensor, stage: str, ours: bool, half: bool) -> Ca
                 latents = model.read(state)
                 prediction = model.decoder(latents.vectors)
                 if stage.startswith("distill"):
-                    total = total + grid_loss(model.base, prediction, target).weighted(t) + latents.loss
+                    total = (
+                        total
+                        + grid_loss(model.base, prediction, target).weighted(t)
+                        + quantization_loss(model.codebook, latents)
+                    )
                 else:
-                    total = total + F.l1_loss(model.base.decode(prediction), images) + latents.loss
+                    total = (
+                        total
+                        + F.l1_loss(model.base.decode(prediction), images)
+                        + quantization_loss(model.codebook, latents)
+                    )
         return total
 
     def step() -> None:

@@ -25,7 +25,7 @@ from alit_cli.training.log import TrainRecord
 from alit_cli.training.loop import Pace
 from alit_cli.training.optimizers import Optimizers
 from alit_cli.training.recipe import Recipe, StageRecipe, recipe_for
-from alit_cli.training.stage_base import align_with_pixels
+from alit_cli.training.stages.base import align_with_pixels
 from alit_cli.training.train import TrainJob, train
 from tests.model import tiny
 from tests.training.photos import write_photos

@@ -70,6 +70,21 @@ class BaseTokenizer(nn.Module, ABC):
         """The modules before and after the grid (a VQGAN's codebook belongs to neither)."""
 
     @property
+    def grid_codebook(self) -> nn.Parameter | None:
+        """The K d vectors that grid tokens are quantized to; None where the grid is continuous (a VAE)."""
+        return None
+
+    def change_coordinates(self, change: Tensor, back: Tensor, mean: Tensor) -> None:
+        """Make the latent z of a continuous grid into change·(z - mean), in place, and let the decoder undo it.
+
+        Args:
+            change: d d.
+            back: d d, its inverse.
+            mean: d.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no continuous grid whose coordinates could change")
+
+    @property
     @abstractmethod
     def last_layer(self) -> nn.Parameter:
         """Weight of the convolution that makes pixels (adaptive GAN weights are measured there)."""

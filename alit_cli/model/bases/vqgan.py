@@ -140,6 +140,11 @@ class VQGAN(BaseTokenizer):
         return [self.encoder], [self.decoder]
 
     @property
+    def grid_codebook(self) -> nn.Parameter:
+        """The K d code vectors."""
+        return self.codebook
+
+    @property
     def last_layer(self) -> nn.Parameter:
         """Weight of the last convolution."""
         return self.decoder.conv_out.weight  # type: ignore[return-value]

@@ -56,7 +56,15 @@ def import_released(path: Path, heads: int | None = None) -> Imported:
     Raises:
         InputError: the file is missing, damaged, unsafe or of no layout that is known, or it contradicts itself.
     """
-    file = read_released(path)
+    return import_weights(read_released(path), heads)
+
+
+def import_weights(file: ReleasedFile, heads: int | None = None) -> Imported:
+    """As import_released, of a file that was read.
+
+    Raises:
+        InputError: it is of no layout that is known, or it contradicts itself.
+    """
     name = readable(str(file.path))
     try:
         known = _recognize(file, heads)

@@ -19,7 +19,6 @@ NUMBERS_PER_HEAD = 64
 # Widths of their sizes, and the letters that their names are made of.
 SIZE_LETTERS = {512: "s", 768: "b", 1024: "l"}
 SIZE_WIDTHS = {"small": 512, "base": 768, "large": 1024}
-# One-D-Piece and no other release has legacy weights of 256 tokens; the weights do not say "prefix" themselves.
 PREFIX_LATENTS = 256
 # A count of how often training used each code.
 LEFT_BEHIND = ("quantize.embed_prob",)
@@ -46,10 +45,10 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Told:
-    """What a config.json says; None where it is silent."""
+    """What the weights do not show: whether prefixes decode, and whether latents and codes are normalized."""
 
-    prefix: bool | None
-    normalized: bool | None
+    prefix: bool
+    normalized: bool
 
 
 def is_titok(weights: Weights) -> bool:
@@ -72,14 +71,12 @@ def config_of(weights: Weights, config: Mapping[str, Any], heads: int | None) ->
         raise InputError("This is a TiTok with a VAE's latents, without a codebook, which alit does not read.")
     legacy = "pixel_decoder.conv_in.weight" in weights
     if not legacy and "decoder.conv_out.weight" not in weights:
-        raise InputError("This TiTok has no network that makes pixels (a file of training's first stage); take the "
-                         "fine-tuned one.")  # fmt: skip
+        raise InputError("This TiTok has no network that makes pixels; take the file of its last training stage.")
     latents, width = _shape(weights, "latent_tokens", 2)
     codes, token_dim = _shape(weights, "quantize.embedding.weight", 2)
     patch = _shape(weights, "encoder.patch_embed.weight", 4)[-1]
     grid_side = round((_shape(weights, "encoder.positional_embedding", 2)[0] - 1) ** 0.5)
     told = _told(config, latents, legacy)
-    prefix = legacy and latents == PREFIX_LATENTS if told.prefix is None else told.prefix
     read = TiTokConfig(
         name="titok",
         image_size=grid_side * patch,
@@ -89,11 +86,11 @@ def config_of(weights: Weights, config: Mapping[str, Any], heads: int | None) ->
         latents=latents,
         codes=codes,
         token_dim=token_dim,
-        normalized=legacy if told.normalized is None else told.normalized,
+        normalized=told.normalized,
         reinterpreted=legacy,
         pixel_network=_pixel_network(weights) if legacy else None,
-        prefix=prefix,
-        budgets=default_budgets(latents, prefix),
+        prefix=told.prefix,
+        budgets=default_budgets(latents, told.prefix),
     )
     _check_declared(read, config)
     return _named(read)
@@ -157,16 +154,11 @@ def _told(config: Mapping[str, Any], latents: int, legacy: bool) -> Told:
     declared = _dict(model, "vq_model")
     if declared.get("quantize_mode", "vq") != "vq":
         raise InputError(f"config.json says quantize_mode {declared['quantize_mode']!r}; alit reads vq alone.")
-    prefix = None
-    if model.get("type") == "one_d_piece" or declared.get("strict_length_assertion") is False:
-        prefix = True
-    elif declared and "num_latent_tokens" in declared:
-        prefix = False
-    # One-D-Piece without its own marks: only its lack of any other release with these weights tells.
-    if prefix is False and legacy and latents == PREFIX_LATENTS:
-        prefix = None
+    # All of One-D-Piece's weights are legacy ones of 256 tokens, and no other release's are.
+    prefix = model.get("type") == "one_d_piece" or declared.get("strict_length_assertion") is False
+    prefix = prefix or (legacy and latents == PREFIX_LATENTS)
     normalized = declared.get("use_l2_norm")
-    return Told(prefix, normalized if isinstance(normalized, bool) else None)
+    return Told(prefix, normalized if isinstance(normalized, bool) else legacy)
 
 
 def _check_declared(read: TiTokConfig, config: Mapping[str, Any]) -> None:

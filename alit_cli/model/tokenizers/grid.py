@@ -114,7 +114,7 @@ class GridTokenizer(TokenizerModel):
         """All grid tokens: ids of a VQGAN's nearest codes, or a VAE's latents as they are."""
         target = self.base.target(to_grid(state.x))
         vectors = self.base.vectors(target)
-        latents = Latents(0, state.x, target if self.config.codes else None, vectors, vectors.new_zeros(()))
+        latents = Latents(0, state.x, target if self.config.codes else None, vectors)
         return State(state.x, state.t + 1), latents
 
     def vectors(self, tokens: Tensor) -> Tensor:

@@ -256,7 +256,7 @@ class TiTok(TokenizerModel):
         # All N are quantized and then cut, so that a prefix equals the stored sequence to the bit.
         quantized = self.codebook(state.x)
         k = self.config.budgets[state.t]
-        latents = Latents(state.t, state.x[:, :k], quantized.ids[:, :k], quantized.vectors[:, :k], quantized.loss)
+        latents = Latents(state.t, state.x[:, :k], quantized.ids[:, :k], quantized.vectors[:, :k])
         return State(state.x, state.t + 1), latents
 
     def vectors(self, tokens: Tensor) -> Tensor:

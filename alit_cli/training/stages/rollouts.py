@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.model.rollout import Alit
+from alit_cli.model.rollout import Alit, DistillationEncoder
 from alit_cli.model.tokenizer_model import State
 from alit_cli.training.crops import Batch, Views
 from alit_cli.training.recipe import StageRecipe
@@ -21,6 +21,17 @@ def roll(model: Alit, state: State, iterations: int, window: int = 0) -> State:
         with torch.set_grad_enabled(torch.is_grad_enabled() and (not window or step >= iterations - window)):
             state = model.encoder.advance(state)
     return state
+
+
+def append_all(encoder: DistillationEncoder, state: State, iterations: int) -> State:
+    """Append the new latents of several iterations at once and read the sequence once.
+
+    With one iteration this is encoder.advance. With more it is no rollout but a cheap first lesson, which teaches every
+    latent of every iteration what it is for.
+    """
+    embeddings = encoder.iteration_embedding[state.t : state.t + iterations]
+    new = encoder.latent_tokens + encoder.latent_positions + embeddings
+    return encoder.append(state, new.flatten(0, 1), iterations)
 
 
 def draw_iteration(iterations: int, stage: StageRecipe, seed: int, step: int) -> int:

@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.model.critic import PatchCritic, adaptive_weight, critic_loss, generator_loss
 from alit_cli.model.device import autocast, choose_precision
 from alit_cli.model.lpips import load_lpips
 from alit_cli.training.crops import Batch, Views
 from alit_cli.training.distributed import Processes
 from alit_cli.training.recipe import Recipe, StageName
+from alit_cli.training.stages.critic import PatchCritic, adaptive_weight, critic_loss, generator_loss
 
 
 class PixelLoss:

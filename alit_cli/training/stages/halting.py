@@ -1,13 +1,28 @@
-"""Dynamic halting: which image tokens are already explained well enough to leave the encoder (training only)."""
+"""Dynamic halting: image tokens that are explained well enough leave the encoder (training only; paper, Section 3)."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
+from einops import rearrange
 from torch import Tensor
 
-# Paper, Section 3 and reference, "Training, stage 1".
+from alit_cli.model.rollout import DistillationEncoder
+from alit_cli.model.tokenizer_model import State
+
 PROBABILITY = 0.55
+"""A VQGAN's token is a candidate from this probability of its true code on (the authors' value)."""
 LATENT_ERROR = 0.025
+"""A VAE's token is halted below this mean absolute error of its latent (the authors' value)."""
+
+
+def halt(encoder: DistillationEncoder, state: State, halted: Tensor) -> State:
+    """Replace the image tokens marked in `halted` (b n bool) by the mask token at their place."""
+    n = encoder.n
+    mask = encoder.mask_token + encoder.positions[1:]  # position 0 is the class token's
+    image = torch.where(rearrange(halted, "b n -> b n 1"), mask.to(state.x.dtype), state.x[:, 1 : 1 + n])
+    return dataclasses.replace(state, x=torch.cat([state.x[:, :1], image, state.x[:, 1 + n :]], dim=1))
 
 
 def halted_by_probability(

@@ -13,10 +13,11 @@ from alit_cli.model.rollout import Alit
 from alit_cli.model.tokenizer_model import Latents
 from alit_cli.training.crops import Batch, Views
 from alit_cli.training.distributed import Processes
-from alit_cli.training.pixel_loss import PixelLoss
 from alit_cli.training.recipe import Recipe
-from alit_cli.training.rollouts import Features, draw_iteration, roll
-from alit_cli.training.stage import Objective
+from alit_cli.training.stages.losses import quantization_loss
+from alit_cli.training.stages.pixel_loss import PixelLoss
+from alit_cli.training.stages.rollouts import Features, draw_iteration, roll
+from alit_cli.training.stages.stage import Objective
 
 
 class FinetuneObjective(Objective):
@@ -51,7 +52,8 @@ class FinetuneObjective(Objective):
         latents = self._latents(batch, t)
         reconstruction = self._reconstruct(latents)
         parts = self.pixels(step, t, reconstruction, batch.images, self.model.base.last_layer)
-        return {**parts, "total": parts["total"] + latents.loss, "vq": latents.loss.detach()}
+        vq = quantization_loss(self.model.codebook, latents)
+        return {**parts, "total": parts["total"] + vq, "vq": vq.detach()}
 
     def state(self) -> dict[str, Any]:
         """The critics."""

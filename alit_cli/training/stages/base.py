@@ -11,17 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.model.bases.base_tokenizer import to_tokens
-from alit_cli.model.bases.vae import VAE
-from alit_cli.model.bases.vqgan import VQGAN
+from alit_cli.model.bases.base_tokenizer import BaseTokenizer, to_tokens
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
-from alit_cli.training.codebook import KMEANS_POINTS, CodebookKeeper
 from alit_cli.training.crops import Batch, Views
 from alit_cli.training.distributed import Processes
-from alit_cli.training.pixel_loss import PixelLoss
 from alit_cli.training.recipe import Recipe
-from alit_cli.training.stage import Objective
+from alit_cli.training.stages.codebook import KMEANS_POINTS, CodebookKeeper
+from alit_cli.training.stages.pixel_loss import PixelLoss
+from alit_cli.training.stages.stage import Objective
 
 
 class BaseObjective(Objective):
@@ -41,19 +39,19 @@ class BaseObjective(Objective):
 
     def fill(self, step: int, average: Alit) -> Iterator[Progress]:
         """Fill a VQGAN's codebook at the start."""
-        base, same = self.model.base, average.base
-        if step == 0 and isinstance(base, VQGAN) and isinstance(same, VQGAN):
-            chunks = self._vectors(base, self.views.order(0, self.recipe.seed))
-            yield from self.keeper.fill(chunks, (base.codebook, same.codebook))
+        codebook, same = self.model.base.grid_codebook, average.base.grid_codebook
+        if step == 0 and codebook is not None and same is not None:
+            chunks = self._vectors(self.model.base, self.views.order(0, self.recipe.seed))
+            yield from self.keeper.fill(chunks, (codebook, same))
 
     def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
         """Train the critic; keep a VQGAN's codebook alive."""
         self.pixels.train_critic(step, 0, lambda batch: self.model.base.autoencode(batch.images).reconstruction)
-        base, same = self.model.base, average.base
-        if not (isinstance(base, VQGAN) and isinstance(same, VQGAN)):
+        codebook, same = self.model.base.grid_codebook, average.base.grid_codebook
+        if codebook is None or same is None:
             return False
         if self.keeper.due(step, 0, self.recipe.base.steps):
-            self.keeper.revive(torch.cat(list(self._vectors(base, rows))), (base.codebook, same.codebook))
+            self.keeper.revive(torch.cat(list(self._vectors(self.model.base, rows))), (codebook, same))
             return True
         return False
 
@@ -63,7 +61,7 @@ class BaseObjective(Objective):
         made = base.autoencode(batch.images)
         mse = F.mse_loss(made.reconstruction, batch.images)
         parts = self.pixels(step, 0, made.reconstruction, batch.images, base.last_layer)
-        weight = self.recipe.kl_weight if isinstance(base, VAE) else 1.0
+        weight = self.recipe.kl_weight if base.grid_codebook is None else 1.0
         total = parts["total"] + mse + weight * made.regularizer
         parts |= {"total": total, "mse": mse.detach(), "regularizer": made.regularizer.detach()}
         if made.ids is not None:
@@ -85,7 +83,7 @@ class BaseObjective(Objective):
         self.pixels.restore(state)
 
     @torch.no_grad()
-    def _vectors(self, base: VQGAN, rows: np.ndarray) -> Iterator[Tensor]:
+    def _vectors(self, base: BaseTokenizer, rows: np.ndarray) -> Iterator[Tensor]:
         """Encoder outputs (s d) of as many photographs as k-means wants, some at a time."""
         rows = np.sort(rows[: max(1, KMEANS_POINTS // self.model.config.grid_tokens)])
         for i in range(0, len(rows), 32):
@@ -108,7 +106,7 @@ def align_with_pixels(
         photos: how many photographs G and the deviation are measured on.
     """
     base = model.base
-    if not isinstance(base, VAE):
+    if base.grid_codebook is not None:
         return model
     rows = views.order(0, 0)[:photos]
     chunks = (views.batch(rows[i : i + 32], device) for i in range(0, len(rows), 32))
@@ -116,7 +114,7 @@ def align_with_pixels(
     for done, chunk in enumerate(chunks):
         yield Progress(32 * done, len(rows), "photographs", note="aligning latents with pixels")
         with torch.no_grad():
-            latents.append(base.posterior(chunk.images)[0])
+            latents.append(base.encode(chunk.images) / base.config.latent_scale)
         gram += _pixel_gram(base, latents[-1])
     values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
     root = values.clamp_min(1e-4).sqrt()
@@ -126,16 +124,15 @@ def align_with_pixels(
     config = dataclasses.replace(model.config.base, latent_scale=1 / deviation, decode_scale=1 / deviation)
     aligned = Alit(dataclasses.replace(model.config, base=config)).to(device)
     aligned.load_state_dict(model.state_dict())
-    assert isinstance(aligned.base, VAE)
     with torch.no_grad():
         aligned.base.change_coordinates(change, back, mean)
     return aligned
 
 
-def _pixel_gram(base: VAE, latent: Tensor) -> Tensor:
+def _pixel_gram(base: BaseTokenizer, latent: Tensor) -> Tensor:
     """Mean of JᵀJ, d d: for random signs v over the pixels, Jᵀv is one backward pass and E[Jᵀv (Jᵀv)ᵀ] = JᵀJ."""
     latent = latent.detach().requires_grad_(True)
-    pixels = base.decode_latent(latent)
+    pixels = base.decode(to_tokens(latent * base.config.decode_scale))
     generator = torch.Generator(pixels.device).manual_seed(0)
     signs = torch.randint(0, 2, pixels.shape, generator=generator, device=pixels.device) * 2.0 - 1
     (gradient,) = torch.autograd.grad((pixels * signs).sum(), latent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,19 +11,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.model.bases.vae import VAE
-from alit_cli.model.bases.vqgan import VQGAN
-from alit_cli.model.halting import halted_by_error, halted_by_probability
-from alit_cli.model.losses import grid_loss
 from alit_cli.model.rollout import Alit
 from alit_cli.model.tokenizer_model import Latents, State
 from alit_cli.progress import Progress
-from alit_cli.training.codebook import KMEANS_POINTS, CodebookKeeper
 from alit_cli.training.crops import Batch, Views
 from alit_cli.training.distributed import Processes
 from alit_cli.training.recipe import Recipe
-from alit_cli.training.rollouts import Features, draw_iteration, roll
-from alit_cli.training.stage import Objective
+from alit_cli.training.stages.codebook import KMEANS_POINTS, CodebookKeeper
+from alit_cli.training.stages.halting import halt, halted_by_error, halted_by_probability
+from alit_cli.training.stages.losses import grid_loss, quantization_loss
+from alit_cli.training.stages.rollouts import Features, append_all, draw_iteration, roll
+from alit_cli.training.stages.stage import Objective
 
 
 class DistillObjective(Objective):
@@ -62,7 +61,7 @@ class DistillObjective(Objective):
 
     def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
         """Start at the mean; revive dead codes from the beginning of quantization until the last tenth."""
-        starts = step == 0 and isinstance(self.model.base, VAE)
+        starts = step == 0 and self.model.base.grid_codebook is None
         if starts:
             self._start_at_the_mean(self._batch(rows), average)
         if self.model.codebook is None or average.codebook is None:
@@ -87,15 +86,15 @@ class DistillObjective(Objective):
         parts: dict[str, Tensor] = {}
         for t in range(self.model.config.iterations):
             state = self.model.encoder.advance(state)
-            latents = self._vectors(step, self.model.read(state))
+            latents, vq = self._vectors(step, self.model.read(state))
             prediction = self.model.decoder(latents.vectors)
             loss = grid_loss(self.model.base, prediction, target)
-            total = total + loss.weighted(t, self.recipe.iteration_weights) + latents.loss
-            parts["vq"] = parts.get("vq", 0.0) + latents.loss.detach()
+            total = total + loss.weighted(t, self.recipe.iteration_weights) + vq
+            parts["vq"] = parts.get("vq", 0.0) + vq.detach()
             parts[f"main_{latents.budget}"] = loss.main.detach()
             if self.recipe.halting:
                 halted = self._halted(prediction, target)
-                state = self.model.encoder.halt(state, halted)
+                state = halt(self.model.encoder, state, halted)
                 parts["halted"] = halted.float().mean()
         return {"total": total, **parts}
 
@@ -106,12 +105,12 @@ class DistillObjective(Objective):
         total: Tensor = target.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {}
         for t in passed:
-            state = self.model.encoder.advance(state, t + 1 - state.t)
+            state = append_all(self.model.encoder, state, t + 1 - state.t)
             if t in chosen:
-                latents = self._vectors(step, self.model.read(state))
+                latents, vq = self._vectors(step, self.model.read(state))
                 loss = grid_loss(self.model.base, self.model.decoder(latents.vectors), target)
-                total = total + loss.weighted(t, self.recipe.iteration_weights) + latents.loss
-                parts = {"main": loss.main.detach(), "vq": latents.loss.detach()}
+                total = total + loss.weighted(t, self.recipe.iteration_weights) + vq
+                parts = {"main": loss.main.detach(), "vq": vq.detach()}
         return {"total": total, **parts}
 
     def _passes(self, step: int, last: int) -> list[int]:
@@ -128,16 +127,15 @@ class DistillObjective(Objective):
     def _draws(self, step: int) -> np.random.Generator:
         return np.random.default_rng([self.recipe.seed, step, 1])
 
-    def _vectors(self, step: int, latents: Latents) -> Latents:
-        """Before the codebook is filled, the decoder is fed the unit-length latents themselves."""
+    def _vectors(self, step: int, latents: Latents) -> tuple[Latents, Tensor]:
+        """What the decoder is fed, and the VQ loss. Before the codebook is filled: the unit-length latents, and 0."""
         if latents.ids is None:
-            return latents
+            return latents, latents.values.new_zeros(())
         if self._quantizes(step):
             self.keeper.see(latents.ids)
-            return latents
-        return Latents(
-            latents.t, latents.values, latents.ids, F.normalize(latents.values, dim=-1), latents.loss.new_zeros(())
-        )
+            return latents, quantization_loss(self.model.codebook, latents)
+        unit = F.normalize(latents.values, dim=-1)
+        return dataclasses.replace(latents, vectors=unit), latents.values.new_zeros(())
 
     def _quantizes(self, step: int) -> bool:
         return self.model.codebook is not None and step >= self._quantized_from()
@@ -150,7 +148,7 @@ class DistillObjective(Objective):
         return draw_iteration(self.model.config.iterations, self.recipe.distill, self.recipe.seed, step)
 
     def _halted(self, prediction: Tensor, target: Tensor) -> Tensor:
-        if isinstance(self.model.base, VQGAN):
+        if self.model.base.grid_codebook is not None:
             return halted_by_probability(prediction, target, self.generator)
         return halted_by_error(prediction, target)
 

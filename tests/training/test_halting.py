@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from alit_cli.model.halting import LATENT_ERROR, PROBABILITY, halted_by_error, halted_by_probability
+from alit_cli.training.stages.halting import LATENT_ERROR, PROBABILITY, halt, halted_by_error, halted_by_probability
 from tests.model import tiny
 
 
@@ -49,7 +49,7 @@ def test_a_halted_image_token_becomes_the_mask_at_its_place() -> None:
     state = model.encoder.advance(model.start(torch.rand(2, 3, 32, 32)))
     halted = torch.zeros(2, 16, dtype=torch.bool)
     halted[0, 5] = True
-    after = model.encoder.halt(state, halted)
+    after = halt(model.encoder, state, halted)
     mask = model.encoder.mask_token[0] + model.encoder.positions[6]
     assert torch.equal(after.x[0, 6], mask)
     same = torch.ones(after.x.shape[:2], dtype=torch.bool)

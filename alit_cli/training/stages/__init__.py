@@ -1,0 +1,1 @@
+"""The three stages of training, and what each of them minimizes."""
