@@ -16,11 +16,34 @@ import click
 
 from alit_cli import __version__
 from alit_cli.errors import AlitError
+from alit_cli.grouped_help import example, write_summaries
 
-COMMANDS = (
-    *("train", "tokenize", "status", "verify", "score", "select", "analyze"),
-    *("decode", "view", "export", "import", "info", "bench"),
-)
+SECTIONS = {
+    "Tables of images": {
+        "tokenize": "Turn images into a table of tokens and errors.",
+        "select": "Give each image the smallest budget that is good enough.",
+        "view": "Show a token table as one HTML page.",
+        "score": "Measure reconstructions: pixels, classes, depth, features.",
+        "analyze": "Answer questions from the tables, with figures (see below).",
+    },
+    "Tokens for other programs": {
+        "decode": "Turn tokens back into pictures.",
+        "export": "Write tokens as jsonl, npz or webdataset.",
+    },
+    "Models": {
+        "train": "Train a tokenizer on photographs of your own.",
+        "import": "Convert the authors' released checkpoints for use here.",
+    },
+    "Files and machines": {
+        "bench": "Measure how long a million images take on this machine.",
+        "info": "Describe a model or a table, and what can be asked of it.",
+        "status": "Say how far unfinished work is.",
+        "verify": "Check that a table is whole and belongs to its scores.",
+    },
+}
+"""What `alit --help` prints: every command and its summary, in the order of use. No command's file is imported."""
+
+COMMANDS = tuple(name for summaries in SECTIONS.values() for name in summaries)
 LINE = "alit.line"
 """The key under which the typed line is kept."""
 
@@ -31,6 +54,13 @@ class Terminated(BaseException):
 
 class Commands(click.Group):
     """A group whose commands live in one file each, imported when they are needed."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print the commands in sections, then the analyses, so that nobody has to find them."""
+        analyses = importlib.import_module("alit_cli.commands.analyze").ANALYSES
+        for title, summaries in SECTIONS.items():
+            write_summaries(formatter, title, summaries)
+        write_summaries(formatter, "alit analyze", analyses)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Name the commands in the order of the work."""
@@ -87,12 +117,17 @@ class Commands(click.Group):
 @click.group(
     cls=Commands,
     context_settings={"auto_envvar_prefix": "ALIT", "help_option_names": ["-h", "--help"]},
-    epilog="\b\nExample:\n  alit tokenize ./images --out tokens.parquet",
+    epilog=example(
+        "alit tokenize ./images --out tokens.parquet",
+        "alit select --tsc recon --thr 0.08",
+        "alit view tokens.parquet",
+        "alit analyze complexity savoias.csv",
+    ),
 )
 @click.version_option(__version__, prog_name="alit")
 def main() -> None:
-    """Turn photographs into tables: for every image its token ids and its reconstruction error at every token
-    budget; then select, correlate and decode, without a GPU and in seconds.
+    """Turn images into tables that hold, for every image, its token ids and its reconstruction error at every token
+    budget. Every later question is a query on these tables. A small trained model is part of the package.
 
     Every option can also be set in a file (--config) or as ALIT_<COMMAND>_<OPTION> in the environment.
     """

@@ -40,7 +40,8 @@ def _options(command: click.Command) -> dict[str, click.Option]:
     found = {}
     for param in command.params:
         if isinstance(param, click.Option):
-            for name in (param.name, *(text[2:] for text in param.opts if text.startswith("--"))):
+            former: tuple[str, ...] = getattr(param, "formerly", ())
+            for name in (param.name, *(text[2:] for text in (*param.opts, *former) if text.startswith("--"))):
                 found[str(name).replace("-", "_")] = param
     return found
 

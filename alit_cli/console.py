@@ -5,9 +5,9 @@ import json
 import math
 import shutil
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from threading import RLock
 from typing import Any, Protocol, TextIO, TypeVar
 
 import click
@@ -21,15 +21,22 @@ QUIET = "alit.quiet"
 UNLIMITED = 100_000
 """Columns of a line that no terminal has to fit."""
 
+SECONDS_BETWEEN_LINES = 30.0
+"""Seconds between two lines of progress where stderr is not a terminal."""
+
 Record = TypeVar("Record")
 T_co = TypeVar("T_co", covariant=True)
 
 
 def say(text: str) -> None:
     """Print a remark on stderr, unless the command is quiet; a terminal gets it wrapped at words."""
-    if not _quiet():
-        # Not click.echo, which writes past sys.stderr: the progress bar would not move aside for it.
-        sys.stderr.write("\n".join(wrap_words(text, terminal_width(sys.stderr))) + "\n")
+    if _quiet():
+        return
+    lines = "\n".join(wrap_words(text, terminal_width(sys.stderr)))
+    if sys.stderr.isatty() and (module := sys.modules.get("tqdm")):
+        module.tqdm.write(lines, file=sys.stderr)  # a bar on the screen moves down for it
+    else:
+        sys.stderr.write(f"{lines}\n")
 
 
 def show(text: str) -> None:
@@ -86,14 +93,14 @@ def print_json(value: Any) -> None:
 
 
 def follow(
-    records: Iterable[Record], progress: Callable[[Record], Progress | None], every: float = 30.0
+    records: Iterable[Record], progress: Callable[[Record], Progress | None], every: float = SECONDS_BETWEEN_LINES
 ) -> Iterator[Record]:
     """Pass a job's records on and show how far it is: a bar on a terminal, else a line every `every` seconds.
 
     `progress` picks the report out of a record (None: nothing to show). The first report is where the job
     starts, so the rate counts only what is done from there on. The last report is always shown.
     """
-    with telling(every) as show:
+    with progress_reporter(every) as show:
         for record in records:
             report = progress(record)
             if report is not None:
@@ -101,12 +108,14 @@ def follow(
             yield record
 
 
-def work_off(job: Callable[[ProgressCallback], Iterable[Progress]], every: float = 30.0) -> None:
+def run_with_progress(
+    job: Callable[[ProgressCallback], Iterable[Progress]], every: float = SECONDS_BETWEEN_LINES
+) -> None:
     """Do a job to its end and show how far it is, as follow does.
 
     The job is given what shows a report at once, for what it does before it can yield the first one.
     """
-    with telling(every) as show:
+    with progress_reporter(every) as show:
         for report in job(show):
             show(report)
 
@@ -137,95 +146,93 @@ def follow_images(records: Iterable[ReadImage[T_co]]) -> Iterator[T_co]:
 
 
 @contextmanager
-def telling(every: float = 30.0) -> Iterator[ProgressCallback]:
-    """What shows a report at once, for a block that yields none; as follow does."""
+def progress_reporter(every: float = SECONDS_BETWEEN_LINES) -> Iterator[ProgressCallback]:
+    """A function that shows a report at once, for a block that yields none; as follow does."""
     if _quiet():
         yield no_progress
         return
-    pace = _Pace()
-    with closing(_Bar() if sys.stderr.isatty() else _Lines(every)) as display:
-        yield lambda report: display.show(report, pace.sentence(report))
+    with closing(_ProgressDisplay(every)) as display:
+        yield display.show
 
 
-class _Pace:
-    """How fast the work goes, from its first report on; another unit or total is other work (a stage)."""
-
-    def __init__(self) -> None:
-        self.work: tuple[str, int] | None = None
-        self.start = (0, 0.0)
-
-    def sentence(self, report: Progress) -> str:
-        """`120/4000 images, 3.2 images/s, 2 failed, 20 min left, loss 0.1`, leaving out what is not known."""
-        now = time.monotonic()
-        if self.work != (report.unit, report.total):
-            self.work, self.start = (report.unit, report.total), (report.done, now)
-        done, seconds = report.done - self.start[0], now - self.start[1]
-        parts = [f"{report.done}/{report.total} {report.unit}" if report.total else f"{report.done} {report.unit}"]
-        if done > 0 and seconds > 0:
-            parts.append(f"{_rate(done / seconds)} {report.unit}/s")
-        if report.failed:
-            parts.append(f"{report.failed} failed")
-        if done > 0 and report.done < report.total:
-            parts.append(f"{_duration(seconds / done * (report.total - report.done))} left")
-        return ", ".join([*parts, report.note] if report.note else parts)
-
-
-class _Lines:
-    """Progress where nobody watches, such as a log file: now and then a line, and the last one."""
+class _ProgressDisplay:
+    """A tqdm bar; another unit or total is other work (the next stage of a training) and gets a bar of its own."""
 
     def __init__(self, every: float) -> None:
         self.every = every
-        self.printed = time.monotonic()
-        self.waiting: str | None = None
+        self.work: tuple[str, int] | None = None
+        self.bar: Any = None
+        self.is_shown = True
 
-    def show(self, report: Progress, sentence: str) -> None:
-        """Print the sentence when it is time, else keep it."""
-        self.waiting = sentence
-        if time.monotonic() - self.printed >= self.every:
+    def show(self, report: Progress) -> None:
+        """Bring the bar to this report."""
+        if self.work != (report.unit, report.total):
             self.close()
+            self.work = (report.unit, report.total)
+            if self._is_done_before(report):
+                return
+            self.bar = _new_bar(report, self.every)
+        if self.bar is not None:
+            notes = [report.note] if report.note else []
+            notes += [f"{report.failed} failed"] if report.failed else []
+            self.bar.set_postfix_str(", ".join(notes), refresh=False)
+            self.is_shown = bool(self.bar.update(report.done - self.bar.n))
 
     def close(self) -> None:
-        """Print the sentence that waits."""
-        if self.waiting is not None:
-            click.echo(self.waiting, err=True)
-            self.printed, self.waiting = time.monotonic(), None
+        """Leave the last report on the screen."""
+        if self.bar is not None:
+            if not self.is_shown:
+                self.bar.refresh()
+            self.bar.close()
+            self.bar = None
+
+    def _is_done_before(self, first: Progress) -> bool:
+        """Say what an earlier run has left to this one; whether that is nothing."""
+        if not first.total or not first.done:
+            return False
+        if first.done >= first.total:
+            say(f"All {first.total} {first.unit} are done already; there is nothing left to do.")
+            return True
+        say(f"An earlier run did {first.done} of {first.total} {first.unit}; this one does the rest.")
+        return False
 
 
-class _Bar:
-    """Progress on a terminal: one line that is drawn anew."""
+class _Lines:
+    """A file for tqdm that is no terminal, such as a log: every state of the bar is one line."""
 
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
+    def write(self, text: str) -> None:
+        """Write the text as a line of its own, without what would move a cursor."""
+        if line := text.strip():
+            sys.stderr.write(f"{line}\n")
 
-        text = TextColumn("{task.description}", markup=False)
-        self.bar = Progress(BarColumn(), text, console=Console(stderr=True), redirect_stdout=False)
-        self.task = self.bar.add_task("", total=None)
-        self.bar.start()
+    def flush(self) -> None:
+        """Pass it on."""
+        sys.stderr.flush()
 
-    def show(self, report: Progress, sentence: str) -> None:
-        """Draw the bar at this report."""
-        self.bar.update(self.task, completed=report.done, total=report.total or None, description=sentence)
 
-    def close(self) -> None:
-        """Leave the last state on the screen."""
-        self.bar.stop()
+def _new_bar(first: Progress, every: float) -> Any:
+    """A bar that starts at the first report, so that its rate counts only what is done from there on."""
+    from tqdm import tqdm
+
+    tqdm.monitor_interval = 0  # no thread that wakes bars up: it would not survive a fork
+    tqdm.set_lock(RLock())  # ours is one process; the default lock starts a resource tracker
+    # The notes (a loss) stand before the rate, because a narrow terminal cuts off the end.
+    known = "{n_fmt}/{total_fmt}{unit}" if first.total else "{n_fmt}{unit}"
+    text = f"{known}{{postfix}}" + (", {rate_noinv_fmt}, {remaining} left" if first.total else "")
+    settings = {"total": first.total or None, "initial": first.done, "unit": f" {first.unit}", "smoothing": 0}
+    if sys.stderr.isatty():
+        bar_format = text + (" |{bar}|" if first.total else "")
+        size = shutil.get_terminal_size()  # tqdm itself shows nothing where a terminal does not tell its size
+        return tqdm(**settings, file=sys.stderr, ncols=size.columns, nrows=size.lines, bar_format=bar_format)
+    # Nothing is printed for the first report, and miniters=0 looks at the clock at every report.
+    return tqdm(
+        **settings, file=_Lines(), mininterval=every, delay=max(every, 1e-9), miniters=0, leave=False, bar_format=text
+    )
 
 
 def _quiet() -> bool:
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(QUIET))
-
-
-def _rate(speed: float) -> str:
-    return f"{speed:.0f}" if speed >= 100 else f"{speed:.3g}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _jsonable(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """The options that several commands share, each a decorator, so that they behave alike everywhere."""
 
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -9,42 +10,52 @@ import click
 
 from alit_cli.config_files import apply_config
 from alit_cli.console import QUIET
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Decorator, option
 from alit_cli.option_types import Numbers
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def example(*lines: str) -> str:
-    """The `epilog=` of a command: the real example that ends its help."""
-    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
-    """`--out PATH`: a `Path`; a command without a default must be told."""
-    return click.option(
+    """`--out PATH`: a `Path`; a command without a default must be told. What it reads is then not replaced."""
+    declared = option(
+        OUTPUT,
         "--out",
         "-o",
         type=click.Path(path_type=Path),
         default=default,
         required=default is None,
-        show_default=True,
         help=text,
     )
+    return lambda function: declared(protecting_inputs(function))
+
+
+def protecting_inputs(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let no output of a command replace what its other arguments and options name, be it files or folders."""
+
+    @functools.wraps(function)
+    def guarded(*args: Any, **options: Any) -> Any:
+        from alit_cli.data.files import protected  # late, so that --help stays quick
+
+        given = [value for name, value in options.items() if name != "out"]
+        values = [part for value in given for part in (value if isinstance(value, list | tuple) else [value])]
+        with protected(value for value in values if isinstance(value, str | Path)):
+            return function(*args, **options)
+
+    return guarded
 
 
 def checkpoint_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--checkpoint FILE`: a str, or None for the embedded model."""
     text = "A model file of alit train or alit import. [default: the small model inside the package]"
-    return click.option("--checkpoint", "-c", metavar="FILE", default=None, help=text)(function)
+    return option(INPUT, "--checkpoint", "-c", metavar="FILE", default=None, help=text)(function)
 
 
 def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--device NAME`: 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."""
-    return click.option(
+    return option(
+        HARDWARE,
         "--device",
         metavar="auto|cpu|cuda[:N]|mps",
         default="auto",
-        show_default=True,
         callback=_check_device,
         help="Where to compute; auto takes a GPU where there is one.",
     )(function)
@@ -52,11 +63,11 @@ def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def precision_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--precision NAME`: 'auto', 'float32' or 'bf16'."""
-    return click.option(
+    return option(
+        HARDWARE,
         "--precision",
         type=click.Choice(["auto", "float32", "bf16"]),
         default="auto",
-        show_default=True,
         help="auto is bf16 on a GPU that has it, else float32.",
     )(function)
 
@@ -64,12 +75,13 @@ def precision_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--json`: the command gets `as_json`."""
     text = "Print one JSON object instead of a table."
-    return click.option("--json", "as_json", is_flag=True, help=text)(function)
+    return option(OUTPUT, "--json", "as_json", is_flag=True, help=text)(function)
 
 
 def iterations_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--iterations all|0,3,7`: a tuple counted from 0, or None for all."""
-    return click.option(
+    return option(
+        COMPUTE,
         "--iterations",
         type=click.UNPROCESSED,
         metavar="all|0,3,7",
@@ -80,7 +92,8 @@ def iterations_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def quiet_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--quiet`: of stderr only the errors; the console knows about it, the command gets nothing."""
-    return click.option(
+    return option(
+        RUN,
         "--quiet",
         "-q",
         is_flag=True,
@@ -92,7 +105,8 @@ def quiet_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--config FILE.toml`: values for options that the command line and the environment leave open."""
-    return click.option(
+    return option(
+        RUN,
         "--config",
         type=click.Path(path_type=Path),
         is_eager=True,
@@ -106,95 +120,106 @@ def tokens_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--tokens FILE`: the token table of an analysis that has something else as its argument."""
     kind, text = click.Path(path_type=Path), "The token table."
     default = "tokens.parquet"
-    return click.option("--tokens", type=kind, metavar="FILE", default=default, show_default=True, help=text)(function)
+    return option(INPUT, "--tokens", type=kind, metavar="FILE", default=default, help=text)(function)
 
 
 def scores_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--scores DIR`: the command gets a Path, or None for the places where scores usually lie."""
     text = "The folder of alit score's tables. [default: scores, here or beside the token table]"
-    return click.option("--scores", type=click.Path(path_type=Path), metavar="DIR", help=text)(function)
+    return option(INPUT, "--scores", type=click.Path(path_type=Path), metavar="DIR", help=text)(function)
 
 
 def tables_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--scores DIR` and `--table FILE …`: the command gets `scores` (or None) and `tables`, a tuple."""
     kind = click.Path(path_type=Path)
     text = "A csv or parquet of your own with `image` and a column per budget (quality_32 …); may be repeated."
-    function = click.option("--table", "tables", type=kind, multiple=True, metavar="FILE", help=text)(function)
+    function = option(INPUT, "--table", "tables", type=kind, multiple=True, metavar="FILE", help=text)(function)
     return scores_option(function)
 
 
 def image_column_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--image-col NAME` of a file that lists images: a str or None."""
     text = "The file's column of image names. [default: image, file, path …]"
-    return click.option("--image-col", metavar="NAME", help=text)(function)
+    return option(INPUT, "--image-col", metavar="NAME", help=text)(function)
 
 
 def threshold_option(text: str) -> Decorator:
     """`--thr NUMBER[,…]`: the command gets a tuple of numbers or None."""
-    return click.option("--thr", type=Numbers(float), metavar="NUMBER[,…]", help=text)
+    return option(COMPUTE, "--thr", type=Numbers(float), metavar="NUMBER[,…]", help=text)
 
 
 def groups_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--by COLUMN`: how images are grouped, as `group_images` reads it."""
     text = "Groups: a column, 'folder', or a file of labels (FILE or FILE:COLUMN)."
-    return click.option("--by", metavar="COLUMN", help=text)(function)
+    return option(COMPUTE, "--by", metavar="COLUMN", help=text)(function)
 
 
 def few_samples_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--few-samples`: a flag."""
     text = "Take a Fréchet distance of too few images, biased as it is."
-    return click.option("--few-samples", is_flag=True, help=text)(function)
+    return option(COMPUTE, "--few-samples", is_flag=True, help=text)(function)
 
 
 def bootstrap_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--bootstrap N`: resamples, 0 for none."""
     text = "Resamples for the 95 % intervals; 0: none."
     kind = click.IntRange(0)
-    return click.option("--bootstrap", metavar="N", type=kind, default=1000, show_default=True, help=text)(function)
+    return option(COMPUTE, "--bootstrap", metavar="N", type=kind, default=1000, help=text)(function)
 
 
 def seed_option(what: str) -> Decorator:
     """`--seed N` of `what` is drawn at random."""
-    return click.option(
-        "--seed", metavar="N", type=click.IntRange(0), default=0, show_default=True, help=f"Seed of {what}."
-    )
+    return option(COMPUTE, "--seed", metavar="N", type=click.IntRange(0), default=0, help=f"Seed of {what}.")
 
 
 def images_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What a command that runs a model over images wants to know: `limit checkpoint device precision batch_size`."""
-    text, kind = "Images a batch.", click.IntRange(1)
-    option = click.option("--batch-size", metavar="N", type=kind, default=16, show_default=True, help=text)
-    function = checkpoint_option(device_option(precision_option(option(function))))
-    return limit_option(function)
+    text, kind = "Images per batch.", click.IntRange(1)
+    function = option(HARDWARE, "--batch-size", metavar="N", type=kind, default=16, help=text)(function)
+    return limit_option(checkpoint_option(device_option(precision_option(function))))
 
 
 def limit_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--limit N`: an int, or None for all."""
     text = "Only the first so many images."
-    return click.option("--limit", metavar="N", type=click.IntRange(1), help=text)(function)
+    return option(INPUT, "--limit", metavar="N", type=click.IntRange(1), help=text)(function)
 
 
-def report_options(out: str, files: str) -> Decorator:
+def report_options(out: str, tables: tuple[str, ...], more: str = "the figure") -> Decorator:
     """How every analysis ends: the command gets `out`, `form` and `as_json`.
 
-    `out` is the folder by default, `files` says what it gets.
+    Args:
+        out: the folder by default.
+        tables: the names of the csv and Parquet files that go there; the figure is called as the first of them.
+        more: what goes there beside the tables, for the help.
+
+    A file in the way that is not to be replaced ends the command before it begins.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        function = format_option(json_option(config_option(quiet_option(function))))
-        return out_option(out, f"The folder for {files}.")(function)
+        @functools.wraps(function)
+        def checked(*args: Any, **options: Any) -> Any:
+            from alit_cli.data.files import check_output
+
+            for name in tables:
+                check_output(options["out"] / name, "analysis")
+            check_output((options["out"] / tables[0]).with_suffix(f".{options['form']}"), "figure")
+            return function(*args, **options)
+
+        listed = format_option(json_option(config_option(quiet_option(checked))))
+        return out_option(out, f"The folder for {', '.join(tables)} and {more}.")(listed)
 
     return decorate
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--format png|svg|pdf`: how figures are written; the command gets `form`."""
-    return click.option(
+    return option(
+        OUTPUT,
         "--format",
         "form",
         type=click.Choice(["png", "svg", "pdf"]),
         default="png",
-        show_default=True,
         help="The format of the figures.",
     )(function)
 
@@ -202,27 +227,31 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--batch-size --shard-size --max-error-rate --overwrite`, of commands that work in shards."""
     options = [
-        click.option(
-            "--batch-size", type=click.IntRange(1), help="Images a batch. [default: 16 on a CPU, 128 on a GPU]"
+        option(
+            HARDWARE,
+            "--batch-size",
+            type=click.IntRange(1),
+            help="Images per batch. [default: 16 on a CPU, 128 on a GPU]",
         ),
-        click.option("--shard-size", type=click.IntRange(1), help="Images between two commits of finished work."),
-        click.option(
+        option(RUN, "--shard-size", type=click.IntRange(1), help="Images between two commits of finished work."),
+        option(
+            RUN,
             "--max-error-rate",
             type=click.FloatRange(0, 1),
             default=0.05,
-            show_default=True,
             help="Exit with 3 when a larger share of the images fails.",
         ),
-        click.option("--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run."),
+        option(RUN, "--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run."),
     ]
-    for option in reversed(options):
-        function = option(function)
+    for decorate in reversed(options):
+        function = decorate(function)
     return function
 
 
 def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--stop 'l1<NUMBER'`: the command gets the number, or None."""
-    return click.option(
+    return option(
+        COMPUTE,
         "--stop",
         metavar="'l1<NUMBER'",
         callback=_read_stop,
@@ -232,7 +261,8 @@ def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def worker_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--worker I/N`: the command gets (I, N), or None."""
-    return click.option(
+    return option(
+        HARDWARE,
         "--worker",
         metavar="I/N",
         callback=_read_worker,
@@ -242,7 +272,8 @@ def worker_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def devices_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--devices N`: the command gets a number of processes, 0 for `all`, or None."""
-    return click.option(
+    return option(
+        HARDWARE,
         "--devices",
         metavar="N|all",
         callback=_read_devices,

@@ -1,13 +1,21 @@
-"""`alit analyze`: questions to the tables, answered with tables and figures; one file a question."""
+"""`alit analyze`: questions to the tables, answered with tables and figures; one file per question."""
 
 import importlib
 
 import click
 
-from alit_cli.options import example
+from alit_cli.grouped_help import example, write_summaries
 
-ANALYSES = ("complexity", "capacity", "familiarity", "strength", "quality", "attention", "probe")
-"""In the order of the work; each lives in analyze_<name>.py, which is imported when it is needed."""
+ANALYSES = {
+    "capacity": "What becomes of a task as fewer tokens are spent.",
+    "quality": "Errors, codes and baselines at every token budget.",
+    "complexity": "Whether tokens follow human scores of complexity.",
+    "strength": "How much networks of several strengths need.",
+    "familiarity": "How data sets differ in the tokens they need.",
+    "attention": "What each token attends to, and whether it is an object.",
+    "probe": "Which classes linear probes find in the tokens.",
+}
+"""Every analysis and what it answers; each lives in analyze_<name>.py, which is imported when it is needed."""
 
 
 class Analyses(click.Group):
@@ -24,7 +32,14 @@ class Analyses(click.Group):
         command: click.Command = importlib.import_module(f"alit_cli.commands.analyze_{name}").command
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Say what each analysis answers, without importing any of them."""
+        write_summaries(formatter, "Analyses", ANALYSES)
+
 
 @click.group("analyze", cls=Analyses, epilog=example("alit analyze complexity savoias.csv"))
 def command() -> None:
-    """Ask the tables what the tokens say about the images."""
+    """Answer questions about the images from the tables of alit tokenize and alit score.
+
+    attention and probe read the images themselves again; every other analysis reads tables only.
+    """

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alit_cli.grouped_help import COMPUTE, INPUT, OUTPUT, Command, example, option
 from alit_cli.option_types import Numbers
-from alit_cli.options import example, images_options, iterations_option, report_options, seed_option
+from alit_cli.options import images_options, iterations_option, report_options, seed_option
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,15 +37,16 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
 
 @click.command(
     "attention",
-    short_help="See what each token attends to, and whether it is an object.",
+    cls=Command,
     epilog=example(
         "alit analyze attention ./images --out attention/",
         "alit analyze attention ./images --masks ./masks --limit 100 --out attention/",
     ),
 )
 @click.argument("paths", nargs=-1, required=True)
-@click.option("--masks", metavar="DIR", help="A label map per image: a PNG of ids, named like the image.")
-@click.option(
+@option(INPUT, "--masks", metavar="DIR", help="A label map per image: a PNG of ids, named like the image.")
+@option(
+    COMPUTE,
     "--layer",
     metavar="N",
     type=int,
@@ -53,7 +55,8 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
     help="Which layer of the decoder; negative counts from the end.",
 )
 @iterations_option
-@click.option(
+@option(
+    COMPUTE,
     "--keep",
     type=click.UNPROCESSED,
     metavar="40,60,80|mass[:60]",
@@ -61,7 +64,8 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
     help="A token's region: the positions with most attention, so many percent of all; or mass, the fewest that hold "
     "so much of it. [default: 40,60,80]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--background",
     metavar="ID[,…]",
     type=Numbers(int),
@@ -69,13 +73,15 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
     show_default=True,
     help="Ids of masks that are no segments; -1: none.",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--ignore",
     metavar="ID[,…]",
     type=Numbers(int),
     help="Ids that do not count at all. [default: 255, unless a mask has no other]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--min-area",
     metavar="SHARE",
     type=click.FloatRange(0, 1, max_open=True),
@@ -83,7 +89,8 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
     show_default=True,
     help="Leave out segments of a smaller share of the picture.",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--shuffles",
     metavar="N",
     type=click.IntRange(0),
@@ -92,7 +99,8 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
     help="Other images whose maps give a mask's chance level.",
 )
 @seed_option("the choice of shuffles")
-@click.option(
+@option(
+    OUTPUT,
     "--sheets",
     metavar="N",
     type=click.IntRange(0),
@@ -100,9 +108,9 @@ def _read_keep(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[
     show_default=True,
     help="Images that get a sheet, the first ones.",
 )
-@click.option("--npz", is_flag=True, help="Also write the maps of every image, k×g×g, to maps/.")
+@option(OUTPUT, "--npz", is_flag=True, help="Also write the maps of every image, k×g×g, to maps/.")
 @images_options
-@report_options("attention", "attention.csv, .parquet, the figure and sheets/")
+@report_options("study/attention", ("attention.csv", "attention.parquet"), "the figure, overview and sheets/")
 def command(
     paths: tuple[str, ...], masks: str | None, keep: tuple[Any, tuple[float, ...]], as_json: bool, **options: Any
 ) -> None:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from alit_cli.console import percent, print_json, say, show_table
+from alit_cli.grouped_help import COMPUTE, Command, example, option
 from alit_cli.options import (
     bootstrap_option,
-    example,
     few_samples_option,
     groups_option,
     report_options,
@@ -33,10 +33,11 @@ MOST_GROUPS = 8
 
 @click.command(
     "capacity",
-    short_help="Sweep criteria; what becomes of tasks, by tokens spent.",
+    cls=Command,
     epilog=example("alit analyze capacity --tsc recon,classify --toi classify,psnr"),
 )
-@click.option(
+@option(
+    COMPUTE,
     "--tsc",
     metavar="CRITERION[,…]",
     multiple=True,
@@ -44,7 +45,8 @@ MOST_GROUPS = 8
     show_default="recon",
     help="recon, classify, depth or a measure, swept; with a number ('l1<0.08 and class_rank<=5') it is one point.",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--toi",
     metavar="OUTCOME[,…]",
     multiple=True,
@@ -55,15 +57,21 @@ MOST_GROUPS = 8
 )
 @tokens_option
 @threshold_option("Thresholds of one --tsc. [default: spread over the data]")
-@click.option(
-    "--points", metavar="N", type=click.IntRange(2), default=12, show_default=True, help="Thresholds that are chosen."
+@option(
+    COMPUTE,
+    "--points",
+    metavar="N",
+    type=click.IntRange(2),
+    default=12,
+    show_default=True,
+    help="Thresholds that are chosen.",
 )
 @groups_option
 @few_samples_option
 @bootstrap_option
 @seed_option("the resampling")
 @tables_options
-@report_options(".", "capacity.csv, .parquet and the figures")
+@report_options("study", ("capacity.csv", "capacity.parquet", "capacity_nearly.csv"), "the figures")
 def command(tokens: Path, out: Path, as_json: bool, form: str, **options: Any) -> None:
     """Sweep criteria over thresholds; say how many tokens each spends and what becomes of tasks there.
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from alit_cli.console import print_json, say, show_table
+from alit_cli.grouped_help import INPUT, Command, example, option
 from alit_cli.options import (
     bootstrap_option,
-    example,
     image_column_option,
     report_options,
     seed_option,
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 @click.command(
     "complexity",
-    short_help="Correlate scores of complexity with L1 and tokens.",
+    cls=Command,
     epilog=example("alit analyze complexity savoias.csv"),
 )
 @click.argument("scores", type=click.Path(path_type=Path))
 @tokens_option
 @image_column_option
-@click.option("--score-col", metavar="NAME", help="Its column of scores. [default: score, complexity …]")
-@click.option("--group-col", metavar="NAME", help="Its column of groups. [default: category, group, class …, if any]")
+@option(INPUT, "--score-col", metavar="NAME", help="Its column of scores. [default: score, complexity …]")
+@option(INPUT, "--group-col", metavar="NAME", help="Its column of groups. [default: category, group, class …, if any]")
 @threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
 @bootstrap_option
 @seed_option("the resampling")
-@report_options(".", "complexity.csv, .parquet and the figure")
+@report_options("study", ("complexity.csv", "complexity.parquet"))
 def command(
     scores: Path,
     tokens: Path,

@@ -11,9 +11,9 @@ import click
 
 from alit_cli.console import print_json, say, show_table
 from alit_cli.errors import InputError
+from alit_cli.grouped_help import INPUT, Command, example, option
 from alit_cli.options import (
     bootstrap_option,
-    example,
     few_samples_option,
     report_options,
     seed_option,
@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
 @click.command(
     "familiarity",
-    short_help="Compare sets of images: gain from tokens, tokens needed.",
+    cls=Command,
     epilog=example("alit analyze familiarity photos.parquet sketches.parquet"),
 )
 @click.argument("tables", type=click.Path(path_type=Path), nargs=-1, required=True)
 @threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
-@click.option(
+@option(
+    INPUT,
     "--scores",
     type=click.Path(path_type=Path),
     multiple=True,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 @few_samples_option
 @bootstrap_option
 @seed_option("resampling and matching")
-@report_options(".", "familiarity.csv, .parquet, familiarity_differences.csv and the figure")
+@report_options("study", ("familiarity.csv", "familiarity.parquet", "familiarity_differences.csv"))
 def command(
     tables: tuple[Path, ...],
     thr: tuple[float, ...] | None,
@@ -88,9 +89,7 @@ def _open(paths: Sequence[Path], scores: Sequence[Path]) -> list[Tables]:
     for number, path in enumerate(paths):
         beside = path.parent / "scores"
         place = scores[number] if scores else beside if alone and beside.is_dir() else None
-        opened.append(Tables(path, place))
-        if place is None:
-            opened[-1].sides.clear()
+        opened.append(Tables(path, place, with_scores=place is not None))
     for one in opened[1:]:
         if (one.info.model_id, one.budgets) != (opened[0].info.model_id, opened[0].budgets):
             raise InputError(

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alit_cli.grouped_help import COMPUTE, INPUT, Command, example, option
 from alit_cli.options import (
-    example,
     image_column_option,
     images_options,
     iterations_option,
@@ -35,14 +35,15 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
 
 @click.command(
     "probe",
-    short_help="Tell classes apart from the encoder's output, by linear probes.",
+    cls=Command,
     epilog=example(
         "alit analyze probe ./photos --out probe/",
         "alit analyze probe ./photos --labels labels.csv --pool latents,image --iterations 0,3,7",
     ),
 )
 @click.argument("paths", nargs=-1, required=True)
-@click.option(
+@option(
+    INPUT,
     "--labels",
     metavar="FILE|folders",
     default=FOLDERS,
@@ -50,8 +51,9 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     help="A csv, tsv, parquet or xlsx file with columns of images and labels, or the names of the folders they lie in.",
 )
 @image_column_option
-@click.option("--label-col", metavar="NAME", help="Its column of labels. [default: label, class …]")
-@click.option(
+@option(INPUT, "--label-col", metavar="NAME", help="Its column of labels. [default: label, class …]")
+@option(
+    COMPUTE,
     "--pool",
     type=click.UNPROCESSED,
     metavar="NAME[,…]",
@@ -60,19 +62,26 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     callback=_read_pools,
     help="What is averaged: all latents, the first of them, image tokens; both puts latents and image side by side.",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--first",
     metavar="N",
     type=click.IntRange(1),
     help="Latents that the pool 'first' averages. [default: the model's first budget]",
 )
 @iterations_option
-@click.option(
-    "--folds", metavar="N", type=click.IntRange(2), default=5, show_default=True, help="Folds of the cross-validation."
+@option(
+    COMPUTE,
+    "--folds",
+    metavar="N",
+    type=click.IntRange(2),
+    default=5,
+    show_default=True,
+    help="Folds of the cross-validation.",
 )
 @seed_option("the folds")
 @images_options
-@report_options("probe", "probe.csv, .parquet and the figure")
+@report_options("study/probe", ("probe.csv", "probe.parquet"))
 def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **options: Any) -> None:
     """Fit linear classifiers to what the encoder makes of labelled images, averaged over its tokens.
 

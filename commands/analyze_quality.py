@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from alit_cli.console import percent, print_json, say, show_table
+from alit_cli.grouped_help import Command, example
 from alit_cli.options import (
-    example,
     report_options,
     tables_options,
     threshold_option,
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @click.command(
     "quality",
-    short_help="Errors, codes and baselines at every budget.",
+    cls=Command,
     epilog=example("alit analyze quality tokens.parquet"),
 )
 @click.argument("tokens", type=click.Path(path_type=Path), default="tokens.parquet")
 @threshold_option("L1 to count images below. [default: spread over the data]")
 @tables_options
-@report_options(".", "quality.csv, .parquet, quality_below.csv and the figure")
+@report_options("study", ("quality.csv", "quality.parquet", "quality_below.csv"))
 def command(
     tokens: Path,
     thr: tuple[float, ...] | None,

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from alit_cli.console import print_json, say, show_table
-from alit_cli.options import bootstrap_option, example, report_options, scores_option, seed_option, tokens_option
+from alit_cli.grouped_help import COMPUTE, Command, example, option
+from alit_cli.options import bootstrap_option, report_options, scores_option, seed_option, tokens_option
 
 if TYPE_CHECKING:
     from alit_cli.analysis.query.tables import Tables
@@ -18,17 +19,17 @@ if TYPE_CHECKING:
 
 @click.command(
     "strength",
-    short_help="What models of a task lose, by their own strength.",
+    cls=Command,
     epilog=example("alit analyze strength --task classify --model resnet-18 --model vit-base-patch16-224"),
 )
-@click.option("--task", metavar="TASK", default="classify", show_default=True, help="classify, depth or language.")
-@click.option("--model", multiple=True, metavar="NAME", help="A model that has been scored; repeat. [default: all]")
-@click.option("--top", metavar="X", type=click.IntRange(1), default=1, show_default=True, help="Of classify: top-X.")
+@option(COMPUTE, "--task", metavar="TASK", default="classify", show_default=True, help="classify, depth or language.")
+@option(COMPUTE, "--model", multiple=True, metavar="NAME", help="A model that has been scored; repeat. [default: all]")
+@option(COMPUTE, "--top", metavar="X", type=click.IntRange(1), default=1, show_default=True, help="Of classify: top-X.")
 @tokens_option
 @scores_option
 @bootstrap_option
 @seed_option("the resampling")
-@report_options(".", "strength.csv, .parquet and the figure")
+@report_options("study", ("strength.csv", "strength.parquet"))
 def command(
     task: str,
     model: tuple[str, ...],

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
+from alit_cli.grouped_help import HARDWARE, INPUT, Command, example, option
 from alit_cli.options import (
     checkpoint_option,
     config_option,
     device_option,
-    example,
     json_option,
     precision_option,
     quiet_option,
@@ -17,13 +17,13 @@ from alit_cli.options import (
 )
 
 
-@click.command("bench", epilog=example("alit bench", "alit bench ./images --stop 'l1<0.08'"))
+@click.command("bench", cls=Command, epilog=example("alit bench", "alit bench ./images --stop 'l1<0.08'"))
 @click.argument("paths", nargs=-1)
 @checkpoint_option
 @device_option
 @precision_option
-@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images a batch.")
-@click.option("--limit", type=click.IntRange(1), default=64, show_default=True, help="Images that are read.")
+@option(HARDWARE, "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images per batch.")
+@option(INPUT, "--limit", type=click.IntRange(1), default=64, show_default=True, help="Images that are read.")
 @stop_option
 @json_option
 @quiet_option

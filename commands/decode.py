@@ -5,11 +5,13 @@ from typing import Any
 
 import click
 
-from alit_cli.options import checkpoint_option, config_option, device_option, example, out_option, quiet_option
+from alit_cli.grouped_help import COMPUTE, HARDWARE, Command, example, option
+from alit_cli.options import checkpoint_option, config_option, device_option, out_option, quiet_option
 
 
 @click.command(
     "decode",
+    cls=Command,
     epilog=example(
         "alit decode selection.parquet --out recon/",
         "alit decode tokens.parquet --budget 64 --out recon/",
@@ -17,10 +19,10 @@ from alit_cli.options import checkpoint_option, config_option, device_option, ex
 )
 @click.argument("table", type=click.Path(path_type=Path), default="selection.parquet")
 @out_option("recon", "The folder to write PNG files into; relative paths are kept.")
-@click.option("--budget", type=click.IntRange(1), help="Tokens per image, when TABLE holds every budget.")
+@option(COMPUTE, "--budget", type=click.IntRange(1), help="Tokens per image, when TABLE holds every budget.")
 @checkpoint_option
 @device_option
-@click.option("--batch-size", type=click.IntRange(1), help="Images a batch. [default: the table's]")
+@option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Images per batch. [default: the table's]")
 @quiet_option
 @config_option
 def command(table: Path, out: Path, **options: Any) -> None:

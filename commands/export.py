@@ -4,32 +4,38 @@ from pathlib import Path
 
 import click
 
-from alit_cli.options import config_option, example, out_option, quiet_option
+from alit_cli.grouped_help import COMPUTE, INPUT, OUTPUT, Command, example, option
+from alit_cli.options import config_option, out_option, quiet_option
 
 
 @click.command(
     "export",
+    cls=Command,
     epilog=example("alit export tokens.parquet --selection selection.parquet --format webdataset --out tokens.tar"),
 )
 @click.argument("table", type=click.Path(path_type=Path), default="selection.parquet")
-@click.option(
-    "--format", "form", type=click.Choice(["jsonl", "npz", "webdataset"]), required=True, help="What to write."
+@option(
+    OUTPUT,
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "npz", "webdataset"]),
+    help="What to write. [default: as OUT ends, in .jsonl, .npz or .tar]",
 )
-@click.option("--budget", type=int, help="Tokens an image, where TABLE is a token table.")
-@click.option(
-    "--selection", type=click.Path(path_type=Path), help="What alit select made of TABLE: each at its budget."
+@option(COMPUTE, "--budget", type=int, help="Tokens per image, where TABLE is a token table.")
+@option(
+    INPUT, "--selection", type=click.Path(path_type=Path), help="What alit select made of TABLE: each at its budget."
 )
 @out_option(None, "The file to write.")
 @quiet_option
 @config_option
-def command(table: Path, form: str, budget: int | None, selection: Path | None, out: Path) -> None:
+def command(table: Path, form: str | None, budget: int | None, selection: Path | None, out: Path) -> None:
     """Write the tokens of TABLE, a selection [default: selection.parquet] or a token table, for another program.
 
     jsonl: an object a line. npz: all tokens end to end, with offsets. webdataset: KEY.tokens.npy and KEY.json in a tar.
     Beside them go what alit tokenize was told to --keep, the size, the L1, and what the selection says of the image.
     """
-    from alit_cli.console import work_off
+    from alit_cli.console import run_with_progress
     from alit_cli.jobs.export import export
 
-    work_off(lambda _tell: export(table, out, form, budget, selection))
+    run_with_progress(lambda _tell: export(table, out, form, budget, selection))
     click.echo(out)

@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from alit_cli.options import config_option, example, out_option, quiet_option
+from alit_cli.grouped_help import INPUT, OUTPUT, Command, example, option
+from alit_cli.options import config_option, out_option, quiet_option
 
 
-@click.command("import", epilog=example("alit import alit_small.pth --out small.safetensors"))
+@click.command("import", cls=Command, epilog=example("alit import alit_small.pth --out small.safetensors"))
 @click.argument("file", type=click.Path(path_type=Path))
 @out_option("model.safetensors", "The checkpoint to write.")
-@click.option("--heads", type=click.IntRange(1), help="Attention heads, where the file does not tell.")
-@click.option("--half", is_flag=True, help="Store float16 weights (half the file).")
+@option(INPUT, "--heads", type=click.IntRange(1), help="Attention heads, where the file does not tell.")
+@option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
 @quiet_option
 @config_option
 def command(file: Path, out: Path, heads: int | None, half: bool) -> None:
@@ -23,9 +24,11 @@ def command(file: Path, out: Path, heads: int | None, half: bool) -> None:
     import torch
 
     from alit_cli.console import say
+    from alit_cli.data.files import check_output
     from alit_cli.model.checkpoint import write_checkpoint
     from alit_cli.model.released.importing import import_released
 
+    check_output(out, "model")
     imported = import_released(file, heads)
     say(imported.found)
     if half:

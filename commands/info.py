@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from alit_cli.options import config_option, example, json_option, quiet_option
+from alit_cli.grouped_help import Command, example
+from alit_cli.options import config_option, json_option, quiet_option
 
 
-@click.command("info", epilog=example("alit info", "alit info tokens.parquet"))
+@click.command("info", cls=Command, epilog=example("alit info", "alit info tokens.parquet"))
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @json_option
 @quiet_option

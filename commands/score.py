@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, Command, example, option
 from alit_cli.options import (
     checkpoint_option,
     config_option,
     device_option,
-    example,
     json_option,
+    out_option,
     quiet_option,
     run_options,
 )
@@ -21,49 +22,60 @@ if TYPE_CHECKING:
 
 @click.command(
     "score",
-    short_help="Score every image at every budget: pixels, classes, depth, features, language.",
+    cls=Command,
     epilog=example(
         "alit score tokens.parquet --task recon",
         "alit score --task classify --model microsoft/resnet-18 --labels labels.csv",
     ),
 )
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
-@click.option(
+@option(
+    COMPUTE,
     "--task",
     multiple=True,
     required=True,
     metavar="NAME[,NAME…]",
     help="recon, baselines, classify, depth, features or language; several share one pass over the images.",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--model",
     multiple=True,
     metavar="[TASK=]MODEL",
     help="The network of a task: a hub id or a folder; TASK= where several tasks want one; again for a further one.",
 )
-@click.option(
-    "--labels", metavar="FILE|folders", help="classify: true classes from a csv or parquet file, or the folders' names."
+@option(
+    INPUT,
+    "--labels",
+    metavar="FILE|folders",
+    help="classify: true classes from a csv or parquet file, or the folders' names.",
 )
-@click.option("--depth-maps", type=click.Path(path_type=Path), help="depth: a folder of true maps, png or npy.")
-@click.option(
+@option(INPUT, "--depth-maps", type=click.Path(path_type=Path), help="depth: a folder of true maps, png or npy.")
+@option(
+    INPUT,
     "--depth-unit",
     type=click.Choice(["mm", "cm", "m", "disparity"]),
     help="depth: what the maps hold; scale and shift are fitted, so it only matters whether it is disparity.",
 )
-@click.option("--questions", type=click.Path(path_type=Path), help="language: questions or captions, csv or parquet.")
-@click.option(
+@option(INPUT, "--questions", type=click.Path(path_type=Path), help="language: questions or captions, csv or parquet.")
+@option(
+    COMPUTE,
     "--lpips",
     type=click.Path(path_type=Path),
     multiple=True,
     help="recon: weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each.",
 )
-@click.option(
-    "--images", multiple=True, metavar="ROOT", help="Where the original images are, if not where they were tokenized."
+@option(
+    INPUT,
+    "--images",
+    multiple=True,
+    metavar="ROOT",
+    help="Where the original images are, if not where they were tokenized.",
 )
-@click.option("--out", "-o", type=click.Path(path_type=Path), default="scores", show_default=True, help="A folder.")
+@out_option("scores", "A folder.")
 @checkpoint_option
 @device_option
-@click.option("--workers", type=click.IntRange(0), help="Threads that read images. [default: up to 4]")
+@option(HARDWARE, "--workers", type=click.IntRange(0), help="Threads that read images. [default: up to 4]")
 @run_options
 @json_option
 @quiet_option
@@ -75,12 +87,12 @@ def command(table: Path, task: tuple[str, ...], model: tuple[str, ...], as_json:
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
     """
-    from alit_cli.console import print_json, say, work_off
+    from alit_cli.console import print_json, run_with_progress, say
     from alit_cli.jobs.score import ScoreJob, check_error_rate, headline, score, summarize
 
     job = ScoreJob(table, pair_models(task, model), **options)
     say(headline(job))
-    work_off(lambda _tell: score(job))
+    run_with_progress(lambda _tell: score(job))
     summaries = [summarize(path) for path in job.paths()]
     if as_json:
         print_json({"tables": summaries})

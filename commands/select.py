@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from alit_cli.console import Bar, percent, print_json, say, show_table
+from alit_cli.console import percent, print_json, say, show_table
 from alit_cli.errors import InputError
+from alit_cli.grouped_help import COMPUTE, OUTPUT, Command, example, option
 from alit_cli.option_types import Numbers
 from alit_cli.options import (
     config_option,
-    example,
     groups_option,
     json_option,
     out_option,
@@ -22,10 +22,11 @@ from alit_cli.options import (
     tables_options,
     threshold_option,
 )
+from alit_cli.table_layout import Bar
 
 if TYPE_CHECKING:
     from alit_cli.analysis.query.tables import Tables
-    from alit_cli.analysis.selection.decide import Decision, Summary
+    from alit_cli.analysis.selection.decide import BudgetChoice, Summary
 
 MOST_GROUPS = 40
 """Groups that are printed; --json has all of them."""
@@ -33,6 +34,7 @@ MOST_GROUPS = 40
 
 @click.command(
     "select",
+    cls=Command,
     epilog=example(
         "alit select --tsc recon --thr 0.08",
         "alit select --tsc classify --top 5",
@@ -41,7 +43,8 @@ MOST_GROUPS = 40
     ),
 )
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
-@click.option(
+@option(
+    COMPUTE,
     "--tsc",
     metavar="CRITERION",
     default="recon",
@@ -49,18 +52,19 @@ MOST_GROUPS = 40
     help="recon, classify, depth or a measure with its number beside it; or with it inside: 'psnr>=28 and l1<0.1'.",
 )
 @threshold_option("The threshold of recon, depth or a measure.")
-@click.option("--top", type=Numbers(int), metavar="X[,…]", help="Of classify: the true class is among the first X.")
-@click.option(
+@option(COMPUTE, "--top", type=Numbers(int), metavar="X[,…]", help="Of classify: the true class is among the first X.")
+@option(
+    COMPUTE,
     "--capacity",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="SHARE",
     help="Instead of a threshold: spend this share of the largest capacity where it improves the measure most.",
 )
-@click.option("--where", metavar="CRITERION", help="Keep only images with, for example, 'n_tokens>=48'.")
-@click.option("--hardest", type=click.IntRange(1), metavar="K", help="Keep only the K that need most; per group.")
-@click.option("--easiest", type=click.IntRange(1), metavar="K", help="Keep only the K that need least; per group.")
+@option(COMPUTE, "--where", metavar="CRITERION", help="Keep only images with, for example, 'n_tokens>=48'.")
+@option(COMPUTE, "--hardest", type=click.IntRange(1), metavar="K", help="Keep only the K that need most; per group.")
+@option(COMPUTE, "--easiest", type=click.IntRange(1), metavar="K", help="Keep only the K that need least; per group.")
 @groups_option
-@click.option("--no-tokens", is_flag=True, help="Leave the tokens out of the selection; much faster on large tables.")
+@option(OUTPUT, "--no-tokens", is_flag=True, help="Leave the tokens out of the selection; much faster on large tables.")
 @tables_options
 @out_option("selection.parquet", "Where to write the selection of one criterion.")
 @json_option
@@ -95,7 +99,7 @@ def command(table: Path, out: Path, as_json: bool, **options: Any) -> None:
     say(f"Wrote {out}." if one else "Nothing was written: there are several thresholds, and a selection has one.")
 
 
-def _decide(tables: Tables, options: Mapping[str, Any]) -> list[Decision]:
+def _decide(tables: Tables, options: Mapping[str, Any]) -> list[BudgetChoice]:
     """The decisions that the options ask for."""
     from alit_cli.analysis.query.criteria import criterion
     from alit_cli.analysis.selection.allocate import parse_objective
@@ -171,8 +175,8 @@ def _say_remarks(tables: Tables, summaries: list[list[Summary]]) -> None:
     if first.failed:
         say(f"{first.failed} of the table's rows have no tokens (their images failed) and are left out.")
     for summary, *_ in summaries:
-        if summary.lost:
-            share = f"{100 * summary.lost_share:.2g} % of the images"
+        if summary.non_monotone:
+            share = f"{100 * summary.non_monotone_share:.2g} % of the images"
             say(f"{summary.criterion}: {share} meet it at their budget, but not at some larger one.")
 
 
@@ -188,6 +192,6 @@ def _plain(summary: Summary) -> dict[str, object]:
         "capacity": summary.capacity,
         "unsatisfied": summary.unsatisfied,
         "unsatisfied_share": summary.unsatisfied_share,
-        "non_monotone_share": summary.lost_share,
+        "non_monotone_share": summary.non_monotone_share,
         "failed": summary.failed,
     }

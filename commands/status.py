@@ -4,10 +4,11 @@ from pathlib import Path
 
 import click
 
-from alit_cli.options import config_option, example, json_option, quiet_option
+from alit_cli.grouped_help import Command, example
+from alit_cli.options import config_option, json_option, quiet_option
 
 
-@click.command("status", epilog=example("alit status tokens.parquet"))
+@click.command("status", cls=Command, epilog=example("alit status tokens.parquet"))
 @click.argument("out", type=click.Path(path_type=Path), default="tokens.parquet")
 @json_option
 @quiet_option

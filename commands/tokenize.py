@@ -5,16 +5,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
 from alit_cli.option_types import Names, Numbers
 from alit_cli.options import (
     checkpoint_option,
     config_option,
     device_option,
     devices_option,
-    example,
     json_option,
     limit_option,
     precision_option,
+    protecting_inputs,
     quiet_option,
     run_options,
     stop_option,
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from alit_cli.jobs.tokenize import TokenizeJob
 
 
-@click.command("tokenize", epilog=example("alit tokenize ./images --out tokens.parquet"))
+@click.command("tokenize", cls=Command, epilog=example("alit tokenize ./images --out tokens.parquet"))
 @click.argument("paths", nargs=-1, required=True)
-@click.option(
+@option(
+    OUTPUT,
     "--out",
     "-o",
     type=click.Path(),
@@ -41,49 +43,59 @@ if TYPE_CHECKING:
 @checkpoint_option
 @device_option
 @precision_option
-@click.option(
+@option(
+    HARDWARE,
     "--workers",
     type=click.IntRange(0),
     help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
 )
-@click.option(
+@option(
+    COMPUTE,
     "--fit",
     type=click.Choice(["crop", "squash", "pad"]),
     default="crop",
     show_default=True,
     help="How an image becomes square: resize the short side and crop the centre, squash, or pad.",
 )
-@click.option("--budgets", type=Numbers(int), help="Only these token budgets, for instance 16,64. [default: all]")
+@option(COMPUTE, "--budgets", type=Numbers(int), help="Only these token budgets, for instance 16,64. [default: all]")
 @stop_option
-@click.option("--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
-@click.option("-0", "null", is_flag=True, help="With - as an input: names on standard input end in NUL.")
+@option(COMPUTE, "--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
+@option(INPUT, "-0", "null", is_flag=True, help="With - as an input: names on standard input end in NUL.")
 @limit_option
-@click.option(
+@option(
+    COMPUTE,
     "--views",
     type=click.Choice(["flip", "ten-crop"]),
     help="Rows for more views of every image, such as a.jpg#flip: mirrored, or four corners and all mirrored.",
 )
-@click.option("--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
-@click.option(
-    "--keep", type=Names(), default=(), help="Carry along columns of Parquet files or sidecars of tars: label,caption."
+@option(COMPUTE, "--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
+@option(
+    OUTPUT,
+    "--keep",
+    type=Names(),
+    default=(),
+    help="Carry along columns of Parquet files or sidecars of tars: label,caption.",
 )
-@click.option("--hash", "digest", is_flag=True, help="Add the sha256 of every file's bytes.")
+@option(OUTPUT, "--hash", "digest", is_flag=True, help="Add the sha256 of every file's bytes.")
 @worker_option
 @devices_option
-@click.option(
+@option(
+    HARDWARE,
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
     show_default=True,
     help="ray: actors of a cluster.",
 )
-@click.option(
+@option(
+    RUN,
     "--retry-errors",
     "retry",
     is_flag=True,
     help="Do failed rows again, and only them; unfinished work is finished first.",
 )
-@click.option(
+@option(
+    HARDWARE,
     "--copies",
     type=click.FloatRange(0),
     default=32,
@@ -92,11 +104,12 @@ if TYPE_CHECKING:
     help="Remote tars and Parquet files up to so many GiB, and half of the free disk, are copied to OUT.work/ while "
     "they are listed, so that each is fetched once; the rest, and all with --limit, is fetched again to be read.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say how much there is to do, and about how long it takes.")
+@option(RUN, "--dry-run", is_flag=True, help="Only say how much there is to do, and about how long it takes.")
 @run_options
 @json_option
 @quiet_option
 @config_option
+@protecting_inputs
 def command(
     paths: tuple[str, ...],
     out: str,
@@ -138,20 +151,20 @@ def command(
 
 
 def _run(job: "TokenizeJob", worker: tuple[int, int] | None, devices: int | None, engine: "Engine") -> None:
-    from alit_cli.console import say, work_off
+    from alit_cli.console import run_with_progress, say
     from alit_cli.jobs.engine import Worker, run, worker_here
 
     one = worker_here() if worker is None else Worker(*worker, told="--worker")
     if one.count > 1:
         say(f"Worker {one.index}/{one.count} (by {one.told}): it does every {one.count}th shard, from {one.index} on.")
-    work_off(lambda tell: run(job, one, engine, devices, tell))
+    run_with_progress(lambda tell: run(job, one, engine, devices, tell))
 
 
 def _estimate(job: "TokenizeJob", as_json: bool) -> None:
-    from alit_cli.console import print_json, show_table, telling
+    from alit_cli.console import print_json, progress_reporter, show_table
     from alit_cli.jobs.estimate import estimate
 
-    with telling() as tell:
+    with progress_reporter() as tell:
         found = estimate(job, tell)
     if as_json:
         print_json({"out": job.out, "seconds": found.seconds, **vars(found)})
@@ -175,10 +188,10 @@ def _show(out: Path, summary: "Summary") -> None:
         say(f"{image}: {sentence}")
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     title = f"{out}: {summary.images} images ({statuses})"
-    rows: list[list[str | int | float | None]] = [["mean L1", *summary.l1.values()]] if summary.l1 else []
     if summary.stopped:
-        rows.append(["stopped here", *summary.stopped.values()])
-    if rows:
-        show_table(title, ["tokens", *map(str, summary.l1)], rows)
+        show_table(title, ["tokens", *map(str, summary.stopped)], [["images stopped here", *summary.stopped.values()]])
+        say(f"Mean tokens spent: {summary.mean_tokens:.4g}; mean L1 there: {summary.l1_at_stop:.4g}.")
+    elif summary.l1:
+        show_table(title, ["tokens", *map(str, summary.l1)], [["mean L1", *summary.l1.values()]])
     else:
         say(title)

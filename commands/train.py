@@ -5,12 +5,14 @@ from typing import Any
 
 import click
 
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
 from alit_cli.option_types import Numbers
-from alit_cli.options import config_option, device_option, example, out_option, precision_option, quiet_option
+from alit_cli.options import config_option, device_option, out_option, precision_option, quiet_option
 
 
 @click.command(
     "train",
+    cls=Command,
     epilog=example(
         "alit train ./photos --out m.safetensors",
         "alit train 'packs/train-*.tar' --preset nano --out nano.safetensors --half",
@@ -18,54 +20,75 @@ from alit_cli.options import config_option, device_option, example, out_option, 
 )
 @click.argument("photos", nargs=-1, required=True)
 @out_option("model.safetensors", "The checkpoint to write; unfinished work lies in OUT.work/ beside it.")
-@click.option("--preset", default="nano", show_default=True, help="nano, tiny, small, base or semilarge.")
-@click.option(
+@option(
+    COMPUTE,
+    "--preset",
+    type=click.Choice(["nano", "tiny", "small", "base", "semilarge"]),
+    default="nano",
+    help="The size of the model, with its recipe.",
+)
+@option(
+    COMPUTE,
     "--base-tokenizer",
     type=click.Choice(["vqgan", "vae"]),
     help="Base tokenizer. [default: nano's is a vae, that of the others a vqgan]",
 )
-@click.option("--continuous", is_flag=True, help="Leave the 1D latents unquantized.")
-@click.option(
+@option(COMPUTE, "--continuous", is_flag=True, help="Leave the 1D latents unquantized.")
+@option(
+    COMPUTE,
     "--stages",
     default="base,distill,finetune",
     show_default=True,
     help="Which stages to run: base (tokenizer), distill (latent distillation), finetune (pixels).",
 )
-@click.option("--init", type=click.Path(path_type=Path), help="A model to go on from, or a base tokenizer to build on.")
-@click.option("--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
-@click.option("--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
-@click.option("--finetune-steps", type=click.IntRange(1), help="Steps of the fine-tuning stage.")
-@click.option("--batch-size", type=click.IntRange(1), help="Photographs a step, of all processes, in every stage.")
-@click.option("--accumulate", type=click.IntRange(1), help="Work a step off in so many pieces, to save memory.")
-@click.option("--lr", type=float, help="Peak learning rate, in every stage.")
-@click.option("--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or a sampled one a step.")
-@click.option("--late", type=float, help="How much sampling prefers late iterations, in every stage.")
-@click.option("--halting/--no-halting", default=None, help="Dynamic halting of image tokens (whole rollouts only).")
-@click.option(
+@option(
+    INPUT, "--init", type=click.Path(path_type=Path), help="A model to go on from, or a base tokenizer to build on."
+)
+@option(COMPUTE, "--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
+@option(COMPUTE, "--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
+@option(COMPUTE, "--finetune-steps", type=click.IntRange(1), help="Steps of the fine-tuning stage.")
+@option(COMPUTE, "--batch-size", type=click.IntRange(1), help="Photographs a step, of all processes, in every stage.")
+@option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Work a step off in so many pieces, to save memory.")
+@option(COMPUTE, "--lr", type=float, help="Peak learning rate, in every stage.")
+@option(COMPUTE, "--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or a sampled one a step.")
+@option(COMPUTE, "--late", type=float, help="How much sampling prefers late iterations, in every stage.")
+@option(COMPUTE, "--halting/--no-halting", default=None, help="Dynamic halting of image tokens (whole rollouts only).")
+@option(
+    COMPUTE,
     "--lpips",
     type=click.Path(path_type=Path),
     multiple=True,
     help="Weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each. [default: no perceptual term]",
 )
-@click.option("--gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
-@click.option("--views", type=click.IntRange(0), help="Random crops kept per photograph; 0: a fresh one at every use.")
-@click.option("--workers", type=click.IntRange(1), help="Threads that decode photographs, with --views 0. [default: 4]")
-@click.option(
+@option(COMPUTE, "--gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
+@option(
+    COMPUTE, "--views", type=click.IntRange(0), help="Random crops kept per photograph; 0: a fresh one at every use."
+)
+@option(
+    HARDWARE, "--workers", type=click.IntRange(1), help="Threads that decode photographs, with --views 0. [default: 4]"
+)
+@option(
+    COMPUTE,
     "--iteration-weights",
     type=Numbers(float),
     metavar="NUMBER[,…]",
     help="λ of the distillation loss, iteration by iteration; those after count 1. [default: 2.5,2,1.5,1.25]",
 )
-@click.option("--seed", type=int, help="Seed of everything that is drawn.")
-@click.option("--half", is_flag=True, help="Store float16 weights (half the file).")
-@click.option(
-    "--save-every", type=click.FloatRange(0), default=5.0, show_default=True, help="Minutes between saved states."
+@option(COMPUTE, "--seed", type=int, help="Seed of everything that is drawn.")
+@option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
+@option(
+    RUN, "--save-every", type=click.FloatRange(0), default=5.0, show_default=True, help="Minutes between saved states."
 )
-@click.option(
-    "--validate-every", type=click.IntRange(1), default=200, show_default=True, help="Steps between two validations."
+@option(
+    RUN,
+    "--validate-every",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Steps between two validations.",
 )
-@click.option("--resume", is_flag=True, help="Insist on going on with OUT.work/ (what happens anyway where it exists).")
-@click.option("--overwrite", is_flag=True, help="Discard the unfinished run in OUT.work/.")
+@option(RUN, "--resume", is_flag=True, help="Insist on going on with OUT.work/ (what happens anyway where it exists).")
+@option(RUN, "--overwrite", is_flag=True, help="Discard the unfinished run in OUT.work/.")
 @precision_option
 @device_option
 @quiet_option

@@ -5,15 +5,19 @@ from pathlib import Path
 import click
 
 from alit_cli.errors import AlitError
-from alit_cli.options import config_option, example, quiet_option
+from alit_cli.grouped_help import INPUT, Command, example, option
+from alit_cli.options import config_option, quiet_option
 
 MAKERS = {"token table": "tokenize", "score table": "score", "selection": "select"}
 
 
-@click.command("verify", epilog=example("alit verify tokens.parquet", "alit verify scores/recon.parquet"))
+@click.command("verify", cls=Command, epilog=example("alit verify tokens.parquet", "alit verify scores/recon.parquet"))
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
-@click.option(
-    "--tokens", type=click.Path(path_type=Path), help="The token table of a score table. [default: found beside it]"
+@option(
+    INPUT,
+    "--tokens",
+    type=click.Path(path_type=Path),
+    help="The token table of a score table. [default: found beside it]",
 )
 @quiet_option
 @config_option

@@ -5,28 +5,34 @@ from typing import Any
 
 import click
 
-from alit_cli.options import checkpoint_option, config_option, device_option, example, out_option, quiet_option
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
+from alit_cli.options import checkpoint_option, config_option, device_option, out_option, quiet_option
 
 
-@click.command("view", epilog=example("alit view tokens.parquet --out report.html"))
+@click.command("view", cls=Command, epilog=example("alit view tokens.parquet --out report.html"))
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
 @out_option("report.html", "The HTML file to write.")
-@click.option(
-    "--images", multiple=True, metavar="PATH", help="Where the originals are now, as tokenize takes it; repeatable."
+@option(
+    INPUT,
+    "--images",
+    multiple=True,
+    metavar="PATH",
+    help="Where the originals are now, as tokenize takes it; repeatable.",
 )
-@click.option(
-    "--sample", type=click.IntRange(1, 2000), default=200, show_default=True, help="Images shown at the most."
+@option(
+    OUTPUT, "--sample", type=click.IntRange(1, 2000), default=200, show_default=True, help="Images shown at the most."
 )
-@click.option("--thr", type=click.FloatRange(0, 1), help="The L1 to start with. [default: from the data]")
-@click.option(
+@option(COMPUTE, "--thr", type=click.FloatRange(0, 1), help="The L1 to start with. [default: from the data]")
+@option(
+    INPUT,
     "--beside",
     type=click.Path(path_type=Path),
     help="The folder whose analyses (complexity, capacity, …) are shown too. [default: that of TABLE]",
 )
-@click.option("--no-pictures", is_flag=True, help="Only numbers: decode nothing, need no model.")
+@option(OUTPUT, "--no-pictures", is_flag=True, help="Only numbers: decode nothing, need no model.")
 @checkpoint_option
 @device_option
-@click.option("--batch-size", type=click.IntRange(1), help="Pictures a batch. [default: the table's]")
+@option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Pictures per batch. [default: the table's]")
 @quiet_option
 @config_option
 def command(table: Path, out: Path, no_pictures: bool, sample: int, thr: float | None, **options: Any) -> None:

@@ -43,3 +43,13 @@ def refused(alit: Alit) -> Refused:
         assert result.stdout == ""
 
     return run
+
+
+@pytest.fixture
+def tiny_instead_of_embedded(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands without --checkpoint use a tiny random model, for tests that need only a model."""
+    from tests.model import tiny
+
+    folder = tmp_path_factory.mktemp("weights")
+    tiny.checkpoint(folder).rename(folder / "nano.safetensors")
+    monkeypatch.setattr("alit_cli.model.checkpoint.files", lambda _package: folder)

@@ -12,6 +12,7 @@ import click
 import pytest
 
 from alit_cli import __version__, cli, errors, options
+from alit_cli.grouped_help import COMPUTE, RUN, Command, example, option
 from alit_cli.option_types import Numbers
 from tests.conftest import Alit
 
@@ -50,7 +51,7 @@ cli.main(prog_name="alit")
 """
 
 
-@click.command(epilog=options.example("alit dummy"))
+@click.command(epilog=example("alit dummy"))
 @click.option("--fail", type=click.Choice(list(RAISES)))
 @click.option("--thr", type=Numbers(float), default="0.08")
 @click.option("--batch-size", type=Numbers(int), default="8")
@@ -136,7 +137,7 @@ def test_version_and_help(alit: Alit) -> None:
     assert alit("--version").stdout == f"alit, version {__version__}\n"
     for args in (["-h"], ["--help"]):
         shown = alit(*args)
-        assert "dummy" in shown.stdout, shown.stderr
+        assert "alit analyze complexity savoias.csv" in shown.stdout, shown.stderr
     bare = alit()
     assert bare.exit_code == 2
     assert "Usage: alit" in bare.stderr
@@ -177,7 +178,7 @@ def test_a_config_file_that_means_nothing_is_named(alit: Alit, tmp_path: Path, t
 
 
 def test_a_file_calls_options_by_their_long_names(alit: Alit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    @click.command(epilog=options.example("alit named"))
+    @click.command(epilog=example("alit named"))
     @click.option("--format", "form")
     @click.option("--hash", "digest", is_flag=True)
     @click.option("--task", "tasks", multiple=True)
@@ -199,6 +200,43 @@ def test_a_config_table_of_a_nested_command(alit: Alit, tmp_path: Path, monkeypa
     file = tmp_path / "run.toml"
     file.write_text("[dummy.inner]\nthr = 0.5\n")
     assert "thr=(0.5,)" in alit("dummy", "inner", "--config", file).stdout
+
+
+@click.command(cls=Command, epilog=example("alit renamed"))
+@option(COMPUTE, "--carry", formerly=["--keep"], default="nothing", help="Columns to carry along.")
+@option(RUN, "--plain", is_flag=True, help="A flag.")
+@options.quiet_option
+@options.config_option
+@click.argument("rest", nargs=-1)
+def renamed(carry: str, plain: bool, rest: tuple[str, ...]) -> None:
+    click.echo(f"{carry} {plain} {rest}")
+
+
+def test_an_option_can_be_called_by_its_former_name_for_one_release(
+    alit: Alit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "alit_cli.commands.dummy", SimpleNamespace(command=renamed))
+    remark = "--keep is called --carry now; the old name will be gone in the next release.\n"
+    for args in (["--keep", "label"], ["--keep=label"]):
+        result = alit("dummy", *args, "--plain")
+        assert (result.stdout, result.stderr) == ("label True ()\n", remark)
+    assert alit("dummy", "--keep", "label", "-q").stderr == ""
+    assert alit("dummy", "--", "--keep").stdout == "nothing False ('--keep',)\n"
+    assert "--keep" not in alit("dummy", "--help").stdout
+    file = tmp_path / "run.toml"
+    file.write_text('keep = "caption"')
+    assert alit("dummy", "--config", file).stdout == "caption False ()\n"
+    monkeypatch.setenv("ALIT_DUMMY_KEEP", "from outside")
+    assert alit("dummy").stdout == "from outside False ()\n"
+
+
+def test_help_is_in_groups_and_shows_defaults(alit: Alit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "alit_cli.commands.dummy", SimpleNamespace(command=renamed))
+    shown = alit("dummy", "--help").stdout
+    groups = [line.rstrip(":") for line in shown.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert groups == ["What to compute", "Run", "Example"] or groups == ["What to compute", "Run"]
+    assert "[default: nothing]" in shown
+    assert shown.index("--plain") < shown.index("-h, --help") < shown.index("alit renamed")
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -7,6 +7,7 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,16 +48,16 @@ def test_what_is_counted_is_told_while_it_is_found(capsys: pytest.CaptureFixture
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "EVERY", 0.0)
-        console.work_off(listing, every=0.0)
+        console.run_with_progress(listing, every=0.0)
         lines = capsys.readouterr().err.splitlines()
         assert lines[0] == "1 images found"
         assert "1500 images found" in lines[1499]
-        assert lines[-1] == "0/1500 images"
-    console.work_off(listing, every=0.0)
+        assert lines[-1].startswith("0/1500 images")
+    console.run_with_progress(listing, every=0.0)
     assert len(capsys.readouterr().err.splitlines()) < 100  # not one for each
     with click.Context(click.Command("x")) as context:
         context.meta[console.QUIET] = True
-        console.work_off(listing, every=0.0)
+        console.run_with_progress(listing, every=0.0)
     assert capsys.readouterr().err == ""
 
 
@@ -92,19 +93,19 @@ def test_without_a_terminal_progress_is_a_line_now_and_then_and_one_at_the_end(
     assert [record.done for record in records] == [0, 1, 2, 3]
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert re.fullmatch(r"3/3 images, \S+ images/s, 1 failed, loss \[b\]\n", captured.err)
+    assert re.fullmatch(r"3/3 images, loss \[b\], 1 failed, +\S+ images/s, 00:00 left\n", captured.err)
     list(console.follow(job(), same, every=0.0))
     assert capsys.readouterr().err.count("\n") == 4
 
 
 def test_the_last_line_also_comes_when_the_job_breaks(capsys: pytest.CaptureFixture[str]) -> None:
     def breaks() -> Iterator[Progress]:
-        yield Progress(1, 9)
+        yield Progress(0, 9)
         raise ValueError("boom")
 
     with pytest.raises(ValueError, match="boom"):
         list(console.follow(breaks(), same))
-    assert capsys.readouterr().err == "1/9 images\n"
+    assert capsys.readouterr().err.startswith("0/9 images")
 
 
 def test_records_without_a_report_pass_silently(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,36 +113,44 @@ def test_records_without_a_report_pass_silently(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == ""
 
 
-def test_the_rate_counts_from_where_the_job_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 110.0, 120.0, 121.0])
-    monkeypatch.setattr("alit_cli.console.time.monotonic", lambda: next(clock))
-    pace = console._Pace()
-    assert pace.sentence(Progress(1000, 8000)) == "1000/8000 images"
-    assert pace.sentence(Progress(1020, 8000)) == "1020/8000 images, 2 images/s, 58.2 min left"
-    assert pace.sentence(Progress(0, 10, "steps")) == "0/10 steps"
-    assert pace.sentence(Progress(4, 10, "steps")) == "4/10 steps, 4 steps/s, 2 s left"
+def test_the_rate_counts_from_where_the_job_starts(capsys: pytest.CaptureFixture[str]) -> None:
+    def resumed() -> Iterator[Progress]:
+        yield Progress(1000, 8000)
+        time.sleep(0.2)
+        yield Progress(1001, 8000)
+
+    list(console.follow(resumed(), same))
+    remark, line = capsys.readouterr().err.splitlines()
+    assert remark == "An earlier run did 1000 of 8000 images; this one does the rest."
+    speed = re.fullmatch(r"1001/8000 images, +(\S+) images/s, \S+ left", line)
+    assert speed
+    assert float(speed[1]) <= 5
 
 
-@pytest.mark.parametrize("no_colour", [False, True])
-def test_on_a_terminal_progress_is_a_bar_and_no_color_is_respected(no_colour: bool) -> None:
+def test_work_that_is_done_already_shows_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    list(console.follow([Progress(60, 60)], same))
+    assert capsys.readouterr().err == "All 60 images are done already; there is nothing left to do.\n"
+
+
+def test_on_a_terminal_progress_is_a_bar_that_makes_room_for_remarks() -> None:
     code = (
         "from alit_cli import console; from alit_cli.progress import Progress\n"
-        "for record in console.follow([Progress(1, 3), Progress(3, 3)], lambda record: record):\n"
+        "for record in console.follow([Progress(0, 3), Progress(3, 3)], lambda record: record):\n"
         "    console.say('a remark'); print(record.done)"
     )
     environment = {key: os.environ[key] for key in os.environ if key not in ("NO_COLOR", "CI")}
-    environment |= {"TERM": "xterm-256color"} | ({"NO_COLOR": "1"} if no_colour else {})
+    environment |= {"TERM": "xterm-256color"}
     reader, terminal = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, stderr=terminal, check=True
     )
     os.close(terminal)
     shown = read_all(reader)
-    assert done.stdout == b"1\n3\n"
+    assert done.stdout == b"0\n3\n"
     assert b"3/3 images" in shown
-    assert b"a remark\r\n" in shown.split(b"\x1b[2K")[1]  # the bar's line is cleared for it
-    assert "━".encode() in shown
-    assert bool(COLOUR.search(shown)) is not no_colour
+    assert re.search(rb"\r +\ra remark\r\n", shown)  # the bar's line is cleared for it
+    assert "█".encode() in shown
+    assert not COLOUR.search(shown)
 
 
 def read_all(terminal: int) -> bytes:

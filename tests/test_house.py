@@ -1,4 +1,4 @@
-"""The house keeps its order: layers, light start-up, packaging, style, examples, a true README tree."""
+"""The house keeps its order: layers, light start-up, packaging, style, examples."""
 
 import ast
 import re
@@ -15,8 +15,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from alit_cli import cli
+from alit_cli.grouped_help import GROUPS, Option
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted([*ROOT.glob("alit_cli/**/*.py"), *ROOT.glob("commands/*.py")])
@@ -33,15 +35,16 @@ MAY_IMPORT = {
     "training": BASE | {"data", "model", "training"},
     "tasks": BASE | {"data", "model", "tasks"},
     "jobs": BASE | {"data", "runs", "model", "tasks", "jobs", "__version__"},
-    "analysis": BASE | {"data", "analysis"},
+    "analysis": BASE | {"data", "analysis", "table_layout"},
     "report": BASE | {"data", "model", "tasks", "jobs", "analysis", "report", "__version__"},
     "weights": set[str](),
     "console": {"progress", "table_layout"},
     "table_layout": set[str](),
     "config_files": {"errors"},
     "option_types": set[str](),
-    "options": {"config_files", "console", "option_types"},
-    "cli": {"errors", "__version__"},
+    "grouped_help": {"console"},
+    "options": {"data", "config_files", "console", "grouped_help", "option_types"},
+    "cli": {"errors", "grouped_help", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
     "commands": BASE
@@ -56,12 +59,24 @@ MAY_IMPORT = {
         "report",
         "weights",
         "console",
+        "table_layout",
         "option_types",
         "options",
+        "grouped_help",
         "__version__",
     },
 }
-WITHOUT_TORCH = {"errors", "progress", "console", "table_layout", "config_files", "option_types", "options", "cli"}
+WITHOUT_TORCH = {
+    "errors",
+    "progress",
+    "console",
+    "table_layout",
+    "config_files",
+    "option_types",
+    "options",
+    "grouped_help",
+    "cli",
+}
 WITHOUT_TORCH |= {"data", "runs", "analysis"}
 HEAVY = {"torch", "pandas", "pyarrow", "PIL", "numpy", "scipy", "skimage", "matplotlib", "rich"}
 
@@ -241,6 +256,35 @@ def test_help_ends_with_a_real_example(path: tuple[str, ...], command: click.Com
         assert found is not None
         example = found
     example.make_parser(click.Context(example)).parse_args(words)
+
+
+@pytest.mark.parametrize(("path", "command"), list(commands()), ids=name_of)
+def test_options_have_a_group_and_show_their_defaults(path: tuple[str, ...], command: click.Command) -> None:
+    if isinstance(command, click.Group):
+        return
+    for option in command.params:
+        if not isinstance(option, click.Option):
+            continue
+        assert isinstance(option, Option), f"{' '.join(path)} {option.opts[0]} belongs to no group of the help"
+        assert option.group in GROUPS
+        assert option.help, f"{option.opts[0]} is not explained"
+        (record,) = [option.get_help_record(click.Context(command))]
+        assert record is not None
+        default = option.get_default(click.Context(command))
+        if not option.is_flag and default != () and isinstance(default, str | int | float | tuple | Path):
+            assert "[default: " in record[1], f"{' '.join(path)} {option.opts[0]}"
+
+
+@pytest.mark.parametrize("path", [(), ("analyze",)], ids=name_of)
+def test_no_summary_is_cut(path: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(cli.main, [*path, "--help"], prog_name="alit").stdout
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    inner = cli.main if not path else cli.main.get_command(click.Context(cli.main), path[0])
+    assert isinstance(inner, click.Group)
+    for name in inner.list_commands(click.Context(inner)):
+        (line,) = [line for line in lines if line.startswith(f"  {name}  ")]
+        assert line.endswith("."), f"the summary of {name} is one line and a sentence"
 
 
 def test_no_folder_is_crowded() -> None:

@@ -1,18 +1,37 @@
-"""Files that appear whole or not at all, and write errors said in one sentence."""
+"""Where every output file is opened, what may be replaced, and write errors said in one sentence.
+
+How to write a file:
+
+    with open_output(path, "selection", tidy=True) as file:   # or "analysis", "figure", …: `marks.Kind`
+        ...
+
+- `open_output` is the only function that opens an output for writing. It refuses to replace a file that alit did not
+  write, a file of another kind, and a file that the running command reads.
+- `check_output(path, kind)` and `check_output_folder(path)` say the same before the work begins. Call them first.
+- What a command reads is known from its options: `out_option` and `report_options` protect every path among them. A
+  command that reads more (`decode` reads what the table's `source` names) adds it with `protected(paths)`.
+- The content must carry the mark of its format: see `marks.py` for one function per format.
+"""
 
 import contextlib
+import contextvars
 import errno
+import json
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from alit_cli.data.marks import LISTED, MANIFEST, SUFFIXES, Kind, kind_of_file, listed, read_manifest
 from alit_cli.errors import AlitError, InputError
 
 ORPHAN_SECONDS = 1.0
+"""A temporary file younger than this may be of a process that has not locked it yet."""
+LONGEST_NAME = 255
+"""Bytes that a file's name may have on all usual file systems."""
 FULL = {errno.ENOSPC, errno.EDQUOT}
 NOT_ALLOWED = {
     errno.EACCES,
@@ -22,36 +41,152 @@ NOT_ALLOWED = {
     errno.ENOTDIR,
     errno.EISDIR,
     errno.EEXIST,
+    errno.ENAMETOOLONG,
 }
+_PROTECTED: contextvars.ContextVar[frozenset[tuple[int, int]]] = contextvars.ContextVar(
+    "protected", default=frozenset()
+)
+"""Device and inode of what the running command reads; both together tell one file by whatever name it is given."""
 
 
 @contextlib.contextmanager
-def atomic_file(path: str | Path, tidy: bool = False) -> Iterator[BinaryIO]:
+def protected(paths: Iterable[str | Path]) -> Iterator[None]:
+    """Files and folders that no output of this block may replace; what does not exist is passed over."""
+    before = _PROTECTED.get()
+    _PROTECTED.set(before | {identity for path in paths if (identity := _identity(path))})
+    try:
+        yield
+    finally:
+        _PROTECTED.set(before)
+
+
+def check_output(path: str | Path, kind: Kind) -> None:
+    """Raise InputError where `open_output` would refuse to write a file of this kind under this name."""
+    if kind == "working file":
+        return
+    path = os.fspath(path)
+    name, suffix = readable(path), os.path.splitext(path)[1].lower()
+    if suffix not in SUFFIXES[kind]:
+        raise InputError(
+            f"'{name}' has the wrong ending: {_article(kind)} is written as {' or '.join(SUFFIXES[kind])}; "
+            "choose another --out."
+        )
+    if os.path.isdir(path):
+        raise InputError(f"'{name}' cannot be written (it is a folder); name a file with --out.")
+    if _identity(path) in _PROTECTED.get():
+        raise InputError(f"'{name}' is read by this command and is not replaced; choose another --out.")
+    if os.path.lexists(path) and (found := kind_of_file(path)) != kind:
+        raise InputError(
+            f"'{name}' is {_article(found)}, not {_article(kind)}, and is not replaced; choose another --out."
+            if found
+            else f"'{name}' carries no mark of alit, so it may be yours and is not replaced; move it away or choose "
+            "another --out."
+        )
+
+
+def check_output_folder(path: str | Path) -> None:
+    """Raise InputError where pictures cannot be written into this folder: it is a file, or this command reads it."""
+    name = readable(os.fspath(path))
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise InputError(f"'{name}' is a file; name a folder with --out.")
+    if not os.path.exists(path) and os.path.splitext(path)[1].lower() in _FILE_SUFFIXES:
+        raise InputError(f"'{name}' looks like a file, but a folder is written; choose another --out.")
+    if _identity(path) in _PROTECTED.get():
+        raise InputError(f"'{name}' is a folder that this command reads its images from; choose another --out.")
+
+
+_FILE_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
+
+
+def _article(kind: str) -> str:
+    """A kind in a sentence."""
+    return kind if kind.endswith("s") else f"an {kind}" if kind[0] in "ae" else f"a {kind}"
+
+
+def _identity(path: str | Path) -> tuple[int, int] | None:
+    """Device and inode of what a path leads to; None where it leads nowhere."""
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError):  # a name with a NUL is a ValueError
+        return None
+    return about.st_dev, about.st_ino
+
+
+@contextlib.contextmanager
+def open_output(path: str | Path, kind: Kind, tidy: bool = False) -> Iterator[BinaryIO]:
     """A binary file that takes its name `path` only when the block ends well; missing folders are made.
 
     Until then it has a temporary name beside it, ending in `.tmp`, which is removed when the block fails. On
-    return the bytes are on disk. Raises AlitError for a full disk, InputError where nothing may be written.
+    return the bytes are on disk, but for pictures, which come by the thousand and can be made again.
 
     Args:
+        kind: what is written; only a file of the same kind that alit wrote is replaced. What is written must carry
+            the mark of its format; a csv or jsonl file is listed in its folder's manifest.
         tidy: first remove the temporary files of this path that killed processes have left; it lists the folder.
+
+    Raises:
+        InputError: the file in the way is not to be replaced, the name has another format's ending, or nothing may be
+            written here.
+        AlitError: the disk is full.
     """
+    check_output(path, kind)
     path = os.fspath(path)
     if tidy:
         _remove_orphans(path)
-    temporary = f"{path}.{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f"{_stem(name)}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     with named_write_errors(path):
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        os.makedirs(folder or ".", exist_ok=True)
         try:
-            with open(temporary, "xb") as file:
+            with open(temporary, "x+b") as file:
                 _lock(file)  # it says that somebody is writing, for as long as somebody is
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _sync_folder(os.path.dirname(path))
+                if kind != "picture":
+                    os.fsync(file.fileno())
+            if kind != "working file" and name.lower().endswith(LISTED):
+                with _folder_lock(folder):
+                    _list_in_manifest(folder, name, kind, temporary, replaced=False)
+                    os.replace(temporary, path)
+                    _list_in_manifest(folder, name, kind, path, replaced=True)
+            else:
+                os.replace(temporary, path)
+            if kind != "picture":
+                _sync_folder(folder)
         finally:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _list_in_manifest(folder: str, name: str, kind: Kind, content: str, replaced: bool) -> None:
+    """Write the folder's manifest with one more file; see `marks.listed`."""
+    files = listed(read_manifest(folder), name, kind, content, replaced)
+    about = {"about": "csv and jsonl files that alit wrote here; it replaces no others", "files": files}
+    with open_output(os.path.join(folder, MANIFEST), "working file", tidy=True) as file:
+        file.write(json.dumps(about, indent=1).encode())
+
+
+@contextlib.contextmanager
+def _folder_lock(folder: str) -> Iterator[None]:
+    """Hold a lock on a folder, so that two processes do not lose each other's entries of its manifest."""
+    try:
+        import fcntl
+
+        descriptor = os.open(folder or ".", os.O_RDONLY)
+    except (ImportError, OSError):  # a system without locks, or one whose folders cannot be opened
+        yield
+        return
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _stem(name: str) -> str:
+    """The beginning of a temporary file's name; a long name is cut, since 24 bytes are added to it."""
+    return os.fsdecode(os.fsencode(name)[: LONGEST_NAME - 32])
 
 
 @contextlib.contextmanager
@@ -88,7 +223,7 @@ def _lock(file: BinaryIO, wait: bool = False) -> bool:
 def _remove_orphans(path: str) -> None:
     """Remove temporary files of `path` that nobody has locked, and that are not so new that the lock may yet come."""
     folder, name = os.path.split(path)
-    pattern = re.compile(re.escape(name) + r"\.\d+-[0-9a-f]{8}\.tmp")
+    pattern = re.compile(re.escape(_stem(name)) + r"\.\d+-[0-9a-f]{8}\.tmp")
     with contextlib.suppress(OSError):
         for found in filter(pattern.fullmatch, os.listdir(folder or ".")):
             orphan = os.path.join(folder, found)
@@ -98,7 +233,7 @@ def _remove_orphans(path: str) -> None:
 
 
 def make_folder(path: str | Path) -> None:
-    """Make a folder and those above it, where they are missing. Raises as `atomic_file`."""
+    """Make a folder and those above it, where they are missing. Raises as `open_output`."""
     with named_write_errors(path):
         os.makedirs(os.fspath(path) or ".", exist_ok=True)
 

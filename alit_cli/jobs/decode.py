@@ -9,10 +9,12 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from PIL import Image
 
-from alit_cli.data.files import named_write_errors
+from alit_cli.data.files import check_output_folder, open_output, protected
+from alit_cli.data.marks import png_metadata
 from alit_cli.data.tables.token_table import TableInfo, column_names, open_columns, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
@@ -51,6 +53,20 @@ def decode(job: DecodeJob) -> Iterator[Progress]:
     """
     info = read_info(job.table)
     column = _column(job, info)
+    with protected(_sources(job.table)):
+        check_output_folder(job.out)
+        yield from _decode(job, info, column)
+
+
+def _sources(table: Path) -> list[str]:
+    """Where the table's images came from; a selection does not say."""
+    if "source" not in column_names(table):
+        return []
+    return [source for source in pc.unique(open_columns(table, ["source"])["source"]).to_pylist() if source]
+
+
+def _decode(job: DecodeJob, info: TableInfo, column: str) -> Iterator[Progress]:
+    """Decode the rows of a column, some at a time."""
     tokenizer = load(job.checkpoint, job.device, info.precision)
     if tokenizer.sha256 != info.model_sha256:
         raise InputError(
@@ -128,6 +144,5 @@ def decoded_pictures(
 
 
 def _write(path: Path, pixels: np.ndarray) -> None:
-    with named_write_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path)
+    with open_output(path, "picture") as file:
+        Image.fromarray(pixels).save(file, "PNG", pnginfo=png_metadata("picture"))

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import check_output, open_output, readable
+from alit_cli.data.marks import mark_archive, mark_text
 from alit_cli.data.tables.token_table import count_rows
 from alit_cli.errors import InputError
 from alit_cli.jobs.export_rows import Exported, choose, exported
@@ -19,16 +20,17 @@ from alit_cli.progress import Progress
 
 
 def export(
-    table: Path, out: Path, form: str, budget: int | None = None, selection: Path | None = None
+    table: Path, out: Path, form: str | None = None, budget: int | None = None, selection: Path | None = None
 ) -> Iterator[Progress]:
     """Write every image that has tokens: of a selection, or of a token table at one budget or as a selection chooses.
 
     Args:
         table: a selection, or a token table with `budget` or `selection`.
         out: the file to write, whole or not at all.
-        form: jsonl (a line an image: `image`, what stands beside it, `tokens`); npz (`images`, `offsets`, and `tokens`
-            end to end: image i has tokens[offsets[i]:offsets[i + 1]]; an array for each of the rest); or webdataset
-            (`KEY.tokens.npy` and `KEY.json` in a tar, suffixes and dots of keys replaced, slashes kept).
+        form: jsonl (one line per image: `image`, what stands beside it, `tokens`); npz (`images`, `offsets`, and
+            `tokens` end to end: image i has tokens[offsets[i]:offsets[i + 1]]; an array for each of the rest); or
+            webdataset (`KEY.tokens.npy` and `KEY.json` in a tar, suffixes and dots of keys replaced, slashes kept).
+            None lets the ending of `out` say it.
         budget: of a token table.
         selection: what alit select made of the token table; with or without tokens of its own.
 
@@ -40,11 +42,16 @@ def export(
     Raises:
         InputError: no such table, format or budget, or a selection of another table.
     """
-    if form not in WRITERS:
+    form = form or next((name for name, ending in ENDINGS.items() if out.suffix.lower() == ending), "")
+    if form and form not in WRITERS:
         raise InputError(f"There is no format '{form}'; there is: {', '.join(WRITERS)}.")
     choice = choose(table, budget, selection)
+    if not form or out.suffix.lower() != ENDINGS[form]:
+        endings = [ENDINGS[form]] if form else ENDINGS.values()
+        raise InputError(f"'{readable(str(out))}' has the wrong ending; let its name end in {' or '.join(endings)}.")
+    check_output(out, "export")
     total = count_rows(table)
-    with atomic_file(out, tidy=True) as stream:
+    with open_output(out, "export", tidy=True) as stream:
         writer = WRITERS[form](stream)
         done = 0
         yield Progress(0, total, "rows")
@@ -94,13 +101,15 @@ class Npz:
         beside = {f"{name}_" if name in own else name: _array(values) for name, values in self.beside.items()}
         arrays: dict[str, Any] = {**own, **beside}
         np.savez(self.stream, **arrays)
+        mark_archive(self.stream, "export")
 
 
 class WebDataset:
     """A tar with two members an image."""
 
     def __init__(self, stream: BinaryIO) -> None:
-        self.tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT)  # noqa: SIM115 (closed below)
+        mark = {"comment": mark_text("export")}  # in the tar's global header, which readers of members pass over
+        self.tar = tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, pax_headers=mark)  # noqa: SIM115 (closed below)
         self.keys: set[str] = set()
 
     def add(self, image: Exported) -> None:
@@ -132,6 +141,9 @@ WRITERS: dict[str, type[JsonLines] | type[Npz] | type[WebDataset]] = {
     "npz": Npz,
     "webdataset": WebDataset,
 }
+
+ENDINGS = {"jsonl": ".jsonl", "npz": ".npz", "webdataset": ".tar"}
+"""How the file of each format ends, which says the format where nobody does."""
 
 
 def _json(values: dict[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
+from alit_cli.data.files import check_output
 from alit_cli.data.sources.items import Found, Item
 from alit_cli.data.tables.originals import find_originals
 from alit_cli.data.tables.parts import PLAN, is_finished
@@ -181,6 +182,7 @@ class _Run:
 
     def _open(self, name: str, model: str, path: Path, items: list[Item], size: int) -> None:
         """Build a task and open its plan, unless its table is there already."""
+        check_output(path, "score table")
         task = build_task(name, self._request(model, items))
         known = ScoreInfo(
             task=name,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from alit_cli import __version__
+from alit_cli.data.files import check_output
 from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
@@ -150,6 +151,8 @@ def prepare(job: TokenizeJob, tell: ProgressCallback = no_progress) -> Work | No
     Raises:
         InputError: nothing to read, or `out` or the work folder belong to another run.
     """
+    if not job.folder:
+        check_output(job.out, "token table")
     finished = _finished(job) and not job.overwrite
     info, found, keeper = listing(job, tell, copying=not finished and job.limit is None)
     shard_size = shard_images(job, info)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from alit_cli.data.tables.parts import PLAN, part_path, parts
-from alit_cli.data.tables.score_table import ERROR, ScoreInfo, kind_of, read_score_info
+from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info, why_foreign
 from alit_cli.data.tables.token_table import TableInfo, read_info, stream_columns, token_schema
 from alit_cli.errors import InputError
 from alit_cli.runs.plan import Plan
@@ -136,7 +136,7 @@ def tokens_of(scores: Path) -> Path | None:
     here = scores.absolute().parent
     found = [path for folder in (here.parent, here) for path in sorted(folder.iterdir()) if _may_be_tokens(path)]
     found.sort(key=lambda path: path.name != "tokens.parquet")
-    return next((path for path in found if not list(_foreign(info, read_info(path)))), None)
+    return next((path for path in found if not why_foreign(info, read_info(path))), None)
 
 
 def _may_be_tokens(path: Path) -> bool:
@@ -147,16 +147,6 @@ def _may_be_tokens(path: Path) -> bool:
         return False
 
 
-def _foreign(info: ScoreInfo, tokens: TableInfo) -> Iterator[str]:
-    """Why scores do not belong to a token table."""
-    if info.model_id != tokens.model_id:
-        yield f"it scores tokens of the model {info.model_id}, the token table is of {tokens.model_id}"
-    elif info.budgets != tokens.budgets:
-        yield f"it has the budgets {info.budgets}, the token table {tokens.budgets}"
-    elif info.options.get("tokens", tokens.options.get("plan")) != tokens.options.get("plan"):
-        yield "it scores another run of alit tokenize than the token table's"
-
-
 def _score_problems(table: Path, tokens: Path | None) -> Iterator[str]:
     info = read_score_info(table)
     assert info is not None
@@ -164,7 +154,8 @@ def _score_problems(table: Path, tokens: Path | None) -> Iterator[str]:
     columns = pa.schema([("image", pa.string()), *measured])
     yield from _wrong_table(table, info.options.get("images"), columns, _wrong_scores)
     if tokens is not None:
-        yield from _foreign(info, read_info(tokens))
+        foreign = why_foreign(info, read_info(tokens))
+        yield from [foreign] if foreign else []
         pairs = zip_longest(_names(table), _names(tokens))
         if different := next((pair for pair in pairs if pair[0] != pair[1]), None):
             mine, theirs = (f"'{name}'" if name is not None else "nothing" for name in different)

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.files import open_output, readable
 from alit_cli.data.tables.parts import PLAN, finished_shards
 from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
@@ -44,14 +44,14 @@ class Work:
     retry: bool = False
 
     def save(self) -> None:
-        """Write what the plan does not hold into the folder. Raises as atomic_file."""
+        """Write what the plan does not hold into the folder. Raises as open_output."""
         about = {
             "out": os.path.abspath(self.out),
             "checkpoint": None if self.checkpoint is None else os.path.abspath(self.checkpoint),
             "info": json.loads(self.info.to_json()),
             "retry": self.retry,
         }
-        with atomic_file(self.folder / RUN) as file:
+        with open_output(self.folder / RUN, "working file") as file:
             file.write(json.dumps(about, indent=2).encode())
 
     @classmethod

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from alit_cli.config import BaseConfig, ModelConfig
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import open_output
 from alit_cli.errors import InputError
 from alit_cli.model.rollout import Alit
 from alit_cli.model.tokenizer_model import TokenizerConfig, TokenizerModel
@@ -149,7 +149,7 @@ def write_checkpoint(path: Path, model: TokenizerModel, record: Record, dtype: t
     """
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     data = save(tensors, metadata={METADATA_KEY: record.to_json()})
-    with atomic_file(str(path), tidy=True) as file:
+    with open_output(path, "model", tidy=True) as file:
         file.write(data)
     return hashlib.sha256(data).hexdigest()
 

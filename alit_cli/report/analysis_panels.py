@@ -53,7 +53,7 @@ class Panel:
 
 
 def find_panels(folder: Path) -> list[Panel]:
-    """The panels of every analysis whose .csv, .png or .svg files lie in a folder, or in one of its name there.
+    """The panels of every analysis that left csv, png or svg files in a folder or its `study/`, or in one of its name.
 
     Raises InputError where there is no such folder. A file that cannot be read is not shown.
     """
@@ -64,8 +64,10 @@ def find_panels(folder: Path) -> list[Panel]:
 
 
 def _panel(topic: str, folder: Path) -> Panel:
-    places = (folder.glob(f"{topic}*"), folder.glob(f"{topic}/{topic}*"), folder.glob(f"{topic}/sheets/*"))
-    names = [path for place in places for path in sorted(place) if path.is_file()]
+    folders = (folder, folder / "study")  # the analyses write to study/ unless they are told otherwise
+    patterns = (f"{topic}*", f"{topic}/{topic}*", f"{topic}/sheets/*")
+    places = (sorted(folder.glob(pattern)) for folder in folders for pattern in patterns)
+    names = [path for place in places for path in place if path.is_file()]
     pictures = [path for path in names if path.suffix in {".png", ".svg"}]
     figures = [(path.name, uri) for path in pictures[:MOST_FIGURES] if (uri := _figure(path))]
     tables = [table for path in names if path.suffix == ".csv" for table in _tables(path)]

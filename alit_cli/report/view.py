@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alit_cli import __version__
-from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.files import check_output, open_output, readable
 from alit_cli.data.pictures.fitting import Pixels
 from alit_cli.data.sources.items import Item
 from alit_cli.data.tables.originals import find_originals
@@ -87,7 +87,7 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
     data = page_data(info, facts, start, sample, strips, panels)
     data |= {"table": readable(str(job.table)), "version": __version__}
     page = render(f"{readable(job.table.name)} · alit", data).encode()
-    with atomic_file(job.out, tidy=True) as file:
+    with open_output(job.out, "page", tidy=True) as file:
         file.write(page)
     yield Viewed(len(sample.rows), sample.of, sum(strip.original for strip in strips), len(page))
 
@@ -96,10 +96,7 @@ def _check(job: ViewJob) -> TableInfo:
     info = read_info(job.table)
     if info.tokens in column_names(job.table):
         raise InputError(f"'{readable(str(job.table))}' is a selection; name the token table that it was made from.")
-    if job.out.is_dir():
-        raise InputError(f"'{readable(str(job.out))}' is a folder; name the HTML file with --out.")
-    if job.out.exists() and job.out.samefile(job.table):
-        raise InputError(f"'{readable(str(job.out))}' is the token table itself; choose another --out.")
+    check_output(job.out, "page")
     return info
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from alit_cli.data.files import atomic_file, make_folder, named_write_errors, readable
+from alit_cli.data.files import make_folder, named_write_errors, open_output, readable
 from alit_cli.data.sources.extra_columns import ExtraColumns
 from alit_cli.data.sources.items import Found
 from alit_cli.data.sources.listing import NO_EXTRA_COLUMNS
@@ -81,7 +81,7 @@ class Plan:
             "shard_size": self.shard_size,
             "options": self.options,
         }
-        with atomic_file(os.path.join(folder, PLAN)) as file:
+        with open_output(os.path.join(folder, PLAN), "working file") as file:
             file.write(json.dumps(about, indent=2).encode())
 
     @classmethod

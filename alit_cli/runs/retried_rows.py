@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import open_output
 from alit_cli.data.tables.parquet import encodings
 from alit_cli.data.tables.parts import part_path
 from alit_cli.data.tables.token_table import KEY
@@ -53,17 +53,20 @@ class RetriedRows:
 
 
 def merge_into_file(again: RetriedRows, out: Path, info: str) -> None:
-    """Replace the rows in a table; `info` is what it says of itself from then on. Raises as atomic_file."""
+    """Replace the rows in a table; `info` is what it says of itself from then on. Raises as open_output."""
     with pq.ParquetFile(out) as old:
         schema = old.schema_arrow.with_metadata({**(old.schema_arrow.metadata or {}), KEY: info.encode()})
-        with atomic_file(out, tidy=True) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
+        with (
+            open_output(out, "token table", tidy=True) as file,
+            pq.ParquetWriter(file, schema, **encodings(schema)) as writer,
+        ):
             for group in range(old.num_row_groups):
                 rows = again.put_into(old.read_row_group(group))
                 writer.write_table(rows, row_group_size=max(1, len(rows)))
 
 
 def merge_into_parts(again: RetriedRows, folder: Path, plan: Plan) -> None:
-    """Replace the rows in a folder of parts, part by part with its mark. Raises as atomic_file."""
+    """Replace the rows in a folder of parts, part by part with its mark. Raises as open_output."""
     for shard in plan.shards():
         path = part_path(folder, shard.index)
         old = pq.read_table(path)

@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alit_cli.data.files import atomic_file, claimed, readable
+from alit_cli.data.files import claimed, open_output, readable
+from alit_cli.data.marks import kind_of_file
 from alit_cli.data.tables.parquet import encodings
 from alit_cli.data.tables.parts import PLAN, finished_shards, mark_path, part_path
 from alit_cli.data.tables.token_table import ROW_GROUP, write_table
@@ -31,11 +32,11 @@ def commit_shard(
     Raises AlitError for a full disk; the folder then holds no trace of the shard.
     """
     path = part_path(folder, index)
-    write_table(table, path)
+    write_table(table, path, "working file")
     mark = {**stats, "rows": table.num_rows, "sha256": part_sha256(path)}
     if begun is not None:
         mark["write"] = round(time.monotonic() - begun, 3)
-    with atomic_file(mark_path(folder, index)) as file:
+    with open_output(mark_path(folder, index), "working file") as file:
         file.write(json.dumps(mark, indent=2).encode())
 
 
@@ -60,7 +61,8 @@ def join_shards(folder: str | Path, plan: Plan, out: str | Path) -> None:
     """
     rows = joined_rows(folder, plan)
     schema = pq.read_schema(part_path(folder, 0))
-    with atomic_file(out, tidy=True) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
+    kind = kind_of_file(part_path(folder, 0)) or "token table"
+    with open_output(out, kind, tidy=True) as file, pq.ParquetWriter(file, schema, **encodings(schema)) as writer:
         for group in rows:
             writer.write_table(group, row_group_size=ROW_GROUP)
     remove_work(folder)

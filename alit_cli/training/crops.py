@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.data.files import atomic_file, named_write_errors
+from alit_cli.data.files import named_write_errors, open_output
 from alit_cli.data.pictures.decoding import decode
 from alit_cli.data.pictures.fitting import fit, random_view
 from alit_cli.data.sources.items import Item
@@ -154,7 +154,7 @@ def make_views(
     validation = [picture for item in chosen if (picture := _whole(items[item], side)) is not None]
     held = io.BytesIO()  # numpy names no reason where a file cannot be written
     np.save(held, np.stack(validation) if validation else np.zeros((0, side, side, 3), np.uint8))
-    with atomic_file(folder / "validation.npy") as file:
+    with open_output(folder / "validation.npy", "working file") as file:
         file.write(held.getbuffer())
     kept = len(training)
     if views:
@@ -162,7 +162,7 @@ def make_views(
     if kept < 2:
         why = next(filter(None, (_problem(items[index]) for index in training)), "")
         raise InputError(f"only {kept} of {len(training)} photographs can be trained on, and it takes two or more{why}")
-    with atomic_file(mark) as file:
+    with open_output(mark, "working file") as file:
         file.write(json.dumps({"photos": kept, "views": views}).encode())
 
 

@@ -13,6 +13,8 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from alit_cli.data.files import open_output
+from alit_cli.data.marks import png_metadata
 from alit_cli.progress import Progress
 from alit_cli.training.recipe import StageName
 
@@ -80,8 +82,8 @@ class TrainLog:
         sheet = rearrange(torch.stack(list(columns), dim=1).float().cpu(), "b k c h w -> (b h) (k w) c")
         pixels = (sheet.clamp(0, 1) * 255).round().numpy().astype(np.uint8)
         path = self.folder / "pictures" / f"{record.stage}-{record.step:06d}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(path)
+        with open_output(path, "picture") as file:
+            Image.fromarray(pixels).save(file, "PNG", pnginfo=png_metadata("picture"))
         if self.board is not None:
             self.board.add_image(f"{record.stage}/reconstructions", pixels, record.step, dataformats="HWC")
         return path

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alit_cli.data.files import atomic_file, named_write_errors
+from alit_cli.data.files import named_write_errors, open_output
 from alit_cli.errors import AlitError, InputError
 from alit_cli.model.device import autocast, choose_precision, speed_up
 from alit_cli.model.losses import l1_per_image
@@ -96,7 +96,7 @@ class StageRun:
                 self.save()
 
     def save(self) -> None:
-        """Write everything a resumed run needs, atomically; the main process alone does. Raises as atomic_file."""
+        """Write everything a resumed run needs, atomically; the main process alone does. Raises as open_output."""
         if not self.processes.is_main:
             return
         state = {
@@ -107,7 +107,7 @@ class StageRun:
             "optimizer": self.optimizer.state_dict(),
             "objective": self.objective.state(),
         }
-        with atomic_file(self.state_path, tidy=True) as file:
+        with open_output(self.state_path, "working file", tidy=True) as file:
             try:
                 torch.save(state, file)
             except RuntimeError as problem:  # torch's own words for bytes that did not arrive

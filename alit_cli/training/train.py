@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from alit_cli.config import BaseKind, ModelConfig, preset
-from alit_cli.data.files import atomic_file, claimed, make_folder, named_write_errors
+from alit_cli.data.files import check_output, claimed, make_folder, named_write_errors, open_output
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import InputError
@@ -88,6 +88,7 @@ def training_job(
     Raises:
         InputError: an unknown preset, stage or device, a value that does not fit, or nothing to resume.
     """
+    check_output(out, "model")
     names: list[StageName] = [name for name in STAGES if name in stages.split(",")]
     unknown = set(stages.split(",")) - set(STAGES)
     if unknown:
@@ -240,7 +241,7 @@ def _claim(job: TrainJob, record: Record, photographs: int) -> None:
                 "give another --out, or --overwrite to delete that run and start anew"
             )
         return
-    with atomic_file(str(path)) as file:
+    with open_output(path, "working file") as file:
         file.write(text.encode())
 
 

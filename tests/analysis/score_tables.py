@@ -1,6 +1,5 @@
 """Score tables beside a token table, as `alit score` would write them, around numbers that a test has chosen."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.analysis.stats.frechet import Moments, Reference
+from alit_cli.data.tables.score_table import ScoreInfo
 from alit_cli.data.tables.token_table import KEY
-from tests.analysis.tables import BUDGETS, write_tokens
+from tests.analysis.tables import BUDGETS, info, write_tokens
 
 
 def write_scores(
@@ -21,8 +21,12 @@ def write_scores(
     measures: Mapping[str, NDArray[Any]],
     extras: Mapping[str, Sequence[Any]] | None = None,
     budgets: Sequence[int] = BUDGETS,
+    run: str | None = None,
 ) -> Path:
-    """Write a score table: each measure n T or n T+1 (the last: the originals) or with a further d; NaN for null."""
+    """Write a score table: each measure n T or n T+1 (the last: the originals) or with a further d; NaN for null.
+
+    `run` is the fingerprint of the run of `alit tokenize` that it says it scores.
+    """
     columns: dict[str, Any] = {"image": list(images)}
     for name, values in measures.items():
         names = [*budgets, "original"][: values.shape[1]]
@@ -30,8 +34,17 @@ def write_scores(
             columns[f"{name}_{tail}"] = _column(name, values[:, place])
     columns |= dict(extras or {})
     task, _, model = path.stem.partition("@")
-    about = {"format": "alit-scores/1", "task": task, "model": model, "budgets": list(budgets), "measures": [*measures]}
-    table = pa.table(columns).replace_schema_metadata({KEY: json.dumps(about).encode()})
+    about = ScoreInfo(
+        task=task,
+        model=model,
+        model_id=info().model_id,
+        image_size=info().image_size,
+        budgets=tuple(budgets),
+        measures=tuple(measures),
+        options={} if run is None else {"tokens": run},
+        versions={},
+    )
+    table = pa.table(columns).replace_schema_metadata({KEY: about.to_json().encode()})
     path.parent.mkdir(exist_ok=True)
     pq.write_table(table, path, row_group_size=7)
     return path

@@ -61,6 +61,9 @@ def write_tokens(
         columns[f"l1_{budget}"] = [loss if good else None for loss, good in zip(losses[:, step], known, strict=True)]
         tokens = [tokens_of(row, budget, codes) if good else None for row, good in enumerate(known)]
         columns[f"{about.tokens}_{budget}"] = _lists(tokens, codes)
+    if stop is not None:
+        reached = [[budget for budget, loss in zip(budgets, row, strict=True) if not np.isnan(loss)] for row in losses]
+        columns["n_tokens"] = [some[-1] if some and good else None for some, good in zip(reached, ok, strict=True)]
     table = pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
     pq.write_table(table, path, row_group_size=group, **encodings(schema))
     return path

@@ -110,7 +110,7 @@ def test_scores_of_other_images_are_left_out_and_said(here: Path) -> None:
     pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about)}), path)
     result = measure_quality(Tables(here / "tokens.parquet"))
     assert sum("left out" in remark for remark in result.remarks) == 2
-    assert any("another model's tokens" in remark for remark in result.remarks)
+    assert any("tokens of the model another" in remark for remark in result.remarks)
     assert {row.system for row in result.rows} == {"tokens"}
     assert math.isnan(result.rows[0].psnr)
     assert result.frechet == "dino"

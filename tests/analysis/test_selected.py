@@ -1,7 +1,6 @@
 """Criteria over token and score tables give each image the budget a plain oracle gives it, and keep the right ones."""
 
 import dataclasses
-import json
 import math
 import re
 from pathlib import Path
@@ -16,9 +15,10 @@ import pytest
 from alit_cli.analysis.query.criteria import holds, parse
 from alit_cli.analysis.query.groups import group_images
 from alit_cli.analysis.query.tables import Tables
-from alit_cli.analysis.selection.allocate import parse_objective, spend
+from alit_cli.analysis.selection.allocate import allocate_budgets, parse_objective
 from alit_cli.analysis.selection.decide import allocate, decide, first_met
 from alit_cli.analysis.selection.write import Narrowing, narrow, summaries_by_group, write_selection
+from alit_cli.data.tables.score_table import read_score_info
 from alit_cli.data.tables.token_table import KEY, read_info
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import write_scores, write_world
@@ -186,7 +186,9 @@ def test_a_capacity_is_spent_on_the_images_that_were_tokenized(world: dict[str, 
     (summary,) = summaries_by_group(tables, decision, None, None)
     assert summary.total == 59
     assert 0.6 - 8 / 12 / 59 < summary.capacity <= 0.6
-    np.testing.assert_array_equal(decision.index[:59], spend(world["l1"][:59].astype(np.float32), BUDGETS, 0.6))
+    np.testing.assert_array_equal(
+        decision.index[:59], allocate_budgets(world["l1"][:59].astype(np.float32), BUDGETS, 0.6)
+    )
     up = allocate(tables, parse_objective("class_rank>"), 1)
     best = np.nanmax(world["class_rank"][:59, :3], axis=1)
     np.testing.assert_array_equal(up.values["class_rank"][:59], best.astype(np.float32))
@@ -210,15 +212,31 @@ def test_what_is_missing_or_ambiguous_is_said_with_what_there_is(world: dict[str
         tables.find("class_rank@alexnet")
     with pytest.raises(InputError, match="has half_4 but no half_12"):
         tables.find("half")
-    assert tables.find("class_rank@vit").side == 1
+    assert tables.find("class_rank@vit").source == 1
 
 
 def test_scores_of_another_models_tokens_are_refused(world: dict[str, Any]) -> None:
     path = Path("scores/classify@resnet-18.parquet")
-    table, about = pq.read_table(path), {"format": "alit-scores/1", "model_id": "fedcba9876543210"}
-    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about).encode()}), path)
-    with pytest.raises(InputError, match=r"tokens of another model \(fedcba98, not 01234567 of 'tokens.parquet'\)"):
+    found = read_score_info(path)
+    assert found is not None
+    about = dataclasses.replace(found, model_id="fedcba9876543210")
+    pq.write_table(pq.read_table(path).replace_schema_metadata({KEY: about.to_json().encode()}), path)
+    with pytest.raises(InputError, match=r"it scores tokens of the model fedcba9876543210, the token table is of 0123"):
         _write(Tables(Path("tokens.parquet")), "class_rank<=2")
+
+
+def test_scores_of_another_run_of_the_same_model_are_refused_and_only_where_they_are_asked_for(
+    world: dict[str, Any],
+) -> None:
+    names = pq.read_table("tokens.parquet")["image"].to_pylist()
+    write_scores(Path("scores/recon.parquet"), names, {"psnr": np.full((60, 3), 20.0)}, run="the crop of another table")
+    tables = Tables(Path("tokens.parquet"))
+    with pytest.raises(InputError, match=r"'scores/recon.parquet' does not belong to 'tokens.parquet': .* another run"):
+        _write(tables, "psnr>=10")
+    assert "psnr" not in tables.measures()
+    assert len(_write(tables, "class_rank<=2")) == 59  # the others are joined as before
+    with pytest.raises(InputError, match="another run"):
+        Tables(Path("tokens.parquet"), own=[Path("scores/recon.parquet")])
 
 
 def test_a_table_that_stopped_answers_only_what_it_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

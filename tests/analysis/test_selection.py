@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from alit_cli.analysis.selection.decide import quartiles, select
+from alit_cli.data.tables.summary import summarize as summarize_tokens
 from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 from tests.analysis.selections import select_table, summarize_table
@@ -132,6 +133,48 @@ def test_a_folder_of_parts_is_read_as_one_table(tmp_path: Path) -> None:
     summary = select_table(parts, 0.2, tmp_path / "selection.parquet")
     assert summary.images == (2, 0, 1)
     assert pq.read_table(tmp_path / "selection.parquet")["image"].to_pylist() == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+@given(LOSSES, st.sampled_from([0.05, 0.08, 0.2]), st.sampled_from([0.05, 0.08]))
+@settings(max_examples=25, deadline=None)
+def test_budgets_that_were_never_run_are_unknown_and_do_not_count_as_failed(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[float]], threshold: float, stop: float
+) -> None:
+    full = np.nan_to_num(np.array(rows, np.float32), nan=0.3)
+    met = full < np.float32(stop)
+    first = np.where(met.any(axis=1), met.argmax(axis=1), 2)
+    stopped = np.where(np.arange(3) <= first[:, None], full, np.nan)
+    tokens = write_tokens(tmp_path_factory.mktemp("stop") / "stop.parquet", stopped, stop=stop)
+    if threshold < stop:
+        with pytest.raises(InputError, match="stopped each image"):
+            summarize_table(tokens, [threshold])
+        return
+    (summary,) = summarize_table(tokens, [threshold])
+    expected = [
+        any(met_at and failing > at for at, met_at in enumerate(run < np.float32(threshold)))
+        for run in stopped
+        for failing in [int(np.flatnonzero(run >= np.float32(threshold)).max(initial=-1))]
+    ]
+    assert summary.non_monotone == sum(expected)
+    assert summary.images == tuple(np.bincount(oracle_steps(full, threshold), minlength=3))
+
+
+def oracle_steps(losses: NDArray[Any], threshold: float) -> list[int]:
+    return [BUDGETS.index(budget) for budget in oracle(losses, threshold).n_tokens]
+
+
+def test_a_table_of_early_stops_says_of_no_image_that_a_larger_budget_fails(tmp_path: Path) -> None:
+    full = np.array([[0.05, 0.04, 0.03], [0.2, 0.05, 0.04], [0.2, 0.15, 0.05]])
+    stopped = np.array([[0.05, NAN, NAN], [0.2, 0.05, NAN], [0.2, 0.15, 0.05]])
+    (of_full,) = summarize_table(write_tokens(tmp_path / "full.parquet", full), [0.1])
+    (of_stopped,) = summarize_table(write_tokens(tmp_path / "stop.parquet", stopped, stop=0.08), [0.1])
+    assert of_stopped == of_full
+    assert of_stopped.non_monotone_share == 0
+    summary = summarize_tokens(tmp_path / "stop.parquet")
+    assert summary.l1 == {}  # the means of the images that are left would rise with the budget
+    assert summary.stopped == {4: 1, 8: 1, 12: 1}
+    assert summary.mean_tokens == 8
+    assert summary.l1_at_stop == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize("threshold", [NAN, math.inf, -0.1])

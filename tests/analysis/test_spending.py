@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit_cli.analysis.selection.allocate import spend
+from alit_cli.analysis.selection.allocate import allocate_budgets
 from alit_cli.errors import InputError
 
 NAN = math.nan
@@ -25,7 +25,7 @@ def test_no_choice_that_spends_as_much_loses_less(
     rows: list[list[float]], budgets: tuple[int, ...], share: float
 ) -> None:
     losses = np.array(rows)
-    index = spend(losses, budgets, share)
+    index = allocate_budgets(losses, budgets, share)
     spent, total = np.asarray(budgets)[index].sum(), share * budgets[-1] * len(rows)
     lost = losses[np.arange(len(rows)), index].sum()
     assert spent <= total * (1 + 1e-9)
@@ -45,7 +45,7 @@ def test_convex_losses_on_even_budgets_are_spent_exactly_as_brute_force(rows: li
     losses = 30.0 - np.concatenate([np.zeros((len(rows), 1)), np.cumsum(drops, axis=1)], axis=1)
     steps = min(extra, 3 * len(rows))
     share = (len(rows) + steps) / (4 * len(rows))
-    index = spend(losses, (1, 2, 3, 4), share)
+    index = allocate_budgets(losses, (1, 2, 3, 4), share)
     brute = min(
         losses[np.arange(len(rows)), list(choice)].sum()
         for choice in itertools.product(range(4), repeat=len(rows))
@@ -56,9 +56,9 @@ def test_convex_losses_on_even_budgets_are_spent_exactly_as_brute_force(rows: li
 
 def test_unknown_losses_are_worth_no_token() -> None:
     losses = np.array([[NAN, NAN, NAN], [0.5, NAN, 0.1], [0.3, NAN, NAN]])
-    assert spend(losses, (1, 2, 3), 1).tolist() == [0, 2, 0]
+    assert allocate_budgets(losses, (1, 2, 3), 1).tolist() == [0, 2, 0]
 
 
 def test_too_small_a_share_is_refused() -> None:
     with pytest.raises(InputError, match=r"0\.25 of the largest"):
-        spend(np.ones((2, 2)), (1, 4), 0.2)
+        allocate_budgets(np.ones((2, 2)), (1, 4), 0.2)

@@ -15,7 +15,7 @@ from tests.conftest import Alit, Refused
 
 OWN = {"familiarity": {"scores"}}
 """Options that must be otherwise: several tables have several folders of scores."""
-FILES = ["complexity.csv", "complexity.parquet", "complexity.png"]
+FILES = ["study/complexity.csv", "study/complexity.parquet", "study/complexity.png"]
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_complexity_prints_tables_and_writes_files(here: Path, alit: Alit) -> No
     assert "50 of 50 scores belong to one of the table's 50 images" in result.stderr
     assert "not comparable across categories" in result.stderr
     assert "The code length at 12 tokens follows the score" in result.stderr and "of 2 groups" in result.stderr
-    table = pd.read_csv("complexity.csv")
+    table = pd.read_csv("study/complexity.csv")
     assert set(table.group) == {
         "Art",
         "Interior Design",
@@ -111,7 +111,7 @@ def test_too_few_images_are_dashes(here: Path, alit: Alit) -> None:
 def test_wrong_input_is_one_sentence_and_exit_code_2(words: str, sentence: str, here: Path, refused: Refused) -> None:
     (here / "strangers.csv").write_text("image,score\nx.png,1\ny.png,2\n")
     refused(sentence, "analyze", "complexity", *words.split(), "-q")
-    assert not (here / "complexity.csv").exists()
+    assert not (here / "study").exists()
 
 
 def test_an_option_means_the_same_in_every_analysis() -> None:

@@ -39,10 +39,10 @@ def test_maps_and_binding_are_printed_and_written(here: Path, alit: Alit) -> Non
     assert sum(line.strip().startswith("chance") for line in lines) == 8
     assert sum("chance." in line for line in lines) == 2
     names = ["attention.csv", "attention.parquet", "attention.svg", "sheets/img_0.svg", "maps"]
-    assert lines[-len(names) :] == [f"attention/{name}" for name in names]
+    assert lines[-len(names) :] == [f"study/attention/{name}" for name in names]
     assert "2 of 3 images have one of the 2 masks" in result.stderr
     assert "img_2.png" in result.stderr
-    figure = Path("attention/attention.svg").read_text()
+    figure = Path("study/attention/attention.svg").read_text()
     assert figure.startswith("<?xml")
     for region in ("40 % of positions", "60 % of positions", "80 % of positions", "best for each image"):
         assert f"<!-- Objects, region: {region} -->" in figure

@@ -37,7 +37,7 @@ def test_probes_are_printed_and_written(here: Path, alit: Alit) -> None:
     assert lines[3].strip().startswith("latents and image tokens")
     assert lines[4] == "raw pixels: 1.000 (0.806 … 1.000); chance: 0.500"
     assert lines[5].startswith("latents at 6 tokens: ")
-    assert lines[-3:] == ["probe/probe.csv", "probe/probe.parquet", "probe/probe.pdf"]
+    assert lines[-3:] == [f"study/probe/probe.{suffix}" for suffix in ("csv", "parquet", "pdf")]
     assert "16 of 16 images have a label, 2 classes, from the folders' names." in result.stderr
 
 

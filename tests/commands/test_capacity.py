@@ -72,7 +72,7 @@ def test_accuracy_against_predicted_labels_is_said_to_be_that(here: Path, alit: 
     assert result.exit_code == 0, result.stderr
     assert "labels are the model's own predictions" in result.stderr
     assert json.loads(result.stdout)["points"][0]["value"] == 1
-    assert (here / "capacity.svg").read_bytes()[:5] == HEADS["svg"]
+    assert (here / "study/capacity.svg").read_bytes()[:5] == HEADS["svg"]
 
 
 def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, alit: Alit) -> None:
@@ -90,11 +90,11 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
     assert "Against photos: Cliff's δ" in result.stdout
     assert "20 bins of JPEG bytes" in result.stderr
     assert "No Fréchet distance" in result.stderr
-    assert (here / "familiarity.pdf").read_bytes()[:4] == HEADS["pdf"]
+    assert (here / "study/familiarity.pdf").read_bytes()[:4] == HEADS["pdf"]
     result = alit("analyze", "strength", "--bootstrap", "50")
     assert result.exit_code == 0, result.stderr
     assert "resnet-18" in result.stdout
-    assert (here / "strength.png").exists()
+    assert (here / "study/strength.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_json_is_one_object(here: Path, alit: Alit) -> None:
         ("--thr 0.1,0.2 --out both.parquet", "--out holds the selection of one threshold"),
         ("missing.parquet --thr 0.1", "alit tokenize"),
         ("note.txt --thr 0.1", "'note.txt' is not a Parquet file"),
-        ("--thr 0.1 --out tokens.parquet", "the token table itself"),
+        ("--thr 0.1 --out tokens.parquet", "is read by this command"),
         ("--thr 0.1 --out note.txt/selection.parquet", "cannot be written"),
     ],
 )

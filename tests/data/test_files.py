@@ -9,12 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import open_output
 
 WRITER = """
 import sys, time
-from alit_cli.data.files import atomic_file
-with atomic_file(sys.argv[1]) as file:
+from alit_cli.data.files import open_output
+with open_output(sys.argv[1], "working file") as file:
     file.write(b"half")
     file.flush()
     print("writing", flush=True)
@@ -30,14 +30,14 @@ def test_what_a_killed_process_left_is_removed_and_what_another_writes_is_not(tm
         assert writer.stdout.readline() == b"writing\n"
         (temporary,) = set(tmp_path.iterdir()) - {other}
         os.utime(temporary, (time.time() - 60,) * 2)
-        with atomic_file(path, tidy=True) as file:
+        with open_output(path, "working file", tidy=True) as file:
             file.write(b"whole")
         assert temporary.exists()  # somebody is writing it
         writer.send_signal(signal.SIGKILL)
-    with atomic_file(path) as file:
+    with open_output(path, "working file") as file:
         file.write(b"whole")
     assert temporary.exists()  # nobody asked
-    with atomic_file(path, tidy=True) as file:
+    with open_output(path, "working file", tidy=True) as file:
         file.write(b"whole")
     assert set(tmp_path.iterdir()) == {path, other}
     assert path.read_bytes() == b"whole"

@@ -15,7 +15,7 @@ import pytest
 
 from alit_cli.data.tables.token_table import TableInfo, write_table
 from alit_cli.errors import InputError
-from alit_cli.jobs.export import export
+from alit_cli.jobs.export import ENDINGS, export
 from tests.conftest import Alit
 from tests.data.test_token_table import CONTINUOUS, INFO, rows
 
@@ -23,9 +23,9 @@ from tests.data.test_token_table import CONTINUOUS, INFO, rows
 def _written(tmp_path: Path, info: TableInfo, form: str) -> tuple[pa.Table, Path]:
     table = rows(info, [True, False, True, True])
     write_table(table, tmp_path / "t.parquet")
-    for _ in export(tmp_path / "t.parquet", tmp_path / f"out.{form}", form, 8):
+    for _ in export(tmp_path / "t.parquet", tmp_path / f"out{ENDINGS[form]}", form, 8):
         pass
-    return table.filter(pc.equal(table["status"], "ok")), tmp_path / f"out.{form}"
+    return table.filter(pc.equal(table["status"], "ok")), tmp_path / f"out{ENDINGS[form]}"
 
 
 @pytest.mark.parametrize("info", [INFO, CONTINUOUS])

@@ -193,9 +193,9 @@ def test_strips_keep_to_their_bytes() -> None:
         ("selection.parquet", "is a selection"),
         ("tokens.parquet", "--checkpoint"),
         ("tokens.parquet --no-pictures --beside gone", "no folder 'gone'"),
-        ("tokens.parquet --no-pictures --out tokens.parquet", "the token table itself"),
+        ("tokens.parquet --no-pictures --out tokens.parquet", "has the wrong ending"),
         ("tokens.parquet --no-pictures --out tokens.parquet/x.html", "cannot be written"),
-        ("tokens.parquet --no-pictures --out .", "is a folder"),
+        ("tokens.parquet --no-pictures --out .", "has the wrong ending"),
         ("tokens.parquet --thr 2", "--thr"),
     ],
 )

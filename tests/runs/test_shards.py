@@ -36,7 +36,7 @@ def items(count: int) -> list[Found]:
 def part(start: int, stop: int) -> pa.Table:
     names = [f"{index}.jpg" for index in range(start, stop)]
     table = pa.table({"image": names, "l1_4": pa.array([float(index) for index in range(start, stop)], pa.float32())})
-    return table.replace_schema_metadata({b"alit": b"{}"})
+    return table.replace_schema_metadata({b"alit": b'{"format": "alit/1"}'})
 
 
 def digest(folder: Path, index: int) -> str:
@@ -91,7 +91,7 @@ def test_shards_that_are_missing_or_damaged_stop_the_join(tmp_path: Path) -> Non
     with pytest.raises(NotFinished, match=r"2 of 3 shards in '.*work' are not done"):
         join_shards(work, plan, out)
     run(work, plan)
-    write_table(part(2, 3), part_path(work, 1))
+    write_table(part(2, 3), part_path(work, 1), "working file")
     with pytest.raises(AlitError, match=r"part-00001\.parquet' lacks rows"):
         join_shards(work, plan, out)
     Path(part_path(work, 1)).write_bytes(b"PAR1 nonsense PAR1")

@@ -29,7 +29,7 @@ def draw_attention(summary: pd.DataFrame, first: int, shares: Mapping[str, str],
         first: tokens of the model's first budget.
         shares: the regions that mIoU is known for, and how to call them; a panel each.
         source: under the figure: where the numbers come from.
-        path: its suffix is the format. Raises what `atomic_file` raises.
+        path: its suffix is the format. Raises what `open_output` raises.
     """
     bound = (summary.measure == measure_name("all", BEST, shuffled=False)).any()
     heights = [5.0] + ([3.3 * math.ceil(len(shares) / PANELS) + 0.7] if bound else [])

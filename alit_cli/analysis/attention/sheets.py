@@ -20,7 +20,8 @@ from scipy.ndimage import binary_erosion, zoom
 from alit_cli.analysis.attention.binding import Keep, Segments, overlaps, regions
 from alit_cli.analysis.attention.sparsity import correlations, top_share
 from alit_cli.analysis.figures.style import GREY, INK
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import open_output
+from alit_cli.data.marks import figure_metadata
 from alit_cli.data.pictures.fitting import Pixels
 from alit_cli.data.tables.token_maps import Maps, TokenMaps
 
@@ -91,7 +92,7 @@ def draw_sheet(
         maps: of one image.
         marks: for each iteration, at most four; `heading` says what they are, and what is written on them.
         source: under the title: which model and layer it is.
-        path: its suffix is the format. Raises what `atomic_file` raises.
+        path: its suffix is the format. Raises what `open_output` raises.
     """
     same = followed(maps)
     shown = [[*map(_plain, same), *row] for row in marks]
@@ -136,7 +137,7 @@ def _write_headings(
 
 
 def draw_overview(images: Sequence[TokenMaps], source: str, path: Path) -> None:
-    """A row an image: the picture and its eight narrowest tokens at the last iteration. What `atomic_file` raises."""
+    """A row an image: the picture and its eight narrowest tokens at the last iteration. What `open_output` raises."""
     chosen = [(maps, narrowest(maps.maps[-1], 8)) for maps in images]
     top = _top_of_scale([densities(maps.maps[-1][tokens]) for maps, tokens in chosen])
     left, tiles = GAP - LEFT, []
@@ -260,5 +261,5 @@ def _scale(figure: Figure, axes: Axes, x: int, y: int, top: float) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with atomic_file(path) as file:
-        figure.savefig(file, format=path.suffix[1:])
+    with open_output(path, "figure") as file:
+        figure.savefig(file, format=path.suffix[1:], metadata=figure_metadata(path.suffix[1:]))

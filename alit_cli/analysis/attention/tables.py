@@ -97,5 +97,5 @@ def series(summary: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def save_attention(rows: pd.DataFrame, summary: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write attention.csv (the means) and attention.parquet (every image); what `atomic_file` raises."""
+    """Write attention.csv (the means) and attention.parquet (every image); what `open_output` raises."""
     return [save_csv(summary, folder / "attention.csv"), save_parquet(rows, folder / "attention.parquet")]

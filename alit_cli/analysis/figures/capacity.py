@@ -26,7 +26,7 @@ Styles = Mapping[str, tuple[str, str, Literal["-", "--", ":"]]]
 def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> list[Path]:
     """Draw a panel for each outcome, and where there are groups a panel for each of them of the first outcome.
 
-    `source` says under the figure where the numbers come from. Returns the files; what `atomic_file` raises.
+    `source` says under the figure where the numbers come from. Returns the files; what `open_output` raises.
     """
     table = pd.DataFrame(result.points)
     whole = table[table.group == ALL]

@@ -22,7 +22,7 @@ MOST_PANELS = 12
 def draw_complexity(result: Complexity, source: str, path: Path) -> None:
     """Draw the mean L1 per complexity bin, a line per budget: all groups pooled, and a small panel for each.
 
-    `source` says under the figure where the numbers come from (images, model, scores). What `atomic_file` raises.
+    `source` says under the figure where the numbers come from (images, model, scores). What `open_output` raises.
     """
     own, pooled = (result.bins[result.bins.scope == scope] for scope in (GROUP, OVERALL))
     colours = budget_colours(sorted(result.bins.budget.unique()))

@@ -37,7 +37,7 @@ AXES = {
 def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Path) -> None:
     """Draw every panel that there are numbers for, in the format of the path's suffix.
 
-    `source` says under the figure where the numbers come from. What `atomic_file` raises.
+    `source` says under the figure where the numbers come from. What `open_output` raises.
     """
     measures = [name for name in AXES if any(not math.isnan(getattr(row, name)) for row in result.rows)]
     panels: list[Callable[[Axes], None]] = [partial(_draw_measure, result=result, name=name) for name in measures]

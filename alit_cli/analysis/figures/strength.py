@@ -14,7 +14,7 @@ from alit_cli.analysis.studies.strength import Strength
 
 
 def draw_strength(result: Strength, source: str, path: Path) -> None:
-    """Draw each model's drop against its own strength, a line per budget; what `atomic_file` raises."""
+    """Draw each model's drop against its own strength, a line per budget; what `open_output` raises."""
     table = pd.DataFrame(result.rows).sort_values("strength")
     share = result.outcome.test is not None
     with figure_page((7.4, 4.8), "What models lose, by their strength", source, path) as figure:

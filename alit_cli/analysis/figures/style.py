@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import open_output
+from alit_cli.data.marks import figure_metadata
 from alit_cli.data.tables.token_table import TableInfo
 
 Colours = Mapping[int, tuple[float, ...]]
@@ -56,7 +57,7 @@ def figure_page(size: tuple[float, float], title: str, source: str, path: Path) 
         size: inches.
         title: above the figure.
         source: below it: how many images, which model.
-        path: its suffix is the format. Raises what `atomic_file` raises.
+        path: its suffix is the format. Raises what `open_output` raises.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
@@ -69,5 +70,6 @@ def figure_page(size: tuple[float, float], title: str, source: str, path: Path) 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format of its suffix, whole or not at all."""
-    with atomic_file(path) as file:
-        figure.savefig(file, dpi=160, format=path.suffix[1:])
+    form = path.suffix[1:]
+    with open_output(path, "figure") as file:
+        figure.savefig(file, dpi=160, format=form, metadata=figure_metadata(form))

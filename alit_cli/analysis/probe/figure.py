@@ -22,7 +22,7 @@ def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -
         found: the probes, raw pixels first.
         first: latents in the pool of that name.
         source: under the figure: where the numbers come from.
-        path: its suffix is the format. Raises what `atomic_file` raises.
+        path: its suffix is the format. Raises what `open_output` raises.
     """
     plain = found[0]
     with figure_page((7.6, 4.6), "Linear probe on pooled encoder output", source, path) as figure:

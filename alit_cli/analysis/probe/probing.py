@@ -184,7 +184,7 @@ def pool_name(pool: str, first: int) -> str:
 
 
 def save_probe(found: Sequence[Accuracy], folder: Path) -> list[Path]:
-    """Write probe.csv and probe.parquet, a row a probe; what `atomic_file` raises."""
+    """Write probe.csv and probe.parquet, a row a probe; what `open_output` raises."""
     rows = [{**dataclasses.asdict(row), "penalties": " ".join(f"{c:g}" for c in row.penalties)} for row in found]
     table = pd.DataFrame(rows).astype({"iteration": "Int64", "tokens": "Int64"})
     return [save_csv(table, folder / "probe.csv"), save_parquet(table, folder / "probe.parquet")]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from alit_cli.analysis.query.measures import TASKS, bare, meaning
+from alit_cli.analysis.query.measures import TASKS, bare, measure_info
 from alit_cli.errors import InputError
 
 OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -87,12 +87,14 @@ def criterion(text: str, threshold: float | None = None, top: int | None = None)
     if re.fullmatch(r"\s*[^\W\d]\w*(@[\w.\-]+)?\s*", text):
         name = measure(text.strip())
         value = top if bare(name) == "class_rank" and threshold is None else threshold
-        if (value is not None and not math.isfinite(value)) or ((value or 0) < 0 and meaning(name).operator == "<"):
+        if (value is not None and not math.isfinite(value)) or (
+            (value or 0) < 0 and measure_info(name).operator == "<"
+        ):
             raise InputError(f"A threshold cannot be {value:g}; give a number from 0 up, such as 0.08.")
         if value is None or (top is not None and value is not top):
             option = "--top 5" if bare(name) == "class_rank" else "--thr 0.08"
             raise InputError(f"--tsc {text.strip()} needs a number: {option}, for example.")
-        return Comparison(name, meaning(name).operator, value)
+        return Comparison(name, measure_info(name).operator, value)
     if threshold is not None or top is not None:
         raise InputError(
             f"'{text}' has its numbers in it, --{'thr' if top is None else 'top'} has no place there; leave it out."

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from alit_cli.analysis.query.score_joins import rows_of_keys
+from alit_cli.analysis.query.score_joins import positions_of_keys
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.studies.complexity_scores import GROUP_NAMES
 from alit_cli.data.annotations.frames import IMAGE_NAMES, find_column, read_frame
@@ -60,7 +60,7 @@ def _from_file(tables: Tables, path: Path, column: str | None) -> Groups:
     image = find_column(frame, None, IMAGE_NAMES, "image names", "a column 'image'", path)
     group = find_column(frame, column, (*GROUP_NAMES, "label"), "groups", f"--by {path}:COLUMN", path, taken=(image,))
     names = pa.chunked_array([pa.array(frame[image].astype(str))])
-    places, remarks = rows_of_keys(str(path), names, open_columns(tables.path, ["image"])["image"])
+    places, remarks = positions_of_keys(str(path), names, open_columns(tables.path, ["image"])["image"])
     tables.remarks += remarks
     labels = pa.array(frame[group].astype("string"), pa.string(), from_pandas=True)
     return _encode(group, pa.chunked_array([labels.take(pa.array(places, mask=places < 0))]))

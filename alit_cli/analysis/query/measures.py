@@ -25,7 +25,7 @@ class MeasureInfo:
         return self.operator.startswith("<")
 
 
-MEASURE_INFOS = {
+MEASURES = {
     "l1": MeasureInfo("tokenize", "<", "mean L1 (pixels in 0–1)"),
     "mse": MeasureInfo("recon", "<", "mean squared error (pixels in 0–1)"),
     "psnr": MeasureInfo("recon", ">=", "PSNR (dB)"),
@@ -57,14 +57,14 @@ def bare(name: str) -> str:
     return name.partition("@")[0]
 
 
-def meaning(name: str) -> MeasureInfo:
+def measure_info(name: str) -> MeasureInfo:
     """What a measure means; one we do not know is a loss."""
-    return MEASURE_INFOS.get(bare(name), MeasureInfo("", "<", bare(name)))
+    return MEASURES.get(bare(name), MeasureInfo("", "<", bare(name)))
 
 
 def how_to_make(name: str, tokens: str) -> str:
     """The line that makes a measure, as the end of a sentence; empty for one that is not ours."""
-    known = MEASURE_INFOS.get(bare(name))
+    known = MEASURES.get(bare(name))
     if known is None or known.task == "tokenize":
         return ""
     return f"`alit score {tokens} --task {known.task}{MODELS.get(known.task, '')}` makes it"

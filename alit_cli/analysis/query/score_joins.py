@@ -1,10 +1,9 @@
-"""Tables of scores beside a token table, laid along its rows."""
+"""Tables of scores beside a token table: which of them belong to it, and their rows in its order."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,36 +14,41 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alit_cli.analysis.query.streaming import Sliced, parts
+from alit_cli.analysis.query.streaming import RowStream, stream_row_groups
 from alit_cli.data.annotations.frames import IMAGE_NAMES, find_column, read_frame
 from alit_cli.data.annotations.matching import match
 from alit_cli.data.files import readable
+from alit_cli.data.tables.score_table import FORMAT_NAME, ScoreInfo, read_score_info
 from alit_cli.data.tables.token_table import KEY, count_rows, open_columns
 from alit_cli.errors import InputError
+
+SHOWN_NAMES = 3
+"""Names of unmatched rows that a remark quotes."""
 
 
 @dataclass(frozen=True)
 class ScoreSource:
-    """A table of scores, ours or one's own.
+    """A table of scores, written by `alit score` or by the user.
 
     Attributes:
-        model: what tells it from another with the same measure: behind the @ of its file's name, else that name.
+        model: what tells it from another table with the same measure: the part of its file's name behind the @, or
+            else the whole name.
         schema: its columns.
         image: the column that names the images.
-        about: what a table of ours says about itself; empty for one's own.
-        frame: the content of a text file, which has been read; None for Parquet.
+        info: what a table of `alit score` says about itself; None for a table of the user's own.
+        frame: the content of a text file, which has been read already; None for Parquet.
     """
 
     path: Path
     model: str
     schema: pa.Schema
     image: str
-    about: Mapping[str, Any] = field(default_factory=dict)
+    info: ScoreInfo | None = None
     frame: pa.Table | None = None
 
     @property
     def columns(self) -> list[str]:
-        """The names of its columns but the images'."""
+        """The names of its columns but the one that names the images."""
         return [name for name in self.schema.names if name != self.image]
 
     @property
@@ -61,38 +65,39 @@ class ScoreSource:
         columns = [self.image, name]
         return open_columns(self.path, columns) if self.frame is None else self.frame.select(columns)
 
-    def along(self, tokens: Path, columns: Sequence[str], rows: int) -> tuple[Sliced, list[str]]:
-        """These columns row by row of the token table, null where it has none, and remarks on what did not match.
+    def aligned_to(self, tokens: Path, columns: Sequence[str], rows: int) -> tuple[RowStream, list[str]]:
+        """These columns in the row order of the token table, null where they have no row, and remarks on the rest.
 
         A Parquet file whose rows are the token table's is streamed; any other is read whole. Raises InputError
         where none of its names is one of the token table's, or one could be several.
         """
-        if self.frame is None and self._same_rows(tokens):
-            return Sliced(parts(self.path, columns, rows)), []
+        if self.frame is None and self._has_rows_of(tokens):
+            return RowStream(stream_row_groups(self.path, columns, rows)), []
         whole = open_columns(self.path, [self.image, *columns]) if self.frame is None else self.frame
-        places, remarks = rows_of_keys(self.name, whole[self.image], open_columns(tokens, ["image"])["image"])
-        laid = whole.select(list(columns)).take(pa.array(places, mask=places < 0))
-        return Sliced([laid]), remarks
+        positions, remarks = positions_of_keys(self.name, whole[self.image], open_columns(tokens, ["image"])["image"])
+        aligned = whole.select(list(columns)).take(pa.array(positions, mask=positions < 0))
+        return RowStream([aligned]), remarks
 
-    def _same_rows(self, tokens: Path) -> bool:
+    def _has_rows_of(self, tokens: Path) -> bool:
         """Whether the two tables name the same images in the same order."""
         if not self.path.is_file() or pq.read_metadata(self.path).num_rows != count_rows(tokens):
             return False
-        mine, theirs = Sliced(parts(self.path, [self.image], 100_000)), Sliced(parts(tokens, ["image"], 100_000))
-        while (table := mine.some()) is not None:
-            other = theirs.take(table.num_rows)
-            if not table[self.image].cast(pa.string()).equals(other["image"].cast(pa.string())):
+        names = RowStream(stream_row_groups(self.path, [self.image], 100_000))
+        keys = RowStream(stream_row_groups(tokens, ["image"], 100_000))
+        while (table := names.next_piece()) is not None:
+            others = keys.take(table.num_rows)
+            if not table[self.image].cast(pa.string()).equals(others["image"].cast(pa.string())):
                 return False
         return True
 
 
 def open_score_source(path: Path) -> ScoreSource:
-    """A score table of `alit score`, or a csv or parquet of one's own; InputError where it is none of them."""
+    """A score table of `alit score`, or a csv or Parquet file of the user's own; InputError where it is neither."""
     model = path.stem.rpartition("@")[2]
     if path.suffix.lower() not in (".parquet", ".pq"):
         frame = read_frame(path)
         image = find_column(frame, None, IMAGE_NAMES, "image names", "image", path)
-        numbers = {str(name): _numbers(column) for name, column in frame.items() if name != image}
+        numbers = {str(name): _as_numbers(column) for name, column in frame.items() if name != image}
         table = pa.Table.from_pandas(pd.DataFrame({image: frame[image].astype(str), **numbers}), preserve_index=False)
         return ScoreSource(path, model, table.schema, image, frame=table)
     try:
@@ -103,58 +108,61 @@ def open_score_source(path: Path) -> ScoreSource:
         raise InputError(f"'{readable(str(path))}' is not a Parquet file, or is damaged.") from error
     empty = schema.empty_table().to_pandas()
     image = find_column(empty, None, IMAGE_NAMES, "image names", "image", path)
-    return ScoreSource(path, model, schema, image, _about(schema))
+    return ScoreSource(path, model, schema, image, _score_info(path, schema))
 
 
-def _about(schema: pa.Schema) -> dict[str, Any]:
-    """The description inside a table of ours; empty where there is none."""
-    try:
-        found = json.loads((schema.metadata or {}).get(KEY, b"{}"))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
+def _score_info(path: Path, schema: pa.Schema) -> ScoreInfo | None:
+    """The description inside a table of `alit score`; None for any other table, which is then the user's own."""
+    # Another table of alit, such as a selection, has a description too: its columns are as good as a user's own.
+    if f'"{FORMAT_NAME}/'.encode() not in (schema.metadata or {}).get(KEY, b""):
+        return None
+    return read_score_info(path)
 
 
-def rows_of_keys(side: str, names: pa.ChunkedArray, keys: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """For each key, which of the names is its own (-1: none), and remarks on those left over on either side.
+def positions_of_keys(
+    source: str, names: pa.ChunkedArray, keys: pa.ChunkedArray
+) -> tuple[NDArray[np.int64], list[str]]:
+    """For each key the position of its row among the names (-1: it has none), and remarks on what is left over.
 
-    By the whole path, then by the longest ending that fits one image only. Raises InputError where none matches,
-    a name is there twice, or one could be several.
+    Rows are found by the whole path, then by the longest ending that fits one image only. Raises InputError where
+    none matches, a name is there twice, or one could be several.
     """
     names, keys = names.cast(pa.string()), keys.cast(pa.string())
-    rows = pc.index_in(keys, value_set=names.combine_chunks())
-    placed = pc.fill_null(rows, -1).to_numpy().astype(np.int64)
-    found = int((placed >= 0).sum())
-    if found < len(names) or pc.count_distinct(names).as_py() < len(names):
+    positions = pc.fill_null(pc.index_in(keys, value_set=names.combine_chunks()), -1).to_numpy().astype(np.int64)
+    matched = int((positions >= 0).sum())
+    # The quick join by whole paths is only right if it uses every name, and no name is there twice.
+    if matched < len(names) or pc.count_distinct(names).as_py() < len(names):
         pairs = match(names.to_pylist(), keys.to_pylist())
-        placed[:] = -1
-        placed[pairs.keys] = pairs.names
-        found = len(pairs.names)
-    if not found:
+        positions[:] = -1
+        positions[pairs.keys] = pairs.names
+        matched = len(pairs.names)
+    if not matched:
         raise InputError(
-            f"None of the rows of '{side}' belongs to an image of the token table: it names images like "
-            f"{_examples(names)}, the table has {_examples(keys)}."
+            f"None of the rows of '{source}' belongs to an image of the token table: it names images like "
+            f"{_two_names(names)}, the table has {_two_names(keys)}."
         )
-    remarks = []
     unused = np.ones(len(names), np.bool_)
-    unused[placed[placed >= 0]] = False
+    unused[positions[positions >= 0]] = False
+    remarks = []
     for what, left, total in (
-        (f"rows of '{side}' belong to no image of the token table", names.filter(pa.array(unused)), len(names)),
-        (f"images of the token table have no row in '{side}'", keys.filter(pa.array(placed < 0)), len(keys)),
+        (f"rows of '{source}' belong to no image of the token table", names.filter(pa.array(unused)), len(names)),
+        (f"images of the token table have no row in '{source}'", keys.filter(pa.array(positions < 0)), len(keys)),
     ):
         if len(left):
-            remarks.append(f"{len(left)} of {total} {what}: {_examples(left, 3)}.")
-    return placed, remarks
+            remarks.append(f"{len(left)} of {total} {what}: {_first_names(left)}.")
+    return positions, remarks
 
 
-def _examples(names: pa.ChunkedArray, most: int = 2) -> str:
-    shown = [str(name) for name in names.slice(0, most).to_pylist()]
-    if most == 2:
-        return " and ".join(f"'{name}'" for name in shown) or "none"
-    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
+def _two_names(names: pa.ChunkedArray) -> str:
+    return " and ".join(f"'{name}'" for name in names.slice(0, 2).to_pylist()) or "none"
 
 
-def _numbers(column: pd.Series[str]) -> pd.Series[Any]:
-    """A text column as numbers where all that is written in it is one."""
+def _first_names(names: pa.ChunkedArray) -> str:
+    shown = ", ".join(str(name) for name in names.slice(0, SHOWN_NAMES).to_pylist())
+    return shown + (f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else "")
+
+
+def _as_numbers(column: pd.Series[str]) -> pd.Series[Any]:
+    """A text column as numbers, where all that is written in it is one."""
     numbers = pd.to_numeric(column, errors="coerce")
     return column if (numbers.isna() & column.notna() & (column.str.lower() != "nan")).any() else numbers

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.data.files import readable
-from alit_cli.data.tables.parts import parts as files
+from alit_cli.data.tables.parts import parts
 from alit_cli.errors import InputError
 
 Item = TypeVar("Item")
@@ -22,15 +22,15 @@ Item = TypeVar("Item")
 
 def schema_of(path: Path) -> pa.Schema:
     """The columns of a Parquet file, or of the first of a folder of parts, which `read_info` has found sound."""
-    return pq.read_schema(files(path)[0])
+    return pq.read_schema(parts(path)[0])
 
 
-def parts(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+def stream_row_groups(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
     """The columns of a Parquet file or a folder of them, so many row groups at a time that they have `rows` rows.
 
     Raises InputError for a damaged file.
     """
-    for part in map(Path, files(path)):
+    for part in map(Path, parts(path)):
         words = ["status"] if "status" in columns else []
         with part.open("rb") as source, pq.ParquetFile(source, read_dictionary=words) as file:
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
@@ -51,7 +51,7 @@ def _read(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], p
         raise InputError(f"'{readable(str(part))}' is damaged; make it again with `alit tokenize`.") from error
 
 
-def ahead(items: Iterable[Item]) -> Iterator[Item]:
+def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
     """The same items; while one is used, a thread makes the next."""
     iterator, end = iter(items), object()
     with ThreadPoolExecutor(1) as pool:
@@ -78,11 +78,11 @@ def to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
     return full
 
 
-class Sliced:
+class RowStream:
     """Tables one after the other, taken as many rows at a time as one asks for."""
 
     def __init__(self, tables: Iterable[pa.Table]) -> None:
-        self.tables = ahead(tables)
+        self.tables = read_ahead(tables)
         self.waiting: deque[pa.Table] = deque()
 
     def take(self, rows: int) -> pa.Table:
@@ -96,7 +96,7 @@ class Sliced:
             rows -= taken[-1].num_rows
         return pa.concat_tables(taken)
 
-    def some(self) -> pa.Table | None:
+    def next_piece(self) -> pa.Table | None:
         """The next rows, as many as lie ready; None at the end."""
         return self.waiting.popleft() if self.waiting or self._more() else None
 

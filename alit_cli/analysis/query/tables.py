@@ -12,15 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from alit_cli.analysis.query.measures import MEASURE_INFOS, bare, how_to_make
-from alit_cli.analysis.query.score_joins import open_score_source
-from alit_cli.analysis.query.streaming import Sliced, ahead, parts, schema_of, to_numpy
+from alit_cli.analysis.query.measures import MEASURES, bare, how_to_make
+from alit_cli.analysis.query.score_joins import ScoreSource, open_score_source
+from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, stream_row_groups, to_numpy
 from alit_cli.data.files import readable
+from alit_cli.data.tables.score_table import why_foreign
 from alit_cli.data.tables.token_table import count_rows, read_info
 from alit_cli.errors import InputError
 
 ROWS = 100_000
-"""Rows held at a time, where a row has a number a budget."""
+"""Rows held at a time, where a row has one number per budget."""
+TOKEN_TABLE = -1
+"""Stands in the place of a score table's number for the token table itself."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +31,11 @@ class Place:
     """Where a name is.
 
     Attributes:
-        side: the number of the score table, -1 for the token table itself.
+        source: the number of the score table, or TOKEN_TABLE.
         columns: one for each budget, or a single one that holds for the image.
     """
 
-    side: int
+    source: int
     columns: tuple[str, ...]
     per_budget: bool
 
@@ -54,32 +57,53 @@ class Chunk:
     table: pa.Table
 
 
+@dataclass(frozen=True)
+class ForeignTable:
+    """A score table of other tokens, which is never joined, and a sentence that says so."""
+
+    source: ScoreSource
+    sentence: str
+
+
 class Tables:
-    """A token table (file or folder of parts) and the tables of scores that belong to its images.
+    """A token table (file or folder of parts) and the score tables that belong to it.
+
+    A table of `alit score` belongs to it only if the run that it records is the token table's own. What is of another
+    run, another model or another fit is left out, and named where it would have been used.
 
     Args:
         tokens: what `alit tokenize` wrote.
-        scores: the folder of score tables; None: `scores` in the working folder, else beside the token table.
-        own: further tables, csv or parquet, with `image` and a column per budget (`quality_32` …) or per image.
+        scores: the folder of score tables; None: `scores` in the working folder, or else beside the token table.
+        own: further tables, csv or Parquet, with `image` and a column per budget (`quality_32` …) or per image.
+        with_scores: False reads no folder of score tables.
 
     Attributes:
         info, budgets: what the token table says.
+        sources: the score tables that belong to it, `own` first.
+        foreign: the score tables of the folder that do not.
         remarks: sentences about rows that did not find each other, filled while streaming.
 
-    Raises InputError for a table that cannot be read.
+    Raises InputError for a table that cannot be read, and for one of `own` that scores other tokens.
     """
 
-    def __init__(self, tokens: Path, scores: Path | None = None, own: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, tokens: Path, scores: Path | None = None, own: Sequence[Path] = (), with_scores: bool = True
+    ) -> None:
         self.path, self.info = tokens, read_info(tokens)
         self.name = readable(str(tokens))
         self.budgets = self.info.budgets
         self.schema = schema_of(tokens)
-        if scores is not None and not scores.is_dir():
-            raise InputError(f"There is no folder '{readable(str(scores))}' of score tables; `alit score` makes one.")
-        folders = [scores] if scores is not None else [Path("scores"), tokens.parent / "scores"]
-        folder = next((folder for folder in folders if folder.is_dir()), None)
-        files = [] if folder is None else sorted(folder.glob("*.parquet"))
-        self.sides = [open_score_source(path) for path in [*own, *files]]
+        self.sources: list[ScoreSource] = []
+        self.foreign: list[ForeignTable] = []
+        for source in map(open_score_source, own):
+            if sentence := self._why_not_joined(source):
+                raise InputError(sentence)
+            self.sources.append(source)
+        for source in map(open_score_source, _score_files(tokens, scores) if with_scores else ()):
+            if sentence := self._why_not_joined(source):
+                self.foreign.append(ForeignTable(source, sentence))
+            else:
+                self.sources.append(source)
         self.remarks: list[str] = []
         self._compared: dict[str, bool] = {}
 
@@ -88,19 +112,19 @@ class Tables:
 
         Words that several tables have alike, such as the labels that two classifiers were scored by, are found once.
         """
-        own, _, model = name.partition("@")
-        if not model and (found := self._in(-1, own, self.schema.names)):
-            return found
-        sides = [
-            found
-            for number, side in enumerate(self.sides)
-            if (not model or side.model == model) and (found := self._in(number, own, side.columns))
+        column, _, model = name.partition("@")
+        if not model and (place := self._place_in(TOKEN_TABLE, column, self.schema.names)):
+            return place
+        places = [
+            place
+            for number, source in enumerate(self.sources)
+            if (not model or source.model == model) and (place := self._place_in(number, column, source.columns))
         ]
-        if len(sides) == 1 or (sides and self._alike(own, sides)):
-            return sides[0]
-        if sides:
-            names = " and ".join(f"{own}@{self.sides[found.side].model}" for found in sides)
-            raise InputError(f"'{name}' is in {len(sides)} tables; write {names} to tell them apart.")
+        if len(places) == 1 or (places and self._alike(column, places)):
+            return places[0]
+        if places:
+            names = " and ".join(f"{column}@{self.sources[place.source].model}" for place in places)
+            raise InputError(f"'{name}' is in {len(places)} tables; write {names} to tell them apart.")
         raise InputError(self._missing(name))
 
     def has(self, name: str) -> bool:
@@ -113,36 +137,48 @@ class Tables:
 
     def measures(self) -> list[str]:
         """Every name with a column per budget, `name@model` where two tables have it."""
-        own = self._stems(self.schema.names)
-        beside = [(stem, side.model) for side in self.sides for stem in self._stems(side.columns)]
-        once = [stem for stem, _ in beside] + own
-        return own + [stem if once.count(stem) == 1 else f"{stem}@{model}" for stem, model in beside]
+        in_tokens = self.stems(self.schema.names)
+        in_scores = [(stem, source.model) for source in self.sources for stem in self.stems(source.columns)]
+        stems = [stem for stem, _ in in_scores] + in_tokens
+        return in_tokens + [stem if stems.count(stem) == 1 else f"{stem}@{model}" for stem, model in in_scores]
 
     def models(self, measure: str) -> list[str]:
         """The models of the score tables that have a measure."""
-        return [side.model for side in self.sides if measure in self._stems(side.columns)]
+        return [source.model for source in self.sources if measure in self.stems(source.columns)]
 
     def rows(self) -> int:
         """Rows of the token table."""
         return count_rows(self.path)
 
+    def images(self) -> NDArray[np.object_]:
+        """The key of every row, in the order of the rows."""
+        keys = [chunk.table["image"].to_numpy() for chunk in self.stream([], ["image"])]
+        return np.concatenate(keys) if keys else np.zeros(0, np.object_)
+
     def kind(self, name: str) -> pa.DataType:
         """The type of a name's columns."""
-        found = self.find(name)
-        schema = self.schema if found.side < 0 else self.sides[found.side].schema
-        return schema.field(found.columns[0]).type
+        place = self.find(name)
+        schema = self.schema if place.source == TOKEN_TABLE else self.sources[place.source].schema
+        return schema.field(place.columns[0]).type
 
     def model(self, name: str) -> str:
         """What the score table that a name is in is called behind the @; empty for the token table."""
-        number = self.find(name).side
-        return "" if number < 0 else self.sides[number].model
+        number = self.find(name).source
+        return "" if number == TOKEN_TABLE else self.sources[number].model
+
+    def task(self, name: str) -> str:
+        """The task whose scores a name is one of; empty for the token table and for a table of the user's own."""
+        number = self.find(name).source
+        info = None if number == TOKEN_TABLE else self.sources[number].info
+        return info.task if info else ""
 
     def words(self, name: str) -> set[str]:
         """The different words in a column of a score table; none where there is no such column."""
-        if not self.has(name) or (number := self.find(name).side) < 0:
+        if not self.has(name) or (number := self.find(name).source) == TOKEN_TABLE:
             return set()
-        side = self.sides[number]
-        return {str(word) for word in pc.unique(side.column(bare(name))[bare(name)]).to_pylist() if word is not None}
+        source = self.sources[number]
+        words = pc.unique(source.column(bare(name))[bare(name)]).to_pylist()
+        return {str(word) for word in words if word is not None}
 
     def stream(self, names: Sequence[str], raw: Sequence[str] = (), rows: int = ROWS) -> Iterator[Chunk]:
         """Rows in the order of the token table, at most `rows` at a time, with the columns of these names.
@@ -151,54 +187,58 @@ class Tables:
         where none of the rows of a score table belongs to an image.
         """
         places = {name: self.find(name) for name in dict.fromkeys(names)}
-        wanted = [column for found in places.values() if found.side < 0 for column in found.columns]
+        in_tokens = [column for place in places.values() if place.source == TOKEN_TABLE for column in place.columns]
         missing = [column for column in raw if column not in self.schema.names]
         if missing:
             raise InputError(f"'{self.name}' has no column '{missing[0]}'; name a table of `alit tokenize`.")
-        status = ["status"] if "status" in self.schema.names else []
-        columns = list(dict.fromkeys([*status, *wanted, *raw]))
-        used = sorted({found.side for found in places.values()} - {-1})
-        others = {number: self._beside(number, places, rows) for number in used}
+        status = ["status"] if "status" in self.schema.names else []  # a selection has none: all of its rows are good
+        columns = list(dict.fromkeys([*status, *in_tokens, *raw]))
+        used = sorted({place.source for place in places.values()} - {TOKEN_TABLE})
+        scores = {number: self._aligned(number, places, rows) for number in used}
         start = 0
-        for table in ahead(self._own(columns, rows)):
-            tables = {-1: table} | {number: other.take(table.num_rows) for number, other in others.items()}
+        for table in read_ahead(self._token_rows(columns, rows)):
+            tables = {TOKEN_TABLE: table} | {number: stream.take(table.num_rows) for number, stream in scores.items()}
             ok = (
                 pc.fill_null(pc.equal(table["status"], "ok"), False).to_numpy()
                 if status
                 else np.ones(table.num_rows, np.bool_)
             )
-            values = {name: _values(tables[found.side], found) for name, found in places.items()}
+            values = {name: _values(tables[place.source], place) for name, place in places.items()}
             yield Chunk(start, ok, values, table.select(list(dict.fromkeys(raw))))
             start += table.num_rows
+
+    def _why_not_joined(self, source: ScoreSource) -> str | None:
+        """A sentence on a score table of other tokens; None where it belongs to the token table."""
+        reason = why_foreign(source.info, self.info) if source.info else None
+        if reason is None:
+            return None
+        return (
+            f"'{source.name}' does not belong to '{self.name}': {reason}. Run `alit score {self.name}` with another "
+            "--out, and name that folder with --scores."
+        )
 
     def _alike(self, name: str, places: Sequence[Place]) -> bool:
         """Whether the score tables say the same words of the same images, under a name that is none of a measure's."""
         if name not in self._compared:
-            sides = [self.sides[found.side] for found in places]
-            words = not any(found.per_budget for found in places) and all(side.has_words(name) for side in sides)
-            self._compared[name] = words and all(side.column(name).equals(sides[0].column(name)) for side in sides[1:])
+            sources = [self.sources[place.source] for place in places]
+            words = not any(place.per_budget for place in places) and all(source.has_words(name) for source in sources)
+            first, *others = sources
+            self._compared[name] = words and all(other.column(name).equals(first.column(name)) for other in others)
         return self._compared[name]
 
-    def _own(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
+    def _token_rows(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """The token table, at most `rows` rows at a time."""
-        for table in parts(self.path, columns, rows):
+        for table in stream_row_groups(self.path, columns, rows):
             for start in range(0, table.num_rows, rows):
                 yield table.slice(start, rows)
 
-    def _beside(self, number: int, places: Mapping[str, Place], rows: int) -> Sliced:
-        columns = [column for found in places.values() if found.side == number for column in found.columns]
-        side = self.sides[number]
-        made_from = side.about.get("model_id", self.info.model_id)
-        if made_from != self.info.model_id:
-            raise InputError(
-                f"'{side.name}' scores the tokens of another model ({made_from[:8]}, not {self.info.model_id[:8]} of "
-                f"'{self.name}'): run `alit score` again, or name another folder with --scores."
-            )
-        sliced, remarks = side.along(self.path, list(dict.fromkeys(columns)), rows)
+    def _aligned(self, number: int, places: Mapping[str, Place], rows: int) -> RowStream:
+        columns = [column for place in places.values() if place.source == number for column in place.columns]
+        stream, remarks = self.sources[number].aligned_to(self.path, list(dict.fromkeys(columns)), rows)
         self.remarks += [remark for remark in remarks if remark not in self.remarks]
-        return sliced
+        return stream
 
-    def _in(self, number: int, name: str, present: Sequence[str]) -> Place | None:
+    def _place_in(self, number: int, name: str, present: Sequence[str]) -> Place | None:
         columns = tuple(f"{name}_{budget}" for budget in self.budgets)
         there = [column for column in columns if column in present]
         if len(there) == len(columns):
@@ -207,27 +247,42 @@ class Tables:
             return Place(number, (name,), per_budget=False)
         if there:
             lacking = next(column for column in columns if column not in present)
-            where = self.name if number < 0 else self.sides[number].name
+            where = self.name if number == TOKEN_TABLE else self.sources[number].name
             raise InputError(f"'{where}' has {there[0]} but no {lacking}; a criterion wants every budget of the model.")
         return None
 
-    def _stems(self, present: Sequence[str]) -> list[str]:
+    def stems(self, present: Sequence[str]) -> list[str]:
+        """The measures among some columns: the names that stand before the smallest budget."""
         tail = f"_{self.budgets[0]}"
         stems = [column.removesuffix(tail) for column in present if column.endswith(tail)]
         return [stem for stem in stems if stem not in ("tokens", "latents")]
 
     def _missing(self, name: str) -> str:
+        column, _, model = name.partition("@")
+        for table in self.foreign:
+            columns = (*table.source.columns, *self.stems(table.source.columns))
+            if column in columns and model in ("", table.source.model):
+                return table.sentence
         there = ", ".join(["recon (l1)" if stem == "l1" else stem for stem in self.measures()]) or "none"
-        if bare(name) == "l1" and not self.info.losses:
+        if column == "l1" and not self.info.losses:
             return f"'{self.name}' was made with --no-losses and has no l1 columns; tokenize again without."
-        if models := self.models(bare(name)):
-            return f"There is no '{name}'; there is: {', '.join(f'{bare(name)}@{model}' for model in models)}."
+        if models := self.models(column):
+            return f"There is no '{name}'; there is: {', '.join(f'{column}@{known}' for known in models)}."
         how = how_to_make(name, self.name)
-        what = f"measure '{name}'" if bare(name) in MEASURE_INFOS else f"criterion '{name}'"
+        what = f"measure '{name}'" if column in MEASURES else f"criterion '{name}'"
         return f"There is no {what}; there is: {there}{f'; {how}' if how else ''}."
 
 
-def _values(table: pa.Table, found: Place) -> NDArray[Any]:
+def _score_files(tokens: Path, scores: Path | None) -> list[Path]:
+    """The Parquet files of the folder of score tables, by name; none where there is no folder."""
+    if scores is not None and not scores.is_dir():
+        raise InputError(f"There is no folder '{readable(str(scores))}' of score tables; `alit score` makes one.")
+    folders = [scores] if scores is not None else [Path("scores"), tokens.parent / "scores"]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    return [] if folder is None else sorted(folder.glob("*.parquet"))
+
+
+def _values(table: pa.Table, place: Place) -> NDArray[Any]:
     """The columns as one array: n T, n T d or n."""
-    arrays = [to_numpy(table[column]) for column in found.columns]
-    return np.stack(arrays, axis=0).swapaxes(0, 1) if found.per_budget else arrays[0]
+    arrays = [to_numpy(table[column]) for column in place.columns]
+    return np.stack(arrays, axis=0).swapaxes(0, 1) if place.per_budget else arrays[0]

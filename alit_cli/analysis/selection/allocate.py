@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alit_cli.analysis.query.criteria import Comparison, measure, parse
-from alit_cli.analysis.query.measures import meaning
+from alit_cli.analysis.query.measures import measure_info
 from alit_cli.errors import InputError
 
 Floats = NDArray[np.floating[Any]]
@@ -21,14 +21,14 @@ def parse_objective(text: str) -> Comparison:
 
     Raises InputError for a criterion with a number, or with more than one measure.
     """
-    written = text if re.search("[<>=]", text) else f"{text}{meaning(measure(text.strip())).operator}"
+    written = text if re.search("[<>=]", text) else f"{text}{measure_info(measure(text.strip())).operator}"
     found = parse(written, open_ended=True)
     if not isinstance(found, Comparison) or found.value is not None:
         raise InputError(f"'{text}' is a criterion; here a measure alone is wanted, such as recon, or 'quality>'.")
     return found
 
 
-def spend(losses: Floats, budgets: Sequence[int], share: float) -> NDArray[np.uint8]:
+def allocate_budgets(losses: Floats, budgets: Sequence[int], share: float) -> NDArray[np.uint8]:
     """Which budget each image gets so that the sum of the losses is as small as the total allows.
 
     Every image starts at the smallest budget; then the step that lowers the loss most per token is taken, again

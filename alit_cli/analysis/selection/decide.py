@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from alit_cli.analysis.query.criteria import Comparison, Criterion, comparisons, holds, names
 from alit_cli.analysis.query.tables import Tables
-from alit_cli.analysis.selection.allocate import spend
+from alit_cli.analysis.selection.allocate import allocate_budgets
 from alit_cli.errors import InputError
 
 Floats = NDArray[np.floating[Any]]
@@ -34,7 +34,7 @@ class Selection:
 
 
 @dataclass(frozen=True)
-class Decision:
+class BudgetChoice:
     """The budget of every row of a table, n rows.
 
     Attributes:
@@ -42,7 +42,7 @@ class Decision:
         ok: rows that were tokenized; the others have no budget.
         index: which of the budgets, uint8.
         satisfied: whether the criterion is met there; where it never is, the budget is the largest.
-        lost: whether it is met there, but not at some larger budget.
+        non_monotone: whether it is met there, but not at some larger budget that was run.
         values: the criterion's columns at that budget, NaN where they are not known.
         first: the first comparison, which says what is hard.
     """
@@ -51,7 +51,7 @@ class Decision:
     ok: NDArray[np.bool_]
     index: NDArray[np.uint8]
     satisfied: NDArray[np.bool_]
-    lost: NDArray[np.bool_]
+    non_monotone: NDArray[np.bool_]
     values: Mapping[str, Floats]
     first: Comparison
 
@@ -64,7 +64,7 @@ class Summary:
         criterion: as one would write it; threshold is its number where it is a single comparison.
         budgets, images: the budgets, ascending, and how many images are given each.
         unsatisfied: images that no budget satisfies; they are among those with the largest.
-        lost: images that are satisfied at their budget, but not at some larger one.
+        non_monotone: images that are satisfied at their budget, but not at some larger one that was run.
         failed: rows of the table that hold no tokens; they are not among the images.
         group: whose images; empty for all.
     """
@@ -74,7 +74,7 @@ class Summary:
     budgets: tuple[int, ...]
     images: tuple[int, ...]
     unsatisfied: int
-    lost: int
+    non_monotone: int
     failed: int
     group: str = ""
 
@@ -85,13 +85,13 @@ class Summary:
 
     @property
     def mean_tokens(self) -> float:
-        """Tokens an image, NaN for a table without images."""
+        """Tokens per image, NaN for a table without images."""
         spent = sum(budget * images for budget, images in zip(self.budgets, self.images, strict=True))
         return spent / self.total if self.total else math.nan
 
     @property
     def capacity(self) -> float:
-        """Tokens spent as a share of the largest budget for every image, 0–1."""
+        """Tokens spent as a share of the largest budget of the table for every image, 0–1."""
         return self.mean_tokens / self.budgets[-1]
 
     @property
@@ -100,26 +100,29 @@ class Summary:
         return self.unsatisfied / self.total if self.total else math.nan
 
     @property
-    def lost_share(self) -> float:
-        """Share of images that a larger budget would fail, 0–1."""
-        return self.lost / self.total if self.total else math.nan
+    def non_monotone_share(self) -> float:
+        """Share of images that are satisfied at their budget, but not at some larger one that was run, 0–1."""
+        return self.non_monotone / self.total if self.total else math.nan
 
 
-def first_met(met: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
+def first_met(
+    met: NDArray[np.bool_], ran: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.bool_]]:
     """The first budget at which each image is satisfied, else the last; whether it is; whether a later one is not.
 
-    `met` is n T; each result is n.
+    `met` is n T; each result is n. `ran` (n T) says which budgets were run: one that never was is unknown, and so
+    neither satisfies nor fails. None: all were.
     """
     n, t = met.shape
     index = np.full(n, t - 1, np.uint8)
-    satisfied, lost, failed = (np.zeros(n, np.bool_) for _ in range(3))
+    satisfied, non_monotone, failed_later = (np.zeros(n, np.bool_) for _ in range(3))
     for step in reversed(range(t)):
         here = met[:, step]
         index[here] = step
-        lost = np.where(here, failed, lost)
+        non_monotone = np.where(here, failed_later, non_monotone)
         satisfied |= here
-        failed |= ~here
-    return index, satisfied, lost
+        failed_later |= ~here if ran is None else ~here & ran[:, step]
+    return index, satisfied, non_monotone
 
 
 def select(losses: Floats, budgets: Sequence[int], threshold: float) -> Selection:
@@ -130,8 +133,8 @@ def select(losses: Floats, budgets: Sequence[int], threshold: float) -> Selectio
         budgets: T, ascending.
         threshold: compared strictly and in the precision of the losses: what prints as 0.08 is not below 0.08.
     """
-    found, satisfied, _ = first_met(losses < threshold)
-    index = found.astype(np.int64)
+    first, satisfied, _ = first_met(losses < threshold)
+    index = first.astype(np.int64)
     return Selection(index, np.asarray(budgets, np.int64)[index], satisfied)
 
 
@@ -174,84 +177,114 @@ def check_answerable(tables: Tables, criterion: Criterion | None) -> None:
     )
 
 
-def _within(one: Comparison, stop: float) -> bool:
+def _within(comparison: Comparison, stop: float) -> bool:
     """Whether a comparison is no stricter than the stop."""
-    return one.name == "l1" and one.operator in ("<", "<=") and isinstance(one.value, float) and one.value >= stop
+    value = comparison.value
+    return comparison.name == "l1" and comparison.operator in ("<", "<=") and isinstance(value, float) and value >= stop
 
 
-def decide(tables: Tables, criteria: Sequence[Criterion], values: bool = True) -> list[Decision]:
+def decide(tables: Tables, criteria: Sequence[Criterion], values: bool = True) -> list[BudgetChoice]:
     """The first budget at which each criterion is met, for every image, reading the columns once.
 
-    A column that has one number an image counts at every budget. Without `values` they are not kept. Raises
+    A column that has one number per image counts at every budget. Without `values` they are not kept. Raises
     InputError where a column is missing, is none of numbers, or where the table has stopped before.
     """
     for criterion in criteria:
         check_answerable(tables, criterion)
         if not any(tables.find(name).per_budget for name in names(criterion)):
             raise InputError(
-                f"'{tables.name}' has no column for each budget in '{criterion}', only one an image; "
+                f"'{tables.name}' has no column for each budget in '{criterion}', only one per image; "
                 "name a table of `alit tokenize`, or write it as --where."
             )
-    n, steps = tables.rows(), len(tables.budgets)
-    ok = np.zeros(n, np.bool_)
-    decisions = [_blank(criterion, n, ok, values) for criterion in criteria]
-    wanted = [name for criterion in criteria for name in names(criterion)]
-    for chunk in tables.stream(wanted):
-        rows = slice(chunk.start, chunk.start + len(chunk.ok))
-        ok[rows] = chunk.ok
-        columns = {name: _per_budget(column, steps) for name, column in chunk.columns.items()}
-        for criterion, decision in zip(criteria, decisions, strict=True):
-            index, satisfied, lost = first_met(holds(criterion, columns.__getitem__))
-            decision.index[rows], decision.satisfied[rows], decision.lost[rows] = index, satisfied, lost
-            for name, kept in decision.values.items():
-                if columns[name].dtype != object:
-                    kept[rows] = columns[name][np.arange(len(index)), index]
-    return decisions
+    # Early-stopped tables say in n_tokens how far each image was run; beyond it nothing is known.
+    stopped_at = ["n_tokens"] if tables.info.stop is not None else []
+    pieces: list[list[BudgetChoice]] = [[] for _ in criteria]
+    columns_asked = [name for criterion in criteria for name in names(criterion)]
+    for chunk in tables.stream([*columns_asked, *stopped_at]):
+        ran = chunk.columns["n_tokens"][:, None] >= np.asarray(tables.budgets) if stopped_at else None
+        columns = {name: _per_budget(column, len(tables.budgets)) for name, column in chunk.columns.items()}
+        for criterion, chosen in zip(criteria, pieces, strict=True):
+            chosen.append(_choose(criterion, columns, chunk.ok, ran, values))
+    return [_joined(criterion, chosen) for criterion, chosen in zip(criteria, pieces, strict=True)]
 
 
-def allocate(tables: Tables, way: Comparison, share: float) -> Decision:
-    """Spend a share of the largest capacity where it lowers a measure most (see `spend`); the way has no number.
+def _choose(
+    criterion: Criterion,
+    columns: Mapping[str, NDArray[Any]],
+    ok: NDArray[np.bool_],
+    ran: NDArray[np.bool_] | None,
+    values: bool,
+) -> BudgetChoice:
+    """The choice of one criterion for some rows; `columns` are n T, `ran` says which budgets were run (None: all)."""
+    index, satisfied, non_monotone = first_met(holds(criterion, columns.__getitem__), ran)
+    rows = np.arange(len(index))
+    chosen = {
+        name: (columns[name][rows, index] if columns[name].dtype != object else np.full(len(rows), np.nan)).astype(
+            np.float32
+        )
+        for name in (names(criterion) if values else ())
+    }
+    return BudgetChoice(str(criterion), ok, index, satisfied, non_monotone, chosen, next(comparisons(criterion)))
 
-    Satisfied are the images whose measure is known. Raises InputError as `decide` and `spend`.
+
+def _joined(criterion: Criterion, pieces: Sequence[BudgetChoice]) -> BudgetChoice:
+    """The choices of all rows, from those of the chunks in their order."""
+
+    def join(arrays: list[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
+        return np.concatenate(arrays) if arrays else np.zeros(0, kind)  # a table may have no rows
+
+    value_names = pieces[0].values if pieces else names(criterion)
+    return BudgetChoice(
+        text=str(criterion),
+        ok=join([piece.ok for piece in pieces], np.bool_),
+        index=join([piece.index for piece in pieces], np.uint8),
+        satisfied=join([piece.satisfied for piece in pieces], np.bool_),
+        non_monotone=join([piece.non_monotone for piece in pieces], np.bool_),
+        values={name: join([piece.values[name] for piece in pieces], np.float32) for name in value_names},
+        first=next(comparisons(criterion)),
+    )
+
+
+def allocate(tables: Tables, objective: Comparison, share: float) -> BudgetChoice:
+    """Spend a share of the largest capacity where it improves a measure most (see `allocate_budgets`).
+
+    The objective has no number. Satisfied are the images whose measure is known. Raises InputError as `decide` and
+    `allocate_budgets`.
     """
     check_answerable(tables, None)
-    if not tables.find(way.name).per_budget:
-        raise InputError(f"'{way.name}' is the same at every budget; --capacity needs a measure of every budget.")
-    chunks = [(chunk.ok, chunk.columns[way.name]) for chunk in tables.stream([way.name])]
+    name = objective.name
+    if not tables.find(name).per_budget:
+        raise InputError(f"'{name}' is the same at every budget; --capacity needs a measure of every budget.")
+    chunks = [(chunk.ok, chunk.columns[name]) for chunk in tables.stream([name])]
+    if not chunks:
+        raise InputError(f"'{tables.name}' has no rows, so there is nothing to spend tokens on.")
     ok, losses = np.concatenate([ok for ok, _ in chunks]), np.concatenate([column for _, column in chunks])
-    del chunks
-    sign = 1 if way.operator.startswith("<") else -1
+    del chunks  # half of the memory at 50 million rows
+    sign = 1 if objective.operator.startswith("<") else -1
     index = np.zeros(len(ok), np.uint8)
-    index[ok] = spend(sign * losses[ok], tables.budgets, share)
+    index[ok] = allocate_budgets(sign * losses[ok], tables.budgets, share)
     value = losses[np.arange(len(ok)), index]
-    text = f"least {way.name} at capacity {share:g}" if sign > 0 else f"most {way.name} at capacity {share:g}"
-    return Decision(text, ok, index, ~np.isnan(value), np.zeros(len(ok), np.bool_), {way.name: value}, way)
+    text = f"{'least' if sign > 0 else 'most'} {name} at capacity {share:g}"
+    return BudgetChoice(text, ok, index, ~np.isnan(value), np.zeros(len(ok), np.bool_), {name: value}, objective)
 
 
-def summarize(tables: Tables, decision: Decision, kept: NDArray[np.bool_] | None = None, group: str = "") -> Summary:
-    """What a decision asks of the rows that are kept (None: all); those that failed are only counted."""
-    rows = decision.ok if kept is None else decision.ok & kept
-    failed = ~decision.ok if kept is None else ~decision.ok & kept
-    value = decision.first.value if decision.text == str(decision.first) else None
+def summarize(tables: Tables, choice: BudgetChoice, kept: NDArray[np.bool_] | None = None, group: str = "") -> Summary:
+    """What a choice asks of the rows that are kept (None: all); those that failed are only counted."""
+    rows = choice.ok if kept is None else choice.ok & kept
+    failed = ~choice.ok if kept is None else ~choice.ok & kept
+    value = choice.first.value if choice.text == str(choice.first) else None
     return Summary(
-        criterion=decision.text,
+        criterion=choice.text,
         threshold=value if isinstance(value, float) else None,
         budgets=tables.budgets,
-        images=tuple(np.bincount(decision.index[rows], minlength=len(tables.budgets)).tolist()),
-        unsatisfied=int(np.count_nonzero(rows & ~decision.satisfied)),
-        lost=int(np.count_nonzero(rows & decision.lost)),
+        images=tuple(np.bincount(choice.index[rows], minlength=len(tables.budgets)).tolist()),
+        unsatisfied=int(np.count_nonzero(rows & ~choice.satisfied)),
+        non_monotone=int(np.count_nonzero(rows & choice.non_monotone)),
         failed=int(np.count_nonzero(failed)),
         group=group,
     )
 
 
-def _blank(criterion: Criterion, n: int, ok: NDArray[np.bool_], values: bool) -> Decision:
-    kept = {name: np.full(n, np.nan, np.float32) for name in names(criterion)} if values else {}
-    satisfied, lost = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    first = next(comparisons(criterion))
-    return Decision(str(criterion), ok, np.zeros(n, np.uint8), satisfied, lost, kept, first)
-
-
 def _per_budget(column: NDArray[Any], steps: int) -> NDArray[Any]:
-    """A column of one value an image as one of every budget."""
+    """A column of one value per image as one of every budget."""
     return column if column.ndim > 1 else np.broadcast_to(column[:, None], (len(column), steps))

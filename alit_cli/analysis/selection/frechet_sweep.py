@@ -12,7 +12,7 @@ import scipy.stats
 from numpy.typing import NDArray
 
 from alit_cli.analysis.query.tables import Tables
-from alit_cli.analysis.selection.sweep import Choices, Outcome
+from alit_cli.analysis.selection.sweep import BudgetPolicies, Outcome
 from alit_cli.analysis.stats.frechet import Moments, Reference, check_enough
 
 PARTS = 8
@@ -36,7 +36,12 @@ class Distances:
 
 
 def frechet_distances(
-    tables: Tables, choices: Choices, outcome: Outcome, generator: np.random.Generator, few: bool, intervals: bool
+    tables: Tables,
+    choices: BudgetPolicies,
+    outcome: Outcome,
+    generator: np.random.Generator,
+    few: bool,
+    intervals: bool,
 ) -> Distances:
     """Stream the features of the outcome's column and of the originals; InputError where they are too few."""
     columns = [*choices.columns, outcome.column, outcome.original]

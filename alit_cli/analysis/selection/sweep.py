@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alit_cli.analysis.query.criteria import OPERATORS, Comparison, Criterion, comparisons, holds, measure, names, parse
-from alit_cli.analysis.query.measures import bare, meaning
+from alit_cli.analysis.query.measures import bare, measure_info
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.allocate import parse_objective
 from alit_cli.analysis.selection.decide import check_answerable, check_thresholds, first_met
@@ -59,7 +59,7 @@ class Outcome:
     @property
     def lower_is_better(self) -> bool:
         """Whether less of it is better."""
-        return self.test is None and meaning(self.column).lower_is_better
+        return self.test is None and measure_info(self.column).lower_is_better
 
     @property
     def original(self) -> str:
@@ -101,7 +101,7 @@ def read_outcomes(tables: Tables, texts: Sequence[str]) -> list[Outcome]:
             column = measure(text)
             if task == "language" and not tables.has(column):
                 column = f"caption_loglik{at}{model}"
-            found.append(Outcome(column, f"{meaning(column).label}{of}", column))
+            found.append(Outcome(column, f"{measure_info(column).label}{of}", column))
     for outcome in found:
         if not tables.find(outcome.column).per_budget:
             raise InputError(f"'{outcome.column}' is the same at every budget; an outcome has a number for each.")
@@ -169,7 +169,7 @@ def _spent(sample: NDArray[Any], criterion: Comparison, budgets: Sequence[int]) 
 
 
 @dataclass(frozen=True)
-class Choices:
+class BudgetPolicies:
     """Every choice of budgets that is looked at: the points of the lines, then one budget for all."""
 
     lines: tuple[Line, ...]

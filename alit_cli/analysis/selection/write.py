@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 from alit_cli.analysis.query.criteria import Criterion, holds, names, parse
 from alit_cli.analysis.query.groups import Groups
 from alit_cli.analysis.query.tables import Tables
-from alit_cli.analysis.selection.decide import Decision, Summary, summarize
-from alit_cli.data.files import atomic_file, readable
+from alit_cli.analysis.selection.decide import BudgetChoice, Summary, summarize
+from alit_cli.data.files import check_output, open_output
 from alit_cli.data.tables.parquet import encodings
 from alit_cli.data.tables.token_table import KEY, ROW_GROUP, token_schema
 from alit_cli.errors import InputError
@@ -40,15 +41,15 @@ class Narrowing:
     easiest: int | None = None
 
 
-def narrow(tables: Tables, decision: Decision, wanted: Narrowing, groups: Groups | None) -> NDArray[np.bool_] | None:
+def narrow(tables: Tables, choice: BudgetChoice, wanted: Narrowing, groups: Groups | None) -> NDArray[np.bool_] | None:
     """The rows that are wanted, n; None where all are. Raises InputError for a column that is not there."""
     if wanted == Narrowing():
         return None
-    kept = decision.ok.copy()
+    kept = choice.ok.copy()
     if wanted.where is not None:
-        kept &= _where(tables, decision, parse(wanted.where), groups)
+        kept &= _where(tables, choice, parse(wanted.where), groups)
     if wanted.hardest is not None or wanted.easiest is not None:
-        order = _by_hardness(decision, kept, groups)
+        order = _by_hardness(choice, kept, groups)
         chosen = np.zeros(len(kept), np.bool_)
         for most, ranked in ((wanted.hardest, order), (wanted.easiest, order[::-1])):
             if most is not None:
@@ -57,11 +58,11 @@ def narrow(tables: Tables, decision: Decision, wanted: Narrowing, groups: Groups
     return kept
 
 
-def _where(tables: Tables, decision: Decision, where: Criterion, groups: Groups | None) -> NDArray[np.bool_]:
+def _where(tables: Tables, choice: BudgetChoice, where: Criterion, groups: Groups | None) -> NDArray[np.bool_]:
     known: dict[str, NDArray[Any]] = {
-        "n_tokens": np.asarray(tables.budgets, np.int64)[decision.index],
-        "satisfied": decision.satisfied,
-        **decision.values,
+        "n_tokens": np.asarray(tables.budgets, np.int64)[choice.index],
+        "satisfied": choice.satisfied,
+        **choice.values,
     }
     if groups is not None:
         known[groups.name] = np.asarray([*groups.names, None], object)[groups.codes]
@@ -73,7 +74,7 @@ def _where(tables: Tables, decision: Decision, where: Criterion, groups: Groups 
             )
     if not others:
         return holds(where, known.__getitem__)
-    kept = np.zeros(len(decision.ok), np.bool_)
+    kept = np.zeros(len(choice.ok), np.bool_)
     for chunk in tables.stream(others):
         rows = slice(chunk.start, chunk.start + len(chunk.ok))
         here = {**{name: column[rows] for name, column in known.items()}, **chunk.columns}
@@ -81,12 +82,12 @@ def _where(tables: Tables, decision: Decision, where: Criterion, groups: Groups 
     return kept
 
 
-def _by_hardness(decision: Decision, kept: NDArray[np.bool_], groups: Groups | None) -> NDArray[np.intp]:
+def _by_hardness(choice: BudgetChoice, kept: NDArray[np.bool_], groups: Groups | None) -> NDArray[np.intp]:
     """The kept rows, the hardest first: never satisfied, then many tokens, then a bad value of the first column."""
     rows = np.flatnonzero(kept)
-    value = decision.values[decision.first.name][rows].astype(np.float64)
-    bad = np.where(np.isnan(value), np.inf, value if decision.first.operator.startswith("<") else -value)
-    keys = (-bad, -decision.index[rows].astype(np.int16), decision.satisfied[rows])
+    value = choice.values[choice.first.name][rows].astype(np.float64)
+    bad = np.where(np.isnan(value), np.inf, value if choice.first.operator.startswith("<") else -value)
+    keys = (-bad, -choice.index[rows].astype(np.int16), choice.satisfied[rows])
     return rows[np.lexsort(keys)]
 
 
@@ -102,19 +103,19 @@ def _first_of_each(ranked: NDArray[np.intp], most: int, groups: Groups | None) -
 
 
 def summaries_by_group(
-    tables: Tables, decision: Decision, kept: NDArray[np.bool_] | None, groups: Groups | None
+    tables: Tables, choice: BudgetChoice, kept: NDArray[np.bool_] | None, groups: Groups | None
 ) -> list[Summary]:
     """A summary of all images that are kept, then one for each group."""
-    found = [summarize(tables, decision, kept)]
+    found = [summarize(tables, choice, kept)]
     for code, name in enumerate(groups.names if groups else ()):
         inside = groups.codes == code if groups else np.zeros(0, np.bool_)
-        found.append(summarize(tables, decision, inside if kept is None else inside & kept, name))
+        found.append(summarize(tables, choice, inside if kept is None else inside & kept, name))
     return found
 
 
 def write_selection(
     tables: Tables,
-    decision: Decision,
+    choice: BudgetChoice,
     out: Path,
     options: Mapping[str, Any],
     kept: NDArray[np.bool_] | None = None,
@@ -126,56 +127,55 @@ def write_selection(
     A row per image that was tokenized and is kept, in the table's order, with the `tokens` of its budget (`latents`
     of a continuous model; null where the table has none; no column without `tokens`), the columns the table keeps
     of its source, and its group under the groups' name. The metadata is the table's, with `options` as its option
-    `select`. Raises InputError where `out` is a table that is being read, and what `atomic_file` raises.
+    `select`. A name that ends in .csv gives a csv, without tokens. Raises what `open_output` raises.
     """
-    _check_out(tables, out)
-    carried = _carried(tables, decision)
-    if groups is not None and groups.name in (*carried, *decision.values):
+    check_output(out, "selection")
+    as_csv = out.suffix.lower() == ".csv"
+    tokens = tokens and not as_csv  # a cell holds no list
+    carried = _carried(tables, choice)
+    if groups is not None and groups.name in (*carried, *choice.values):
         groups = dataclasses.replace(groups, name=f"{groups.name}_group")
-    schema = _schema(tables, decision, options, groups, tokens)
+    schema = _schema(tables, choice, options, groups, tokens)
     settings = encodings(schema)
     settings["use_dictionary"] = [name for name in settings["use_dictionary"] if name != "image"]
-    with atomic_file(out, tidy=True) as file, pq.ParquetWriter(file, schema, **settings) as writer:
-        for start, table in _chunks(tables, decision, kept, tokens):
+    with open_output(out, "selection", tidy=True) as file, contextlib.ExitStack() as stack:
+        writer = None if as_csv else stack.enter_context(pq.ParquetWriter(file, schema, **settings))
+        for start, table in _chunks(tables, choice, kept, tokens):
             rows = np.arange(start, start + table.num_rows)
-            rows = rows[(decision.ok if kept is None else decision.ok & kept)[rows]]
+            rows = rows[(choice.ok if kept is None else choice.ok & kept)[rows]]
             columns = [
                 table["image"].take(pa.array(rows - start)),
-                pa.array(np.asarray(tables.budgets, np.int32)[decision.index[rows]]),
-                pa.array(decision.satisfied[rows]),
+                pa.array(np.asarray(tables.budgets, np.int32)[choice.index[rows]]),
+                pa.array(choice.satisfied[rows]),
             ]
             if tokens:
-                columns.append(_chosen_tokens(table, tables, rows - start, decision.index[rows]))
-            for name, values in decision.values.items():
+                columns.append(_chosen_tokens(table, tables, rows - start, choice.index[rows]))
+            for name, values in choice.values.items():
                 columns.append(pa.array(values[rows], from_pandas=True).cast(schema.field(name).type))
             columns += [table[name].take(pa.array(rows - start)) for name in carried]
             if groups is not None:
                 columns.append(pa.array(np.asarray([*groups.names, None], object)[groups.codes[rows]], pa.string()))
-            writer.write_table(pa.table(columns, schema=schema))
+            selected = pa.table(columns, schema=schema)
+            if writer is None:
+                selected.to_pandas().to_csv(file, index=False, header=start == 0, float_format="%.6g")
+            else:
+                writer.write_table(selected)
 
 
-def _check_out(tables: Tables, out: Path) -> None:
-    """Raise InputError where `out` is a table that is being read."""
-    for read in (tables.path, *(side.path for side in tables.sides)):
-        if out.exists() and read.exists() and out.samefile(read):
-            what = "the token table itself" if read == tables.path else "a table of scores"
-            raise InputError(f"'{readable(str(out))}' is {what}; choose another --out.")
-
-
-def _carried(tables: Tables, decision: Decision) -> list[str]:
+def _carried(tables: Tables, choice: BudgetChoice) -> list[str]:
     """The columns of the source that the table keeps."""
     kept = tables.info.options.get("keep") or ()
-    return [name for name in kept if name in tables.schema.names and name not in decision.values]
+    return [name for name in kept if name in tables.schema.names and name not in choice.values]
 
 
 def _chunks(
-    tables: Tables, decision: Decision, kept: NDArray[np.bool_] | None, tokens: bool
+    tables: Tables, choice: BudgetChoice, kept: NDArray[np.bool_] | None, tokens: bool
 ) -> Iterator[tuple[int, pa.Table]]:
     """The rows of the token table with the columns that are written, and the number of the first."""
     info = tables.info
-    steps = np.unique(decision.index[decision.ok if kept is None else decision.ok & kept])
+    steps = np.unique(choice.index[choice.ok if kept is None else choice.ok & kept])
     columns = [f"{info.tokens}_{info.budgets[step]}" for step in steps] if tokens else []
-    columns += _carried(tables, decision)
+    columns += _carried(tables, choice)
     for chunk in tables.stream([], ["image", *columns], ROW_GROUP if tokens else BARE_ROW_GROUP):
         yield chunk.start, chunk.table
 
@@ -194,7 +194,7 @@ def _chosen_tokens(table: pa.Table, tables: Tables, rows: NDArray[np.intp], inde
 
 
 def _schema(
-    tables: Tables, decision: Decision, options: Mapping[str, Any], groups: Groups | None, tokens: bool
+    tables: Tables, choice: BudgetChoice, options: Mapping[str, Any], groups: Groups | None, tokens: bool
 ) -> pa.Schema:
     """The columns of a selection, and the table's own description with the criterion added."""
     info = tables.info
@@ -203,10 +203,10 @@ def _schema(
     if tokens:
         whole = token_schema(info, measures=False)
         fields.append(whole.field(f"{info.tokens}_{info.budgets[0]}").with_name(info.tokens))
-    for name in decision.values:
+    for name in choice.values:
         kind = tables.kind(name)
         fields.append((name, kind if pa.types.is_integer(kind) else pa.float32()))
-    fields += [tables.schema.field(name) for name in _carried(tables, decision)]
+    fields += [tables.schema.field(name) for name in _carried(tables, choice)]
     if groups is not None:
         fields.append((groups.name, pa.string()))
     return pa.schema(fields, metadata={KEY: described.to_json().encode()})

@@ -16,7 +16,7 @@ from alit_cli.analysis.query.groups import Groups
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import check_answerable
 from alit_cli.analysis.selection.frechet_sweep import Distances, frechet_distances
-from alit_cli.analysis.selection.sweep import Choices, Line, Outcome
+from alit_cli.analysis.selection.sweep import BudgetPolicies, Line, Outcome
 from alit_cli.analysis.stats.bootstrap import BinnedMeans
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
 
@@ -55,7 +55,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Nearly:
+class NearBest:
     """The fewest tokens with which an outcome is within 1 % of its best in the group, along one line.
 
     The best is that of all lines. A line that never comes so near has the criterion `never`, no capacity, and the
@@ -76,7 +76,7 @@ class Capacity:
     """Every point, and where each line comes near the best; `dimension` of the features, 0 without."""
 
     points: tuple[Point, ...]
-    nearly: tuple[Nearly, ...]
+    nearly: tuple[NearBest, ...]
     outcomes: tuple[Outcome, ...]
     dimension: int
 
@@ -96,7 +96,7 @@ def measure_capacity(
     InputError where a column is missing, the table stopped early, or features are too few (unless `few`).
     """
     check_answerable(tables, None)
-    choices, generator = Choices(tuple(lines), tables.budgets), np.random.default_rng(seed)
+    choices, generator = BudgetPolicies(tuple(lines), tables.budgets), np.random.default_rng(seed)
     scalar = [outcome for outcome in outcomes if not outcome.frechet]
     sums = _add_up(tables, choices, scalar, groups, generator)
     numbers, dimension = _numbers(sums, choices, scalar, resamples), 0
@@ -125,7 +125,11 @@ class _Sums:
 
 
 def _add_up(
-    tables: Tables, choices: Choices, outcomes: Sequence[Outcome], groups: Groups | None, generator: np.random.Generator
+    tables: Tables,
+    choices: BudgetPolicies,
+    outcomes: Sequence[Outcome],
+    groups: Groups | None,
+    generator: np.random.Generator,
 ) -> _Sums:
     """One pass over the columns."""
     g, s, budgets = len(groups.names) + 1 if groups else 1, len(choices), np.asarray(choices.budgets, np.float64)
@@ -165,7 +169,7 @@ Number = tuple[int, float, float, float]
 
 
 def _numbers(
-    sums: _Sums, choices: Choices, outcomes: Sequence[Outcome], resamples: int
+    sums: _Sums, choices: BudgetPolicies, outcomes: Sequence[Outcome], resamples: int
 ) -> dict[tuple[int, int, str], Number]:
     """The numbers of every group (-1: all), choice (that behind the last: the originals) and outcome."""
     if not outcomes:
@@ -186,7 +190,7 @@ def _numbers(
     return found
 
 
-def _far(choices: Choices, outcome: Outcome, far: Distances) -> dict[tuple[int, int, str], Number]:
+def _far(choices: BudgetPolicies, outcome: Outcome, far: Distances) -> dict[tuple[int, int, str], Number]:
     """The distances of all images, in the shape of `_numbers`."""
     return {
         (-1, number, outcome.name): (far.n, far.values[number], far.low[number], far.high[number])
@@ -195,7 +199,7 @@ def _far(choices: Choices, outcome: Outcome, far: Distances) -> dict[tuple[int, 
 
 
 def _points(
-    choices: Choices,
+    choices: BudgetPolicies,
     outcomes: Sequence[Outcome],
     groups: Groups | None,
     sums: _Sums,
@@ -219,7 +223,7 @@ def _points(
                     yield Point(name, line, text, threshold, images, share, mean, never, outcome.name, known, *value)
 
 
-def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[Nearly]:
+def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[NearBest]:
     """Where each line comes within 1 % of the best that any choice of budgets reaches in the group."""
     lower = {outcome.name: outcome.lower_is_better for outcome in outcomes}
     spent: dict[tuple[str, str], list[Point]] = {}
@@ -233,14 +237,14 @@ def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[Ne
             near = [point for point in own if abs(point.value - best) <= NEAR * abs(best)]
             if near:
                 first = min(near, key=lambda point: point.capacity)
-                yield Nearly(group, outcome, line, best, first.criterion, first.capacity, first.value)
+                yield NearBest(group, outcome, line, best, first.criterion, first.capacity, first.value)
             else:
                 nearest = min(own, key=lambda point: abs(point.value - best))
-                yield Nearly(group, outcome, line, best, "never", math.nan, nearest.value)
+                yield NearBest(group, outcome, line, best, "never", math.nan, nearest.value)
 
 
 def save_tables(result: Capacity, folder: Path) -> list[Path]:
-    """Write the points as capacity.csv and .parquet, the rest as capacity_nearly.csv; what `atomic_file` raises."""
+    """Write the points as capacity.csv and .parquet, the rest as capacity_nearly.csv; what `open_output` raises."""
     table = pd.DataFrame(result.points).astype({"threshold": float})
     return [
         save_csv(table, folder / "capacity.csv"),

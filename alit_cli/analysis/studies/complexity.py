@@ -262,6 +262,6 @@ def _binned(
 
 
 def save_tables(result: Complexity, folder: Path) -> list[Path]:
-    """Write `Complexity.rows` as complexity.csv and complexity.parquet; what `atomic_file` raises."""
+    """Write `Complexity.rows` as complexity.csv and complexity.parquet; what `open_output` raises."""
     table = pd.DataFrame(result.rows).astype({"budget": "Int64", "threshold": float, "share_largest": float})
     return [save_csv(table, folder / "complexity.csv"), save_parquet(table, folder / "complexity.parquet")]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import check_answerable, check_thresholds, quartiles, select
 from alit_cli.analysis.selection.frechet_sweep import frechet_distances
-from alit_cli.analysis.selection.sweep import Choices, Outcome
+from alit_cli.analysis.selection.sweep import BudgetPolicies, Outcome
 from alit_cli.analysis.stats.bootstrap import BinnedMeans
 from alit_cli.analysis.stats.differences import cliffs_delta, mann_whitney, match_by
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
@@ -128,7 +128,7 @@ def read_set(tables: Tables, name: str, few: bool = False, seed: int = 0) -> Ima
     frechet, dimension = None, 0
     if tables.has("features"):
         outcome = Outcome("frechet", "Fréchet distance", "features", frechet=True)
-        choices = Choices((), tables.budgets)
+        choices = BudgetPolicies((), tables.budgets)
         found = frechet_distances(tables, choices, outcome, np.random.default_rng(seed), few, intervals=False)
         frechet, dimension = (found.values[0], found.values[-1]), found.dimension
     bytes_ = columns["jpeg_bytes"].astype(np.float64) if "jpeg_bytes" in columns else None
@@ -244,7 +244,7 @@ def _known(values: NDArray[Any]) -> Floats:
 
 
 def save_tables(result: Familiarity, folder: Path) -> list[Path]:
-    """Write familiarity.csv and .parquet (the sets), familiarity_differences.csv; what `atomic_file` raises."""
+    """Write familiarity.csv and .parquet (the sets), familiarity_differences.csv; what `open_output` raises."""
     table = pd.DataFrame(result.rows)
     names = [field.name for field in dataclasses.fields(Difference)]  # of one set alone there are no rows
     return [

@@ -113,7 +113,7 @@ def measure_quality(tables: Tables) -> Quality:
     """
     _check(tables)
     strangers = dict(_strangers(tables))
-    names = [name for name in _names() if tables.has(name) and tables.find(name).side not in strangers]
+    names = [name for name in _names() if tables.has(name) and tables.find(name).source not in strangers]
     ids = [f"tokens_{budget}" for budget in tables.budgets] if tables.info.codes else []
     means, codes = _Means(), CodeCounts(tables.info.codes, len(ids))
     counted = np.zeros((len(tables.budgets), len(EDGES) + 1), np.int64)
@@ -127,7 +127,8 @@ def measure_quality(tables: Tables) -> Quality:
     rows = [_token_row(tables, step, means, codes, distances) for step in range(len(tables.budgets))]
     rows += _baselines(tables, means)
     below = counted.cumsum(axis=1)[:, :-1] / np.maximum(counted.sum(axis=1, keepdims=True), 1)
-    remarks = (*strangers.values(), *tables.remarks, *_unequal(means))
+    foreign = [f"{table.sentence} It is left out." for table in tables.foreign]
+    remarks = (*foreign, *strangers.values(), *tables.remarks, *_unequal(means))
     return Quality(tuple(rows), below, source, width, tables.info.codes, remarks)
 
 
@@ -141,13 +142,10 @@ def _check(tables: Tables) -> None:
 
 
 def _strangers(tables: Tables) -> Iterator[tuple[int, str]]:
-    """Score tables of other images or of another model's tokens, by their number, and a sentence on each."""
-    for number, side in enumerate(tables.sides):
-        if side.about.get("model_id", tables.info.model_id) != tables.info.model_id:
-            yield number, f"'{side.name}' is of another model's tokens and left out; --scores names another folder."
-            continue
+    """Score tables of other images, by their number, and a sentence on each."""
+    for number, source in enumerate(tables.sources):
         try:
-            side.along(tables.path, [], ROWS)
+            source.aligned_to(tables.path, [], ROWS)
         except InputError as problem:
             yield number, f"{problem} It is left out; --scores names another folder."
 
@@ -209,7 +207,7 @@ def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float
     """The score table of features, its distances at every budget, and the length of a feature; the first by name."""
     models = tables.models("features")
     names = [f"features@{models[0]}", f"features_original@{models[0]}"] if models else []
-    if not names or not all(map(tables.has, names)) or tables.find(names[0]).side in strangers:
+    if not names or not all(map(tables.has, names)) or tables.find(names[0]).source in strangers:
         return "", [], 0
     original, moments = None, []
     for chunk in tables.stream(names, rows=2000):
@@ -227,7 +225,7 @@ def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float
 
 
 def save_tables(result: Quality, budgets: Sequence[int], folder: Path) -> list[Path]:
-    """Write the rows as quality.csv and quality.parquet, the curves as quality_below.csv; what `atomic_file` raises."""
+    """Write the rows as quality.csv and quality.parquet, the curves as quality_below.csv; what `open_output` raises."""
     table = pd.DataFrame(result.rows).astype({"budget": "Int64"})
     table = table.loc[:, table.notna().any()]
     shown = range(CURVE_STEP, 1 + int((result.below < 1).any(axis=0).sum()) + CURVE_STEP, CURVE_STEP)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import open_output
+from alit_cli.data.marks import ANALYSIS_FORMAT, KEY
 from alit_cli.data.tables.token_table import write_table
 
 
 def save_csv(table: pd.DataFrame, path: Path) -> Path:
-    """Write a csv with six digits that matter; gives the path back. Raises what `atomic_file` raises."""
-    with atomic_file(path) as file:
+    """Write a csv with six digits that matter; gives the path back. Raises what `open_output` raises."""
+    with open_output(path, "analysis") as file:
         table.to_csv(file, index=False, float_format="%.6g")
     return path
 
 
 def save_parquet(table: pd.DataFrame, path: Path) -> Path:
-    """Write a Parquet file; gives the path back. Raises what `atomic_file` raises."""
-    write_table(pa.Table.from_pandas(table, preserve_index=False), path)
+    """Write a Parquet file; gives the path back. Raises what `open_output` raises."""
+    rows = pa.Table.from_pandas(table, preserve_index=False)
+    mark = {KEY: json.dumps({"format": ANALYSIS_FORMAT})}
+    write_table(rows.replace_schema_metadata({**rows.schema.metadata, **mark}), path, "analysis")
     return path

@@ -13,7 +13,7 @@ import pandas as pd
 import scipy.stats
 
 from alit_cli.analysis.query.criteria import Comparison
-from alit_cli.analysis.query.measures import TASKS, meaning
+from alit_cli.analysis.query.measures import TASKS, measure_info
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import check_answerable
 from alit_cli.analysis.selection.sweep import Outcome
@@ -66,6 +66,12 @@ def task_outcomes(tables: Tables, task: str, models: Sequence[str], top: int) ->
         raise InputError(f"There is no task '{task}' whose models have a strength; there is: {known}.")
     measure = TASKS[task]
     found = [model.rpartition("/")[2] for model in models] or tables.models(measure)
+    if not models:  # those named that cannot be joined are refused below
+        tables.remarks += [
+            f"{table.sentence} It is left out."
+            for table in tables.foreign
+            if measure in tables.stems(table.source.columns)
+        ]
     if not found:
         tables.find(measure)  # says what there is
         raise InputError(f"No score table has a '{measure}'; `alit score {tables.name} --task {task}` makes one.")
@@ -92,7 +98,7 @@ def judged_by(column: str, top: int) -> Outcome:
     """The number of one model that is its strength on the originals."""
     if column.startswith("class_rank@"):
         return Outcome(column, f"top-{top} accuracy", column, Comparison(column, "<=", float(top)))
-    return Outcome(column, meaning(column).label, column)
+    return Outcome(column, measure_info(column).label, column)
 
 
 def measure_strength(tables: Tables, outcomes: Sequence[Outcome], resamples: int = 1000, seed: int = 0) -> Strength:
@@ -154,6 +160,6 @@ def _spearman(rows: Sequence[StrengthRow]) -> float:
 
 
 def save_tables(result: Strength, folder: Path) -> list[Path]:
-    """Write `Strength.rows` as strength.csv and strength.parquet; what `atomic_file` raises."""
+    """Write `Strength.rows` as strength.csv and strength.parquet; what `open_output` raises."""
     table = pd.DataFrame(result.rows)
     return [save_csv(table, folder / "strength.csv"), save_parquet(table, folder / "strength.parquet")]

@@ -5,7 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
-from alit_cli.data.files import FULL, atomic_file
+from alit_cli.data.files import FULL, open_output
 from alit_cli.data.sources import remote
 from alit_cli.errors import InputError
 
@@ -37,7 +37,7 @@ class RemoteCache:
         if not os.path.exists(path):
             if not self._room(entry.size):
                 return None
-            with atomic_file(path, tidy=True) as file:
+            with open_output(path, "working file", tidy=True) as file:
                 try:
                     remote.fetch(entry.url, file.name)
                 except OSError as problem:

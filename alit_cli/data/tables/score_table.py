@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from alit_cli.data.files import readable
-from alit_cli.data.tables.token_table import KEY, read_info
+from alit_cli.data.marks import kind_of_file
+from alit_cli.data.tables.token_table import KEY, TableInfo, read_info
 from alit_cli.errors import InputError
 
 FORMAT_NAME, FORMAT_VERSION = "alit-scores", 1
@@ -117,7 +118,7 @@ def score_rows(schema: pa.Schema, columns: Mapping[str, Sequence[Any]]) -> pa.Ta
 
 
 def read_score_info(path: str | Path) -> ScoreInfo | None:
-    """What a score table says about itself; None for a table of one's own, which says nothing.
+    """What a score table says about itself; None for a table of the user's own or of an analysis.
 
     Raises:
         InputError: not a Parquet file, or another table of alit.
@@ -129,12 +130,28 @@ def read_score_info(path: str | Path) -> ScoreInfo | None:
         raise InputError(f"'{name}' does not exist; `alit score` makes score tables.") from problem
     except (OSError, pa.ArrowException) as problem:
         raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
-    if KEY not in metadata:
+    if KEY not in metadata or kind_of_file(path) == "analysis":
         return None
     try:
         return ScoreInfo.from_json(metadata[KEY])
     except InputError as problem:
         raise InputError(f"'{name}' cannot be used: {problem}") from problem
+
+
+def why_foreign(info: ScoreInfo, tokens: TableInfo) -> str | None:
+    """Why scores do not belong to a token table, as the end of a sentence that began with 'it'; None where they do.
+
+    Every command that joins two tables asks this. A score table records the model, the budgets and the run (the
+    fingerprint of the plan, in which the inputs, the fit and the views take part) of the tokens that it scores.
+    """
+    if info.model_id != tokens.model_id:
+        return f"it scores tokens of the model {info.model_id}, the token table is of {tokens.model_id}"
+    if info.budgets != tokens.budgets:
+        return f"it has the budgets {info.budgets}, the token table {tokens.budgets}"
+    run = tokens.options.get("plan")
+    if info.options.get("tokens", run) != run:  # tables older than the record have no key `tokens`
+        return "it scores another run of alit tokenize than the token table's"
+    return None
 
 
 def is_score_table(path: str | Path) -> bool:

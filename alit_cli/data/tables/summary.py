@@ -21,8 +21,11 @@ class Summary:
     Attributes:
         images: rows, failures included.
         statuses: rows by status.
-        l1: mean L1 by budget over the rows that reached it (none where the table has no losses).
+        l1: mean L1 by budget over the rows that are ok. Empty where the table has no losses, and where rollouts
+            stopped early: a later column then holds only the images that went on, whose mean would mislead.
         stopped: rows by the budget their rollout stopped at (empty where none stops early).
+        mean_tokens, l1_at_stop: tokens per image and mean L1 at the budget each image stopped at; None where none
+            stops early.
         errors: the first few failures, as (image, sentence).
     """
 
@@ -30,6 +33,8 @@ class Summary:
     statuses: dict[str, int]
     l1: dict[int, float]
     stopped: dict[int, int]
+    mean_tokens: float | None
+    l1_at_stop: float | None
     errors: list[tuple[str, str]]
 
     @property
@@ -45,8 +50,17 @@ def summarize(out: Path) -> Summary:
     table = open_columns(out, ["image", "status", "error", *losses, *(["n_tokens"] if info.stop is not None else [])])
     statuses = Counter(table["status"].to_pylist())
     failed = table.filter(pc.not_equal(table["status"], "ok")).slice(0, MAX_ERRORS)
-    l1 = {b: pc.mean(table[name]).as_py() for b, name in zip(info.budgets, losses, strict=False)}
     errors = list(zip(failed["image"].to_pylist(), failed["error"].to_pylist(), strict=True))
-    ends = Counter(table["n_tokens"].drop_null().to_pylist()) if info.stop is not None else Counter()
-    stopped = {b: ends[b] for b in info.budgets} if ends else {}
-    return Summary(len(table), dict(statuses), {b: v for b, v in l1.items() if v is not None}, stopped, errors)
+    l1: dict[int, float] = {}
+    stopped: dict[int, int] = {}
+    mean_tokens = l1_at_stop = None
+    if info.stop is None:
+        means = {b: pc.mean(table[name]).as_py() for b, name in zip(info.budgets, losses, strict=False)}
+        l1 = {b: mean for b, mean in means.items() if mean is not None}
+    elif table["n_tokens"].null_count < len(table):
+        ends = Counter(table["n_tokens"].drop_null().to_pylist())
+        stopped = {b: ends[b] for b in info.budgets}
+        mean_tokens = pc.mean(table["n_tokens"]).as_py()
+        last = pc.coalesce(*(table[name] for name in reversed(losses)))  # the last budget that was run
+        l1_at_stop = pc.mean(last).as_py()
+    return Summary(len(table), dict(statuses), l1, stopped, mean_tokens, l1_at_stop, errors)

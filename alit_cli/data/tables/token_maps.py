@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from alit_cli.data.files import atomic_file
+from alit_cli.data.files import open_output
+from alit_cli.data.marks import mark_archive
 from alit_cli.data.pictures.fitting import Pixels
 
 Maps = NDArray[np.float32]
@@ -46,9 +47,10 @@ class TokenMaps:
 
 
 def save_maps(maps: TokenMaps, path: Path) -> None:
-    """Write an npz with `attention_<iteration>` (k g g) each, `iterations` and `image`; what `atomic_file` raises."""
+    """Write an npz with `attention_<iteration>` (k g g) each, `iterations` and `image`; what `open_output` raises."""
     arrays = {f"attention_{t}": values for t, values in zip(maps.iterations, maps.maps, strict=True)}
-    with atomic_file(path) as file:
+    with open_output(path, "attention maps") as file:
         np.savez_compressed(
             file, allow_pickle=False, image=np.array(maps.image), iterations=np.array(maps.iterations), **arrays
         )
+        mark_archive(file, "attention maps")

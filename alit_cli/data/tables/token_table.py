@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.config import token_bits
-from alit_cli.data.files import atomic_file, readable
+from alit_cli.data.files import open_output, readable
+from alit_cli.data.marks import Kind
 from alit_cli.data.pictures.fitting import Picture
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.sources.extra_columns import kept_column, kept_schema
@@ -181,9 +182,9 @@ def token_rows(
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def write_table(table: pa.Table, path: str | Path) -> None:
-    """Write a table as Parquet, whole or not at all. Raises as `atomic_file`."""
-    with atomic_file(path) as file:
+def write_table(table: pa.Table, path: str | Path, kind: Kind = "token table") -> None:
+    """Write a table as Parquet, whole or not at all. Raises as `open_output`."""
+    with open_output(path, kind) as file:
         pq.write_table(table, file, row_group_size=ROW_GROUP, **encodings(table.schema))
 
 

@@ -1,0 +1,161 @@
+"""The mark in every file that alit writes, by which it knows its own files again before it replaces one.
+
+Each format carries the mark where its readers do not see it: Parquet and safetensors in the metadata under `alit`, PNG
+as a text chunk, SVG, PDF and HTML as metadata, npz as the comment of its zip archive, tar as a comment of its global
+header. A csv or jsonl file has no such place (a comment line would break `pandas.read_csv`), so the folder's
+`.alit.json` lists them with their sha256. One that the user has edited since is the user's, and is not replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, cast, get_args
+
+Kind = Literal[
+    "token table", "selection", "score table", "analysis", "figure", "picture", "attention maps", "export", "model",
+    "page", "working file",
+]  # fmt: skip
+"""What a file is. A `working file` lies in a work folder or in the cache: its folder was checked, it has no mark."""
+SUFFIXES: Mapping[str, tuple[str, ...]] = {
+    "token table": (".parquet", ".pq"),
+    "selection": (".parquet", ".pq", ".csv"),
+    "score table": (".parquet", ".pq"),
+    "analysis": (".csv", ".parquet"),
+    "figure": (".png", ".svg", ".pdf"),
+    "picture": (".png",),
+    "attention maps": (".npz",),
+    "export": (".jsonl", ".npz", ".tar"),
+    "model": (".safetensors",),
+    "page": (".html", ".htm"),
+}
+"""How the name of a file of each kind may end."""
+LISTED = (".csv", ".jsonl")
+"""Formats without a place for a mark."""
+MANIFEST = ".alit.json"
+NAME = "alit-output"
+KEY = "alit"
+"""The metadata key of Parquet and safetensors."""
+ANALYSIS_FORMAT = "alit-analysis/1"
+WINDOW = 2**16
+"""Bytes at either end of a file in which its mark lies."""
+MOST_HEADER = 2**26
+"""Bytes of a safetensors header that are read; a foreign file may claim any length."""
+_FOUND = re.compile(rb"alit-output.{1,20}?(" + "|".join(get_args(Kind)).encode() + rb")", re.DOTALL)
+
+
+def mark_text(kind: Kind) -> str:
+    """The mark as a line of text."""
+    return f"{NAME}: {kind}"
+
+
+def html_mark(kind: Kind) -> str:
+    """The mark as an element for the head of an HTML page."""
+    return f'<meta name="{NAME}" content="{kind}">'
+
+
+def figure_metadata(suffix: str) -> dict[str, Any]:
+    """The mark as the `metadata` of matplotlib's `savefig`, by the figure's suffix without the dot."""
+    # Each format has its own list of allowed keys. Without a date, the same figure is the same file.
+    by_format: dict[str, dict[str, Any]] = {
+        "png": {NAME: "figure"},
+        "svg": {"Description": mark_text("figure"), "Date": None},
+        "pdf": {"Subject": mark_text("figure"), "CreationDate": None},
+    }
+    return by_format[suffix]
+
+
+def png_metadata(kind: Kind) -> Any:
+    """The mark as the `pnginfo` of Pillow's `save`."""
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text(NAME, kind)
+    return info
+
+
+def mark_archive(file: BinaryIO, kind: Kind) -> None:
+    """Add the mark to a finished zip archive (npz), open for reading and writing, as its comment."""
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.comment = mark_text(kind).encode()
+
+
+def kind_of_file(path: str | Path) -> Kind | None:
+    """The kind of a file that alit wrote; None where it carries no mark or cannot be read."""
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            head = file.read(WINDOW)
+            if head.startswith(b"PAR1"):
+                return _kind_of_parquet(name)
+            if name.lower().endswith(".safetensors"):
+                length = int.from_bytes(head[:8], "little")
+                file.seek(8)
+                header = json.loads(file.read(length)) if length <= MOST_HEADER else {}
+                return "model" if KEY in header.get("__metadata__", {}) else None
+            file.seek(-min(WINDOW, os.fstat(file.fileno()).st_size), os.SEEK_END)
+            found = _FOUND.search(head) or _FOUND.search(file.read())
+    except (
+        OSError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        RecursionError,
+    ):  # of a damaged file
+        return None
+    return cast(Kind, found[1].decode()) if found else _kind_in_manifest(name)
+
+
+def _kind_of_parquet(path: str) -> Kind | None:
+    """The kind of a Parquet file, by the format that its metadata name."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        about = json.loads((pq.read_schema(path).metadata or {}).get(KEY.encode(), b"{}"))
+        form = str(about.get("format")).partition("/")[0]
+        selected = "select" in about.get("options", {})
+    except (OSError, pa.ArrowException, ValueError, AttributeError, TypeError, RecursionError):
+        return None
+    kinds: dict[str, Kind] = {"alit": "selection" if selected else "token table", "alit-scores": "score table"}
+    return {**kinds, ANALYSIS_FORMAT.partition("/")[0]: "analysis"}.get(form)
+
+
+def _kind_in_manifest(path: str) -> Kind | None:
+    """The kind of a file that its folder's manifest lists, if nobody has changed it since."""
+    entry = read_manifest(os.path.dirname(path)).get(os.path.basename(path), {})
+    return entry.get("kind") if entry and _sha256(path) in entry.get("sha256", ()) else None
+
+
+def read_manifest(folder: str) -> dict[str, Any]:
+    """What a folder's manifest lists: name → `kind` and `sha256`, a list of one, or of two while one is replaced."""
+    try:
+        with open(os.path.join(folder, MANIFEST), "rb") as file:
+            files = json.load(file)["files"]
+        return files if isinstance(files, dict) and all(isinstance(entry, dict) for entry in files.values()) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def listed(files: Mapping[str, Any], name: str, kind: Kind, temporary: str, replaced: bool) -> dict[str, Any]:
+    """The entries of a manifest with one more file, whose bytes lie at `temporary`.
+
+    Args:
+        files: the entries so far.
+        replaced: the file has its name now. Before that, the sums of the old and of the new bytes are both listed, so
+            that a process that is killed in between leaves a file that is still known as alit's.
+    """
+    before = [] if replaced else files.get(name, {}).get("sha256", [])[-1:]
+    return {**files, name: {"kind": kind, "sha256": [*before, _sha256(temporary)]}}
+
+
+def _sha256(path: str) -> str:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    return ""
