@@ -83,7 +83,7 @@ class Commands(click.Group):
 
             near = get_close_matches(args[0], COMMANDS, n=1)
             hint = f"did you mean '{near[0]}'?" if near else f"the commands are {', '.join(COMMANDS)}."
-            _fail(f"there is no command '{args[0]}'; {hint}", 2)
+            _fail(f"There is no command '{args[0]}'; {hint}", 2)
         return super().resolve_command(ctx, args)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -175,7 +175,7 @@ def _fail(message: str, exit_code: int) -> NoReturn:
 
 
 def _sentence(text: str) -> str:
-    """The text, ended with a full stop where it has no end of its own."""
+    """What click or Python says, ended with a full stop where it has no end of its own."""
     text = text.strip()
     return text if text.endswith((".", "?", "!")) else f"{text}."
 

@@ -145,7 +145,7 @@ class ModelConfig:
             base["multipliers"] = tuple(base["multipliers"])
             return ModelConfig(**{**values, "base": BaseConfig(**base)})
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this file's model configuration cannot be read: {error}") from error
+            raise InputError(f"This file's model configuration cannot be read: {error}.") from error
 
 
 # Reference sizes (width, layers, heads) of both distillation transformers; the paper calls "small" its S model.
@@ -191,14 +191,14 @@ def preset(name: str, base: BaseKind | None = None, continuous: bool = False) ->
     """
     if name == "nano":
         if base not in (None, NANO.base.kind):
-            raise InputError("nano's base tokenizer is a vae; choose another preset for a vqgan")
+            raise InputError("The preset 'nano' has a vae as its base tokenizer; choose another preset for a vqgan.")
         config = NANO
     elif name in SIZES:
         width, layers, heads = SIZES[name]
         chosen = VAE if base == "vae" else VQGAN
         config = ModelConfig(name=name, base=chosen, width=width, layers=layers, heads=heads)
     else:
-        raise InputError(f"there is no preset {name!r}; choose one of {', '.join(PRESETS)}")
+        raise InputError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
     return dataclasses.replace(config, codes=0) if continuous else config
 
 
@@ -206,7 +206,7 @@ def check_budgets(name: str, budgets: Sequence[int], chosen: Sequence[int]) -> N
     """Raises InputError where one of `chosen` is none of the budgets of the model called `name`."""
     for budget in sorted(set(chosen) - set(budgets)):
         known = ", ".join(map(str, budgets))
-        raise InputError(f"{budget} is no budget of the model {name}; choose among {known}")
+        raise InputError(f"{budget} is no budget of the model {name}; choose among {known}.")
 
 
 def token_bits(codes: int, token_dim: int) -> float:

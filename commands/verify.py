@@ -40,7 +40,7 @@ def command(table: Path, tokens: Path | None) -> None:
         click.echo(problem)
     if found:
         again = "" if kind == "selection" else " --overwrite"
-        raise AlitError(f"{table} is not sound: make it again with alit {MAKERS[kind]}{again}")
+        raise AlitError(f"{table} is not sound: make it again with alit {MAKERS[kind]}{again}.")
     rows = f"{open_columns(table, ['image']).num_rows} rows" + (
         f", those of {tokens}" if tokens and kind == "score table" else ""
     )

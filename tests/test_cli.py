@@ -100,8 +100,8 @@ def test_a_reader_that_leaves_is_not_an_error_worth_words(alit: Alit) -> None:
 @pytest.mark.parametrize(
     ("args", "sentence"),
     [
-        (["dumy"], "there is no command 'dumy'; did you mean 'dummy'?"),
-        (["zzz"], "there is no command 'zzz'; the commands are dummy."),
+        (["dumy"], "There is no command 'dumy'; did you mean 'dummy'?"),
+        (["zzz"], "There is no command 'zzz'; the commands are dummy."),
         (["--zzz"], "No such option '--zzz'. See alit --help."),
         (["dummy", "--zzz"], "No such option '--zzz'. See alit dummy --help."),
         (

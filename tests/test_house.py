@@ -291,3 +291,32 @@ def test_no_folder_is_crowded() -> None:
     folders = {file.parent for file in FILES}
     crowded = {str(folder): count for folder in folders if (count := len(list(folder.glob("[!_]*.py")))) > 17}
     assert set(crowded) <= {str(ROOT / "commands")}, "one file per command is the rule there"
+
+
+ERRORS = {"AlitError", "InputError", "TooManyFailures", "NotFinished", "ImageProblem"}
+
+
+def told(node: ast.expr) -> str | None:
+    """The words of an error as they are written, `{}` for what is filled in; None where a function makes them."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return (told(node.left) or "{}") + (told(node.right) or "{}")
+    return None
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_errors_are_whole_sentences(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id not in ERRORS:
+            continue
+        position = 1 if node.func.id == "ImageProblem" else 0  # the first argument of an ImageProblem is its status
+        sentence = told(node.args[position]) if len(node.args) > position else None
+        if sentence is None:
+            continue
+        where = f"{file}:{node.lineno}: {sentence}"
+        assert sentence[0].isupper() or sentence[0] in "'{" or sentence.startswith("-"), f"{where} begins in lower case"
+        # An error that repeats another one's words ends as that one does.
+        assert sentence.endswith((".", "?")) or sentence.endswith(": {}"), f"{where} has no full stop"

@@ -70,8 +70,8 @@ def _decode(job: DecodeJob, info: TableInfo, column: str) -> Iterator[Progress]:
     tokenizer = load(job.checkpoint, job.device, info.precision)
     if tokenizer.sha256 != info.model_sha256:
         raise InputError(
-            f"the tokens of {job.table} were made by the model {info.model} ({info.model_sha256[:16]}), "
-            f"not by this one ({tokenizer.model_id}): give its file with --checkpoint"
+            f"The tokens of {job.table} were made by the model {info.model} ({info.model_sha256[:16]}), "
+            f"not by this one ({tokenizer.model_id}): give its file with --checkpoint."
         )
     rows = open_columns(job.table, ["image", column])
     names = file_names(rows["image"].to_pylist())
@@ -96,7 +96,7 @@ def file_names(images: list[str]) -> list[str]:
     paths = [PurePosixPath(image) for image in images]
     for image, path in zip(images, paths, strict=True):
         if path.is_absolute() or ".." in path.parts:
-            raise InputError(f"the image name {image!r} points out of the output folder: decode it from another table")
+            raise InputError(f"The image name {image!r} points out of the output folder: decode it from another table.")
     names = [f"{path.with_suffix('')}.png" for path in paths]
     while True:  # a longer name may be that of another image in its turn
         count = Counter(names)
@@ -110,18 +110,18 @@ def _column(job: DecodeJob, info: TableInfo) -> str:
     columns = column_names(job.table)
     if info.tokens in columns:
         if job.budget is not None:
-            raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out")
+            raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out.")
         return info.tokens
     if info.stop is not None:
         raise InputError(
-            f"each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "
-            "selection to decode"
+            f"Each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "
+            "selection to decode."
         )
     known = ", ".join(map(str, info.budgets))
     if job.budget is None:
-        raise InputError(f"{job.table} holds every budget: choose one with --budget ({known})")
+        raise InputError(f"{job.table} holds every budget: choose one with --budget ({known}).")
     if job.budget not in info.budgets:
-        raise InputError(f"{job.table} has no budget {job.budget}; it has {known}")
+        raise InputError(f"{job.table} has no budget {job.budget}; it has {known}.")
     return f"{info.tokens}_{job.budget}"
 
 

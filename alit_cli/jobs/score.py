@@ -131,8 +131,8 @@ def score(job: ScoreJob) -> Iterator[Progress]:
     tokenizer = load(job.checkpoint, job.device, info.precision)
     if tokenizer.sha256 != info.model_sha256:
         raise InputError(
-            f"the tokens of {job.table} were made by the model {info.model} ({info.model_id}), "
-            f"not by {tokenizer.config.name} ({tokenizer.model_id}): give its file with --checkpoint"
+            f"The tokens of {job.table} were made by the model {info.model} ({info.model_id}), "
+            f"not by {tokenizer.config.name} ({tokenizer.model_id}): give its file with --checkpoint."
         )
     items = find_originals(job.table, job.images)
     run = _Run(job, info, tokenizer, items)

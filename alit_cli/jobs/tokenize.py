@@ -254,9 +254,9 @@ def table_info(job: TokenizeJob) -> TableInfo:
     device = choose_device(job.device)
     config, sha256 = _model(job)
     if job.stop is not None and not job.losses:
-        raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two")
+        raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two.")
     if job.views == "ten-crop" and job.fit == "pad":
-        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two")
+        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two.")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
     config = config.offering(budgets)
     return TableInfo(

@@ -94,7 +94,7 @@ class Record:
             InputError: it is another tokenizer.
         """
         if self.config.kind != "alit":
-            raise InputError(f"{self.config.name} is no ALIT model ({self.config.kind}), which is needed here")
+            raise InputError(f"{self.config.name} is no ALIT model ({self.config.kind}), which is needed here.")
         return ModelConfig.from_dict(self.config.to_dict())
 
     @property
@@ -113,7 +113,7 @@ class Record:
         """The inverse of to_json."""
         values = json.loads(text)
         if values.get("format") != FORMAT or values.get("version", 0) > VERSION:
-            raise InputError(f"this model file is of format version {values.get('version')}: upgrade alit to read it")
+            raise InputError(f"This model file is of format version {values.get('version')}: upgrade alit to read it.")
         config = kind_of(values["config"]).config(values["config"])
         return Record(config, tuple(values["stages"]), tuple(values.get("training", ())))
 
@@ -161,14 +161,14 @@ def read_record(path: Path) -> Record:
         InputError: the file is missing, is no safetensors file, or is not ours.
     """
     if not path.is_file():
-        raise InputError(f"there is no model file {path}: alit train and alit import write them")
+        raise InputError(f"There is no model file {path}: alit train and alit import write them.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is no safetensors file ({error}); `alit import` reads the authors' .pth") from error
+        raise InputError(f"{path} is no safetensors file ({error}); `alit import` reads the authors' .pth.") from error
     if METADATA_KEY not in metadata:
-        raise InputError(f"{path} is a safetensors file, but alit did not write it: it has no alit metadata")
+        raise InputError(f"{path} is a safetensors file, but alit did not write it: it has no alit metadata.")
     return Record.from_json(metadata[METADATA_KEY])
 
 
@@ -246,7 +246,7 @@ def kind_of(values: Mapping[str, Any]) -> Kind:
     """
     name = values.get("kind", "alit") if isinstance(values, Mapping) else None
     if name not in KINDS:
-        raise InputError(f"this model file holds a tokenizer of the kind {name!r}: upgrade alit to read it")
+        raise InputError(f"This model file holds a tokenizer of the kind {name!r}: upgrade alit to read it.")
     return KINDS[name]
 
 
@@ -272,10 +272,12 @@ def load_weights(model: TokenizerModel, weights: Mapping[str, Tensor]) -> None:
     """
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for name in sorted(expected.keys() ^ weights.keys()):
-        raise InputError(f"the weights do not fit the configuration: {name!r} is {_which(name in expected)}")
+        raise InputError(f"The weights do not fit the configuration: {name!r} is {_which(name in expected)}.")
     for name, shape in expected.items():
         if shape != weights[name].shape:
-            raise InputError(f"{name!r} has shape {tuple(weights[name].shape)}, the configuration wants {tuple(shape)}")
+            raise InputError(
+                f"{name!r} has shape {tuple(weights[name].shape)}, the configuration wants {tuple(shape)}."
+            )
     model.load_state_dict(weights, assign=True)
 
 

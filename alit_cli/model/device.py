@@ -27,10 +27,10 @@ def choose_device(name: str = "auto") -> torch.device:
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(
-            f"there is no {name} on this machine: torch sees {torch.cuda.device_count()} GPUs; choose --device cpu"
+            f"There is no {name} on this machine: torch sees {torch.cuda.device_count()} GPUs; choose --device cpu."
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise InputError("there is no mps device on this machine: choose --device cpu")
+        raise InputError("There is no mps device on this machine: choose --device cpu.")
     return device
 
 

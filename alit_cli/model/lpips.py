@@ -77,12 +77,12 @@ def load_lpips(files: Sequence[Path]) -> Lpips:
     missing = [name for name in expected if name not in found]
     if missing:
         what = "VGG16's convolutions" if missing[0].startswith("conv") else "the linear heads"
-        raise InputError(f"{' and '.join(map(str, files))} lack {what} of LPIPS: give both weight files")
+        raise InputError(f"{' and '.join(map(str, files))} lack {what} of LPIPS: give both weight files.")
     try:
         model.load_state_dict({name: found[name].reshape(tensor.shape) for name, tensor in expected.items()})
     except RuntimeError as error:
         raise InputError(
-            f"the weights in {files[0]} are not VGG16's LPIPS: give torchvision's vgg16 and lpips' vgg"
+            f"The weights in {files[0]} are not VGG16's LPIPS: give torchvision's vgg16 and lpips' vgg."
         ) from error
     return model.eval()
 
@@ -93,7 +93,7 @@ def _read(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise InputError(f"{file} cannot be read as weights of LPIPS: {error}") from error
+        raise InputError(f"{file} cannot be read as weights of LPIPS: {error}.") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     return {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
 

@@ -121,10 +121,10 @@ class Tokenizer:
             InputError: no such budget, or both are given.
         """
         if budget is not None and l1 is not None:
-            raise InputError("give a budget or an l1 threshold, not both")
+            raise InputError("Give a budget or an l1 threshold, not both.")
         budget = self.budgets[-1] if budget is None else budget
         if budget not in self.budgets:
-            raise InputError(f"{budget} is no budget of this model; choose one of {', '.join(map(str, self.budgets))}")
+            raise InputError(f"{budget} is no budget of this model; choose one of {', '.join(map(str, self.budgets))}.")
         pixels = self.as_pixels(images)
         if l1 is not None:
             return self._encode_until(pixels, l1)
@@ -178,7 +178,7 @@ class Tokenizer:
         elif not isinstance(images, Tensor):
             return self.as_pixels(np.stack([fit(image.convert("RGB"), side) for image in images]))
         if images.shape[1:] != (3, side, side):
-            raise InputError(f"this model takes 3×{side}×{side} images, not {'×'.join(map(str, images.shape[1:]))}")
+            raise InputError(f"This model takes 3×{side}×{side} images, not {'×'.join(map(str, images.shape[1:]))}.")
         return images.to(self.device, torch.float32)
 
     def _sent(self, raw: Tensor) -> Tensor:
@@ -187,9 +187,9 @@ class Tokenizer:
 
     def _check(self, tokens: Tensor) -> None:
         if tokens.shape[1] > self.budgets[-1]:
-            raise InputError(f"{tokens.shape[1]} tokens are more than the {self.budgets[-1]} that this model knows")
+            raise InputError(f"{tokens.shape[1]} tokens are more than the {self.budgets[-1]} that this model knows.")
         if self.config.codes and (int(tokens.max()) >= self.config.codes or int(tokens.min()) < 0):
-            raise InputError(f"a token id is outside this model's codebook of {self.config.codes}")
+            raise InputError(f"A token id is outside this model's codebook of {self.config.codes}.")
 
 
 def _read(path_or_name: str | Path | None) -> Checkpoint:

@@ -125,7 +125,7 @@ class FreshViews(Views):
             if crops is not None:
                 crop: Crop = crops[0]
                 return crop
-        raise InputError("none of the photographs can be read any more: put them back where the run found them")
+        raise InputError("None of the photographs can be read any more: put them back where the run found them.")
 
 
 def to_images(pixels: np.ndarray) -> Tensor:
@@ -161,7 +161,9 @@ def make_views(
         kept = yield from _keep(items, training, side, views, seed, folder)
     if kept < 2:
         why = next(filter(None, (_problem(items[index]) for index in training)), "")
-        raise InputError(f"only {kept} of {len(training)} photographs can be trained on, and it takes two or more{why}")
+        raise InputError(
+            f"Only {kept} of {len(training)} photographs can be trained on, and it takes two or more{why}."
+        )
     with open_output(mark, "working file") as file:
         file.write(json.dumps({"photos": kept, "views": views}).encode())
 
@@ -196,7 +198,7 @@ def _keep(
     if needed > free:
         raise InputError(
             f"{views} crops of {len(training)} photographs take {needed / 2**20:,.1f} MiB and {folder} has "
-            f"{free / 2**20:,.1f} MiB free; give fewer --views, or --views 0 to decode them anew at every use"
+            f"{free / 2**20:,.1f} MiB free; give fewer --views, or --views 0 to decode them again at every use."
         )
     store = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     with named_write_errors(path), open(path, "r+b") as file:

@@ -59,8 +59,8 @@ class StageRun:
         pieces = processes.count * recipe.accumulate
         if recipe.batch_size < pieces:
             raise InputError(
-                f"a batch of {recipe.batch_size} photographs cannot be worked off in {pieces} pieces "
-                f"({processes.count} processes, --accumulate {recipe.accumulate}): raise --batch-size"
+                f"A batch of {recipe.batch_size} photographs cannot be divided into {pieces} equal pieces "
+                f"({processes.count} processes, --accumulate {recipe.accumulate}): raise --batch-size."
             )
         self.objective, self.recipe, self.views, self.folder = objective, recipe, views, folder
         self.processes, self.device = processes, processes.device
@@ -178,8 +178,8 @@ class StageRun:
         losses = dict(zip(local, sums.tolist(), strict=True))
         if not math.isfinite(losses["total"]):
             raise AlitError(
-                f"the loss is not finite at step {self.step + 1} of stage {self.objective.name}: "
-                "start anew with a lower --lr and --overwrite"
+                f"The loss is not finite at step {self.step + 1} of stage {self.objective.name}: "
+                "start again with a lower --lr and --overwrite."
             )
         nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         self.optimizer.step(cosine(self.step, self.recipe.warmup, self.recipe.steps))

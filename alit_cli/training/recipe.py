@@ -45,7 +45,7 @@ class StageRecipe:
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.batch_size, self.accumulate) < 1 or self.learning_rate <= 0:
-            raise InputError("steps, batch size and learning rate must be positive")
+            raise InputError("Steps, batch size and learning rate must be positive.")
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def recipe_for(
         fields.setdefault("halting", False)
     recipe = dataclasses.replace(recipe, **fields)
     if recipe.halting and recipe.iterations == "sampled":
-        raise InputError("halting needs whole rollouts: use it with --iterations all")
+        raise InputError("Halting needs whole rollouts: use it with --iterations all.")
     if unknown := set(recipe.gan) - {"base", "finetune"}:
-        raise InputError(f"a critic takes part in the stages base and finetune, not {sorted(unknown)[0]!r}")
+        raise InputError(f"A critic takes part in the stages base and finetune, not {sorted(unknown)[0]!r}.")
     return recipe

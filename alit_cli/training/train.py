@@ -92,13 +92,13 @@ def training_job(
     names: list[StageName] = [name for name in STAGES if name in stages.split(",")]
     unknown = set(stages.split(",")) - set(STAGES)
     if unknown:
-        raise InputError(f"there is no stage {sorted(unknown)[0]!r}; the stages are {', '.join(STAGES)}")
+        raise InputError(f"There is no stage {sorted(unknown)[0]!r}; the stages are {', '.join(STAGES)}.")
     config = _config(preset(preset_name, base, continuous), start)
     recipe = recipe_for(config.name, steps, every_stage, **changes)
     job = TrainJob(photos, out, config, recipe, names, start, half, workers or DECODE_THREADS, Processes(device))
     if resume and not job.work.exists():
         raise InputError(
-            f"there is no unfinished run in {job.work}: give its --out, or leave --resume out to begin one"
+            f"There is no unfinished run in {job.work}: give its --out, or leave --resume out to begin one."
         )
     if overwrite and job.processes.is_main and job.work.exists():
         with _ours(job):
@@ -200,7 +200,7 @@ def _begin(job: TrainJob) -> tuple[Alit, Record]:
     for name in job.stages:
         missing = [earlier for earlier in STAGES[: STAGES.index(name)] if earlier not in have]
         if missing:
-            raise InputError(f"stage {name} needs {missing[0]} first: add it to --stages or give a trained --init")
+            raise InputError(f"Stage {name} needs {missing[0]} first: add it to --stages or give a trained --init.")
         have.add(name)
     return model.to(job.processes.device), record
 
@@ -217,7 +217,7 @@ def _ours(job: TrainJob) -> Iterator[None]:
         lock.touch()
     with claimed(lock) as mine:
         if not mine:
-            raise InputError(f"another process is training in {job.work}: wait for it, or give another --out")
+            raise InputError(f"Another process is training in {job.work}: wait for it, or give another --out.")
         yield
 
 
@@ -238,7 +238,7 @@ def _claim(job: TrainJob, record: Record, photographs: int) -> None:
         if differing:
             raise InputError(
                 f"{job.work} holds a run with other options ({'; '.join(differing)}): repeat its command to go on, "
-                "give another --out, or --overwrite to delete that run and start anew"
+                "give another --out, or --overwrite to delete that run and start again."
             )
         return
     with open_output(path, "working file") as file:

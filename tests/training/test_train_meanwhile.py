@@ -45,7 +45,7 @@ def test_two_runs_do_not_share_a_work_folder(tmp_path: Path) -> None:
     job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
     first = train(job, OFTEN)
     next(first)
-    with pytest.raises(InputError, match="another process is training"):
+    with pytest.raises(InputError, match="Another process is training"):
         next(iter(train(job, OFTEN)))
     for _ in first:
         pass

@@ -64,7 +64,7 @@ def stream_items(
         raise InputError(f"The limit is {limit}; it must be at least 1.")
     names = [os.fspath(path) for path in paths]
     if null and STDIN not in names:
-        raise InputError("-0 says how names end on standard input: name - as an input.")
+        raise InputError("-0 only applies to names that are read from standard input; add - to PATHS.")
     names = [expanded for name in names for expanded in _expanded(name)]
     listings = [(name, _listing(name, null, keeper, copy)) for name in names]
     return islice(_chained(listings), limit)

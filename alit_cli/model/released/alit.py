@@ -161,7 +161,7 @@ def rename_distillation(name: str) -> str:
     for pattern, replacement in _DISTILLATION:
         if match := re.fullmatch(pattern, name):
             return replace_all(match.expand(replacement), BLOCK_NAMES)
-    raise InputError(f"the tensor {name!r} belongs to no released ALIT model")
+    raise InputError(f"The tensor {name!r} belongs to no released ALIT model.")
 
 
 def rename_base(name: str, levels: int, kind: BaseKind) -> str:
@@ -208,13 +208,13 @@ def _heads(name: str, width: int, layers: int) -> int:
         if size[:2] == (width, layers):
             return size[2]
     raise InputError(
-        f"the number of attention heads is not in this file (width {width}, {layers} layers): give it with --heads"
+        f"The number of attention heads is not in this file (width {width}, {layers} layers): give it with --heads."
     )
 
 
 def _shape(weights: Weights, name: str) -> tuple[int, ...]:
     if name not in weights:
-        raise InputError(f"this file lacks the tensor {name!r} that every released ALIT model has")
+        raise InputError(f"This file lacks the tensor {name!r} that every released ALIT model has.")
     return tuple(weights[name].shape)
 
 

@@ -36,9 +36,9 @@ class GridConfig:
     def __post_init__(self) -> None:
         # 4096 only keeps a file that lies from taking all memory.
         if type(self.image_size) is not int or not 1 <= self.image_size <= 4096:
-            raise InputError("the image size must be a whole number from 1 to 4096")
+            raise InputError("The image size must be a whole number from 1 to 4096.")
         if self.image_size % self.base.stride:
-            raise InputError(f"image size {self.image_size} must be a multiple of the stride {self.base.stride}")
+            raise InputError(f"Image size {self.image_size} must be a multiple of the stride {self.base.stride}.")
 
     @property
     def grid_side(self) -> int:
@@ -93,7 +93,7 @@ class GridConfig:
             base = BaseConfig(**{**values["base"], "multipliers": tuple(values["base"]["multipliers"])})
             return GridConfig(**{name: value for name, value in values.items() if name != "kind"} | {"base": base})
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this file's model configuration cannot be read: {error}") from error
+            raise InputError(f"This file's model configuration cannot be read: {error}.") from error
 
 
 class GridTokenizer(TokenizerModel):
@@ -128,7 +128,7 @@ class GridTokenizer(TokenizerModel):
             InputError: the vectors are not those of a whole grid.
         """
         if vectors.shape[1] != self.config.budgets[0]:
-            raise InputError(f"{self.config.name} decodes {self.config.budgets[0]} tokens, not {vectors.shape[1]}")
+            raise InputError(f"{self.config.name} decodes {self.config.budgets[0]} tokens, not {vectors.shape[1]}.")
         return vectors
 
     def pixels(self, prediction: Tensor) -> Tensor:

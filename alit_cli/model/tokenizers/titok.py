@@ -72,18 +72,18 @@ class TiTokConfig:
         sizes += [size for half in (self.encoder, self.decoder) for size in dataclasses.astuple(half)]
         # The bounds only keep a file that lies from taking all memory: released models stay far below.
         if not all(type(size) is int and 1 <= size <= 16384 for size in sizes):
-            raise InputError("the sizes in a TiTok configuration must be whole numbers from 1 to 16384")
+            raise InputError("The sizes in a TiTok configuration must be whole numbers from 1 to 16384.")
         if max(self.encoder.layers, self.decoder.layers) > 256:
-            raise InputError("a TiTok configuration has more than 256 layers")
+            raise InputError("A TiTok configuration has more than 256 layers.")
         if type(self.codes) is not int or not 2 <= self.codes <= 65536:
-            raise InputError("a TiTok codebook must have 2 to 65536 codes")
+            raise InputError("A TiTok codebook must have 2 to 65536 codes.")
         if self.image_size % self.patch:
-            raise InputError(f"image size {self.image_size} must be a multiple of the patch size {self.patch}")
+            raise InputError(f"Image size {self.image_size} must be a multiple of the patch size {self.patch}.")
         for half in (self.encoder, self.decoder):
             if half.width % half.heads:
-                raise InputError(f"width {half.width} must be a multiple of heads {half.heads}")
+                raise InputError(f"Width {half.width} must be a multiple of heads {half.heads}.")
         if self.pixel_network is not None and self.pixel_network.stride != self.patch:
-            raise InputError(f"the pixel network has {self.pixel_network.stride} pixels per code, not {self.patch}")
+            raise InputError(f"The pixel network has {self.pixel_network.stride} pixels per code, not {self.patch}.")
         self._check(self.budgets)
 
     @property
@@ -139,13 +139,13 @@ class TiTokConfig:
                 pixels = BaseConfig(**{**pixels, "multipliers": tuple(pixels["multipliers"])})
             return TiTokConfig(**{**fields, **halves, "pixel_network": pixels, "budgets": tuple(fields["budgets"])})
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"this file's model configuration cannot be read: {error}") from error
+            raise InputError(f"This file's model configuration cannot be read: {error}.") from error
 
     def _check(self, budgets: Sequence[int]) -> None:
         if not self.prefix:
             check_budgets(self.name, (self.latents,), budgets)
         elif not budgets or not all(type(k) is int and 1 <= k <= self.latents for k in budgets):
-            raise InputError(f"the budgets of the model {self.name} are any numbers from 1 to {self.latents}")
+            raise InputError(f"The budgets of the model {self.name} are any numbers from 1 to {self.latents}.")
 
 
 def default_budgets(latents: int, prefix: bool) -> tuple[int, ...]:
@@ -271,7 +271,7 @@ class TiTok(TokenizerModel):
         """
         k = vectors.shape[1]
         if not self.config.prefix and k != self.config.latents:
-            raise InputError(f"{self.config.name} decodes exactly {self.config.latents} tokens, not {k}")
+            raise InputError(f"{self.config.name} decodes exactly {self.config.latents} tokens, not {k}.")
         prediction: Tensor = self.decoder(vectors)
         return prediction
 
