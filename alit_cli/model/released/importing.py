@@ -70,7 +70,8 @@ def import_weights(file: ReleasedFile, heads: int | None = None) -> Imported:
         known = _recognize(file, heads)
         model = build(known.config, known.weights)
     except InputError as error:
-        raise InputError(f"'{name}' cannot be imported. {error}") from error
+        sentence = str(error).removesuffix(".")
+        raise InputError(f"'{name}' cannot be imported. {sentence}.") from error
     # The names told a layout, but the shapes of a file made up or cut short can break any step behind it.
     except (ValueError, LookupError, RuntimeError) as error:
         raise InputError(f"'{name}' cannot be imported: its tensors have names, but not shapes, that fit.") from error
