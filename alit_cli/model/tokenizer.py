@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +49,7 @@ class Tokenizer:
     gives float tensors (k c) instead.
     """
 
+    # Methods use no_grad, not inference_mode: what they return may enter a computation of the caller's with gradients.
     model: TokenizerModel
     record: Record
     sha256: str
@@ -67,6 +70,16 @@ class Tokenizer:
     def model_id(self) -> str:
         """First 16 hex digits of the file's sha256."""
         return self.sha256[:16]
+
+    def offering(self, budgets: Sequence[int]) -> Tokenizer:
+        """The same weights with the budgets that are asked for, which may be any for a prefix tokenizer.
+
+        Raises:
+            InputError: the model cannot give one of them.
+        """
+        model = copy.copy(self.model)  # shallow: the copy has a configuration of its own and the same weights
+        model.config = self.config.offering(budgets)
+        return dataclasses.replace(self, model=model)
 
     def rollout(self, images: Images) -> Iterator[Iteration]:
         """One record an iteration: its tokens and its reconstruction (b 3 S S, unclamped)."""
@@ -123,17 +136,16 @@ class Tokenizer:
         if budget is not None and l1 is not None:
             raise InputError("Give a budget or an l1 threshold, not both.")
         budget = self.budgets[-1] if budget is None else budget
-        if budget not in self.budgets:
-            raise InputError(f"{budget} is no budget of this model; choose one of {', '.join(map(str, self.budgets))}.")
+        tokenizer = self.offering((budget,))
         pixels = self.as_pixels(images)
         if l1 is not None:
             return self._encode_until(pixels, l1)
-        *_, latents = self.iterate(pixels, budget)
+        *_, latents = tokenizer.iterate(pixels, budget)
         return list(latents.tokens.cpu())
 
     def _encode_until(self, pixels: Tensor, threshold: float) -> list[Tensor]:
         state = self.start(pixels)
-        tokens: list[Tensor] = [torch.empty(0)] * len(pixels)
+        tokens: dict[int, Tensor] = {}
         waiting = torch.arange(len(pixels), device=self.device)
         while len(waiting):
             state, latents = self.advance(state)
@@ -142,7 +154,7 @@ class Tokenizer:
             for row, own in zip(waiting[done].tolist(), latents.tokens[done].cpu(), strict=True):
                 tokens[row] = own
             waiting, state = waiting[~done], state.take(~done)
-        return tokens
+        return [tokens[row] for row in range(len(pixels))]
 
     @torch.no_grad()
     def decode(self, tokens: Sequence[Tensor | np.ndarray]) -> Tensor:
