@@ -18,6 +18,7 @@ from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
 from alit_cli.model.device import Precision, autocast, choose_device, choose_precision
 from alit_cli.model.losses import l1_per_image
+from alit_cli.model.released.hub import checkpoint_file
 from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerConfig, TokenizerModel
 
 Images = Tensor | np.ndarray | Sequence[Image]
@@ -27,7 +28,7 @@ def load(path_or_name: str | Path | None = None, device: str = "auto", precision
     """Load a tokenizer.
 
     Args:
-        path_or_name: a checkpoint file; None or "nano" is the model inside the package.
+        path_or_name: a checkpoint file, or hf:OWNER/NAME on the hub; None or "nano" is the model inside the package.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, float32 or bf16.
 
@@ -208,4 +209,4 @@ def _read(path_or_name: str | Path | None) -> Checkpoint:
     if path_or_name in (None, EMBEDDED):
         with embedded() as path:
             return read_checkpoint(path)
-    return read_checkpoint(Path(str(path_or_name)))
+    return read_checkpoint(checkpoint_file(str(path_or_name)))
