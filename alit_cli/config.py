@@ -205,8 +205,8 @@ def preset(name: str, base: BaseKind | None = None, continuous: bool = False) ->
 def check_budgets(name: str, budgets: Sequence[int], chosen: Sequence[int]) -> None:
     """Raises InputError where one of `chosen` is none of the budgets of the model called `name`."""
     for budget in sorted(set(chosen) - set(budgets)):
-        known = ", ".join(map(str, budgets))
-        raise InputError(f"{budget} is no budget of the model {name}; choose among {known}.")
+        available = ", ".join(map(str, budgets))
+        raise InputError(f"The model {name} has no budget {budget}; choose among {available}.")
 
 
 def token_bits(codes: int, token_dim: int) -> float:

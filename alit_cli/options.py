@@ -281,6 +281,30 @@ def devices_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
+def engine_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--engine local|ray`: the command gets `engine`."""
+    return option(
+        HARDWARE,
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Who does the shards: processes of this machine, or actors of a Ray cluster.",
+    )(function)
+
+
+def retry_errors_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--retry-errors`: the command gets `retry_errors`, a flag."""
+    text = "Do failed rows again, and only them; unfinished work is finished first."
+    return option(RUN, "--retry-errors", is_flag=True, help=text)(function)
+
+
+def dry_run_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--dry-run`: the command gets `dry_run`, a flag."""
+    text = "Only print how much there is to do, and about how long it takes; nothing is written."
+    return option(RUN, "--dry-run", is_flag=True, help=text)(function)
+
+
 def _read_worker(_ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     if value is None:
         return None

@@ -35,8 +35,9 @@ def _model(file: Path | None) -> dict[str, Any]:
 
 
 def _table(file: Path) -> dict[str, Any]:
+    from alit_cli.data.tables.parquet import count_rows, open_columns
     from alit_cli.data.tables.score_table import is_score_table, read_score_info
-    from alit_cli.data.tables.token_table import count_rows, open_columns, read_info
+    from alit_cli.data.tables.token_table import read_info
 
     if is_score_table(file):
         return {"file": str(file), "rows": open_columns(file, ["image"]).num_rows, **vars(read_score_info(file))}

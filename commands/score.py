@@ -10,14 +10,21 @@ from alit_cli.options import (
     checkpoint_option,
     config_option,
     device_option,
+    devices_option,
+    dry_run_option,
+    engine_option,
     json_option,
+    limit_option,
     out_option,
     quiet_option,
+    retry_errors_option,
     run_options,
+    worker_option,
 )
 
 if TYPE_CHECKING:
-    from alit_cli.jobs.score import Summary
+    from alit_cli.jobs.score_summary import ScoreSummary
+    from alit_cli.runs.workers import Engine
 
 
 @click.command(
@@ -75,31 +82,73 @@ if TYPE_CHECKING:
 @out_option("scores", "A folder.")
 @checkpoint_option
 @device_option
-@option(HARDWARE, "--workers", type=click.IntRange(0), help="Threads that read images. [default: up to 4]")
+@option(
+    HARDWARE,
+    "--workers",
+    type=click.IntRange(0),
+    help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
+)
+@limit_option
+@worker_option
+@devices_option
+@engine_option
+@retry_errors_option
+@dry_run_option
 @run_options
 @json_option
 @quiet_option
 @config_option
-def command(table: Path, task: tuple[str, ...], model: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def command(
+    table: Path,
+    task: tuple[str, ...],
+    model: tuple[str, ...],
+    as_json: bool,
+    dry_run: bool,
+    worker: tuple[int, int] | None,
+    devices: int | None,
+    engine: "Engine",
+    max_error_rate: float,
+    **options: Any,
+) -> None:
     """Decode every budget of TABLE once and score it against the original image, for one task or several.
 
     Writes a table a task and network, scores/TASK@MODEL.parquet: `image`, then every measure at every budget and, where
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
     """
-    from alit_cli.console import print_json, run_with_progress, say
-    from alit_cli.jobs.score import ScoreJob, check_error_rate, headline, score, summarize
+    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, show_table
+    from alit_cli.jobs.score import ScoreJob
+    from alit_cli.jobs.score_summary import summarize
+    from alit_cli.runs.estimate import estimate
+    from alit_cli.runs.prepared import is_complete
+    from alit_cli.runs.run import check_error_rate, run
+    from alit_cli.runs.workers import workers_of_options
 
     job = ScoreJob(table, pair_models(task, model), **options)
-    say(headline(job))
-    run_with_progress(lambda _tell: score(job))
+    say(job.headline())
+    if dry_run:
+        with progress_reporter() as report:
+            expected = estimate(job, report)
+        if as_json:
+            print_json({"out": job.out, "seconds": expected.seconds, **vars(expected)})
+        else:
+            show_table(*expected.as_table(str(job.out)))
+        return
+    workers = workers_of_options(worker, engine, devices)
+    if workers.share.count > 1:
+        say(workers.share.headline())
+    run_with_progress(lambda report: run(job, workers, report))
+    if not all(is_complete(path) for path in job.paths()):
+        say(f"This worker's shards are done; the worker that finishes the last of the others' writes to {job.out}.")
+        return
     summaries = [summarize(path) for path in job.paths()]
     if as_json:
         print_json({"tables": summaries})
     else:
         for summary in summaries:
             _show(summary)
-    check_error_rate(job, summaries)
+    for path in job.paths():
+        check_error_rate(path, max_error_rate)
 
 
 def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[str, str]]:
@@ -132,7 +181,7 @@ def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[s
     return [(name, model) for name in names for model in given.get(name, [""])]
 
 
-def _show(summary: "Summary") -> None:
+def _show(summary: "ScoreSummary") -> None:
     from alit_cli.console import say, show_table
 
     for image, sentence in summary.errors:

@@ -5,18 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
 from alit_cli.option_types import Names, Numbers
 from alit_cli.options import (
     checkpoint_option,
     config_option,
     device_option,
     devices_option,
+    dry_run_option,
+    engine_option,
     json_option,
     limit_option,
     precision_option,
     protecting_inputs,
     quiet_option,
+    retry_errors_option,
     run_options,
     stop_option,
     worker_option,
@@ -24,8 +27,7 @@ from alit_cli.options import (
 
 if TYPE_CHECKING:
     from alit_cli.data.tables.summary import Summary
-    from alit_cli.jobs.engine import Engine
-    from alit_cli.jobs.tokenize import TokenizeJob
+    from alit_cli.runs.workers import Engine
 
 
 @click.command("tokenize", cls=Command, epilog=example("alit tokenize ./images --out tokens.parquet"))
@@ -60,7 +62,7 @@ if TYPE_CHECKING:
 @option(COMPUTE, "--budgets", type=Numbers(int), help="Only these token budgets, for instance 16,64. [default: all]")
 @stop_option
 @option(COMPUTE, "--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
-@option(INPUT, "-0", "null", is_flag=True, help="With - as an input: names on standard input end in NUL.")
+@option(INPUT, "-0", "nul_separated", is_flag=True, help="With - as an input: names on standard input end in NUL.")
 @limit_option
 @option(
     COMPUTE,
@@ -76,27 +78,15 @@ if TYPE_CHECKING:
     default=(),
     help="Carry along columns of Parquet files or sidecars of tars: label,caption.",
 )
-@option(OUTPUT, "--hash", "digest", is_flag=True, help="Add the sha256 of every file's bytes.")
+@option(OUTPUT, "--hash", "hash_files", is_flag=True, help="Add the sha256 of every file's bytes.")
 @worker_option
 @devices_option
-@option(
-    HARDWARE,
-    "--engine",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="ray: actors of a cluster.",
-)
-@option(
-    RUN,
-    "--retry-errors",
-    "retry",
-    is_flag=True,
-    help="Do failed rows again, and only them; unfinished work is finished first.",
-)
+@engine_option
+@retry_errors_option
 @option(
     HARDWARE,
     "--copies",
+    "remote_cache_gib",
     type=click.FloatRange(0),
     default=32,
     show_default=True,
@@ -104,7 +94,7 @@ if TYPE_CHECKING:
     help="Remote tars and Parquet files up to so many GiB, and half of the free disk, are copied to OUT.work/ while "
     "they are listed, so that each is fetched once; the rest, and all with --limit, is fetched again to be read.",
 )
-@option(RUN, "--dry-run", is_flag=True, help="Only say how much there is to do, and about how long it takes.")
+@dry_run_option
 @run_options
 @json_option
 @quiet_option
@@ -117,6 +107,10 @@ def command(
     no_measures: bool,
     no_losses: bool,
     dry_run: bool,
+    worker: tuple[int, int] | None,
+    devices: int | None,
+    engine: "Engine",
+    max_error_rate: float,
     **options: Any,
 ) -> None:
     """Tokenize images: PATHS are folders (with their subfolders), files, quoted globs, plain tars, Parquet files with a
@@ -126,20 +120,30 @@ def command(
     Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
-    from alit_cli.console import print_json, say
+    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, show_table
     from alit_cli.data.tables.summary import summarize
-    from alit_cli.jobs.engine import finished
-    from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, headline
+    from alit_cli.jobs.tokenize import TokenizeJob
+    from alit_cli.runs.estimate import estimate
+    from alit_cli.runs.prepared import is_complete
+    from alit_cli.runs.run import check_error_rate, run
+    from alit_cli.runs.workers import workers_of_options
 
-    engine = {name: options.pop(name) for name in ("worker", "devices", "engine")}
     table, parts = Path(out), out.endswith("/")
     job = TokenizeJob(paths, table, parts=parts, measures=not no_measures, losses=not no_losses, **options)
-    say(headline(job))
+    say(job.headline())
     if dry_run:
-        _estimate(job, as_json)
+        with progress_reporter() as report:
+            expected = estimate(job, report)
+        if as_json:
+            print_json({"out": job.out, "seconds": expected.seconds, **vars(expected)})
+        else:
+            show_table(*expected.as_table(out))
         return
-    _run(job, **engine)
-    if not finished(job):
+    workers = workers_of_options(worker, engine, devices)
+    if workers.share.count > 1:
+        say(workers.share.headline())
+    run_with_progress(lambda report: run(job, workers, report))
+    if not is_complete(table):
         say(f"This worker's shards are done; the worker that finishes the last of the others' writes {out}.")
         return
     summary = summarize(table)
@@ -147,38 +151,7 @@ def command(
         print_json({"out": out, "failed": summary.failed, "summary": summary})
     else:
         _show(table, summary)
-    check_error_rate(job, summary)
-
-
-def _run(job: "TokenizeJob", worker: tuple[int, int] | None, devices: int | None, engine: "Engine") -> None:
-    from alit_cli.console import run_with_progress, say
-    from alit_cli.jobs.engine import Worker, run, worker_here
-
-    one = worker_here() if worker is None else Worker(*worker, told="--worker")
-    if one.count > 1:
-        say(f"Worker {one.index}/{one.count} (by {one.told}): it does every {one.count}th shard, from {one.index} on.")
-    run_with_progress(lambda tell: run(job, one, engine, devices, tell))
-
-
-def _estimate(job: "TokenizeJob", as_json: bool) -> None:
-    from alit_cli.console import print_json, progress_reporter, show_table
-    from alit_cli.jobs.estimate import estimate
-
-    with progress_reporter() as tell:
-        found = estimate(job, tell)
-    if as_json:
-        print_json({"out": job.out, "seconds": found.seconds, **vars(found)})
-        return
-    size = f"{found.bytes / 2**20:,.1f} MiB"
-    row: list[str | int | float | None] = [
-        found.images,
-        size,
-        found.shards,
-        found.done,
-        found.images_per_second,
-        f"{found.seconds / 60:.1f} min",
-    ]
-    show_table(f"{job.out}: speed from {found.basis}", ["images", "files", "shards", "done", "images/s", "left"], [row])
+    check_error_rate(table, max_error_rate)
 
 
 def _show(out: Path, summary: "Summary") -> None:

@@ -28,8 +28,8 @@ def command(table: Path, tokens: Path | None) -> None:
     Prints what is wrong, a line each, and exits with 1; a sound table exits with 0.
     """
     from alit_cli.console import say
+    from alit_cli.data.tables.parquet import open_columns
     from alit_cli.data.tables.score_table import kind_of
-    from alit_cli.data.tables.token_table import open_columns
     from alit_cli.jobs.verify import problems, tokens_of
 
     kind = kind_of(table)

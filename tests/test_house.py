@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "config": {"errors"},
     "data": BASE | {"data"},
     "runs": BASE | {"data", "runs"},
-    "model": BASE | {"data", "model"},
+    "model": BASE | {"data", "runs", "model"},
     "training": BASE | {"data", "model", "training"},
     "tasks": BASE | {"data", "model", "tasks"},
     "jobs": BASE | {"data", "runs", "model", "tasks", "jobs", "__version__"},

@@ -25,6 +25,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import lock_descriptor
+
 from alit_cli.data.marks import LISTED, MANIFEST, SUFFIXES, Kind, kind_of_file, listed, read_manifest
 from alit_cli.errors import AlitError, InputError
 
@@ -170,15 +172,13 @@ def _list_in_manifest(folder: str, name: str, kind: Kind, content: str, replaced
 def _folder_lock(folder: str) -> Iterator[None]:
     """Hold a lock on a folder, so that two processes do not lose each other's entries of its manifest."""
     try:
-        import fcntl
-
         descriptor = os.open(folder or ".", os.O_RDONLY)
-    except (ImportError, OSError):  # a system without locks, or one whose folders cannot be opened
+    except OSError:  # a system whose folders cannot be opened
         yield
         return
     try:
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # a system without locks
+            lock_descriptor(descriptor)
         yield
     finally:
         os.close(descriptor)
@@ -190,34 +190,23 @@ def _stem(name: str) -> str:
 
 
 @contextlib.contextmanager
-def claimed(path: str | Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process has the file `path`, which is there, to itself among those that claim it, for this block.
+def claimed(path: str | Path) -> Iterator[bool]:
+    """Whether this process has the file `path`, which exists, to itself among those that claim it, for this block.
 
-    A process that ends loses its claim, however it ends. Where the system knows no locks, everybody has it.
-
-    Args:
-        wait: until nobody else has it; the file may be gone by then.
+    A process that ends loses its claim, however it ends. Where the system knows no locks, everybody has it. Raises
+    FileNotFoundError.
     """
     with open(path, "r+b") as file:
-        try:
-            _lock(file, wait)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+        yield _lock(file) is not False
 
 
-def _lock(file: BinaryIO, wait: bool = False) -> bool:
-    """Lock an open file until it is closed; False where the system knows no locks. Raises BlockingIOError."""
+def _lock(file: BinaryIO) -> bool | None:
+    """Lock an open file until it is closed. False: another process has the lock; None: the system knows no locks."""
     try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        raise
-    except (ImportError, OSError):
-        return False
-    return True
+        # Of an open file, not of a path: a lock file beside every output would have to be removed by somebody.
+        return lock_descriptor(file.fileno(), blocking=False)
+    except OSError:
+        return None
 
 
 def _remove_orphans(path: str) -> None:

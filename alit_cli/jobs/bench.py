@@ -22,13 +22,16 @@ from alit_cli.data.pictures.fitting import fit
 from alit_cli.data.pictures.measures import measure
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import ImageProblem, InputError
-from alit_cli.jobs.tokenize import TokenizeJob, join, prepare
-from alit_cli.jobs.work import ShardWorker
+from alit_cli.jobs.tokenize import TokenizeJob
 from alit_cli.model.device import Precision, autocast
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer import Tokenizer
 from alit_cli.model.tokenizer_model import Latents, State, TokenizerModel
+from alit_cli.runs.in_process import ShardRunner
+from alit_cli.runs.job import Place
+from alit_cli.runs.prepared import prepare
+from alit_cli.runs.run import join_if_complete
 
 REPEATS = 3
 
@@ -185,14 +188,15 @@ class Bench:
                 (folder / f"{number}.jpg").write_bytes(data)
             seconds = []
             for out in ("one.parquet", "two.parquet"):
-                work = prepare(dataclasses.replace(self.job, paths=[name], out=folder / out, stop=stop, null=False))
-                assert work is not None
-                with ShardWorker(work, str(self.tokenizer.device), self.job.workers) as worker:
+                job = dataclasses.replace(self.job, paths=[name], out=folder / out, stop=stop, nul_separated=False)
+                prepared = prepare(job)
+                assert prepared is not None
+                with ShardRunner(prepared, Place(str(self.tokenizer.device))) as runner:
                     begun = time.perf_counter()
-                    for index in work.todo():
-                        list(worker.run(index))
-                    worker.flush()
-                    join(work)
+                    for index in prepared.due_shards():
+                        list(runner.do(index))
+                    runner.flush()
+                    join_if_complete(prepared)
                     seconds.append(time.perf_counter() - begun)
             return len(self.encoded) / min(seconds)
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from alit_cli.data.files import check_output_folder, open_output, protected
 from alit_cli.data.marks import png_metadata
-from alit_cli.data.tables.token_table import TableInfo, column_names, open_columns, read_info
+from alit_cli.data.tables.parquet import column_names, open_columns
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress

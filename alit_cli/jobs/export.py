@@ -13,7 +13,7 @@ import numpy as np
 
 from alit_cli.data.files import check_output, open_output, readable
 from alit_cli.data.marks import mark_archive, mark_text
-from alit_cli.data.tables.token_table import count_rows
+from alit_cli.data.tables.parquet import count_rows
 from alit_cli.errors import InputError
 from alit_cli.jobs.export_rows import Exported, choose, exported
 from alit_cli.progress import Progress

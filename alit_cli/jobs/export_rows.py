@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from alit_cli.data.files import readable
-from alit_cli.data.tables.parts import parts
-from alit_cli.data.tables.token_table import TableInfo, column_names, read_info
+from alit_cli.data.tables.parquet import column_names, stream_columns
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 
 ROWS = 1000
@@ -120,9 +119,7 @@ def _chosen(selection: Path, info: TableInfo) -> Iterator[dict[str, Any]]:
 
 
 def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for part in parts(path):
-        with pq.ParquetFile(part) as file:
-            yield from file.iter_batches(ROWS, columns=columns)
+    yield from stream_columns(path, columns, ROWS)
 
 
 def _rows(batch: pa.RecordBatch, names: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -1,49 +1,34 @@
-"""`alit score`: a token table and its images to score tables, shard by shard."""
+"""`alit score`: a token table and its images to score tables, as a job of a resumable run."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import platform
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 
 from alit_cli import __version__
-from alit_cli.data.files import check_output
 from alit_cli.data.sources.items import Found, Item
 from alit_cli.data.tables.originals import find_originals
-from alit_cli.data.tables.parts import PLAN, is_finished
-from alit_cli.data.tables.score_table import (
-    ERROR,
-    FOLDER,
-    ORIGINAL,
-    ScoreInfo,
-    read_score_info,
-    score_path,
-    score_schema,
-)
-from alit_cli.data.tables.token_table import TableInfo, column_names, open_columns, read_info
-from alit_cli.errors import InputError, TooManyFailures
-from alit_cli.jobs.reading.reader import default_workers
-from alit_cli.jobs.score_shard import ScoreShard
-from alit_cli.jobs.tokenize import BATCH_IMAGES, PLAN_KEY, SHARD_IMAGES
-from alit_cli.model.device import choose_device
-from alit_cli.model.tokenizer import Tokenizer, load
-from alit_cli.progress import Progress
-from alit_cli.runs.plan import Plan, Shard, fingerprint, open_plan, remove_work
-from alit_cli.runs.shards import commit_shard, join_once, join_shards
-from alit_cli.tasks.base import Request, Task, build_task
-
-ANY = "any"
-"""What stands in the place of the budget where it makes no difference."""
-MAX_ERRORS = 5
-"""Failures that a summary names."""
+from alit_cli.data.tables.parquet import KEY, column_names
+from alit_cli.data.tables.score_table import ERROR, FOLDER, ScoreInfo, score_path, score_schema
+from alit_cli.data.tables.token_table import TableInfo, read_info
+from alit_cli.errors import InputError
+from alit_cli.jobs.score_shard import Scorers, ScoreSettings, ScoreWorker, TaskChoice, load_scorers
+from alit_cli.jobs.tokenize import BATCH_SIZE, IMAGES_PER_SHARD
+from alit_cli.model.device import choose_device, hardware_of
+from alit_cli.progress import Progress, ProgressCallback, no_progress, report_count
+from alit_cli.runs.job import Hardware, ItemStream, Output, Place, WorkerFactory
+from alit_cli.runs.plan import Plan
+from alit_cli.runs.run import ALONE, run
+from alit_cli.runs.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -54,11 +39,16 @@ class ScoreJob:
         table: a token table.
         tasks: (task, model) pairs; the model is '' for a task that has none.
         out: the folder of score tables.
-        images: roots of the original images where they are not where the table says.
+        images: roots of the original images if they are not where the table says.
         checkpoint: the model that made the tokens; None is the embedded one.
+        device: auto, or as choose_device takes it.
+        batch_size: images per batch; None leaves the choice to the device.
+        workers: processes that decode images, 0 for none; None leaves the choice to the machine.
         labels, depth_maps, depth_unit, questions, lpips: as tasks.base.Request takes them.
-        max_error_rate: share of images that may fail.
-        The others are as the options of `alit score`; None leaves the choice to the device.
+        limit: only the first so many images of the table; None is all.
+        retry_errors: once the tables are finished, do their failed rows again.
+        shard_size: images per shard; None leaves the choice to the device.
+        overwrite: replace the tables or the unfinished work of another run.
     """
 
     table: Path
@@ -74,229 +64,153 @@ class ScoreJob:
     depth_unit: str | None = None
     questions: Path | None = None
     lpips: Sequence[Path] = ()
+    limit: int | None = None
+    retry_errors: bool = False
     shard_size: int | None = None
-    max_error_rate: float = 0.05
     overwrite: bool = False
 
     def paths(self) -> list[Path]:
         """The score tables, in the order of the tasks."""
         return [score_path(task, model, self.out) for task, model in self.tasks]
 
+    @property
+    def hardware(self) -> Hardware:
+        """What the networks compute on. Raises InputError: there is no such device."""
+        return hardware_of(self.device)
 
-@dataclass(frozen=True)
-class Summary:
-    """What a finished score table holds.
+    @property
+    def images_per_shard(self) -> int:
+        """The unit that is committed and resumed."""
+        return self.shard_size or IMAGES_PER_SHARD[self.hardware.kind]
 
-    Attributes:
-        path, task, model: which table.
-        images: rows.
-        failed: rows without scores.
-        errors: the first few of them, as (image, sentence).
-        means: measure → budget, 'original' or 'any' → mean over the images that have it; instead of a rank the shares
-            of ranks up to 1 and 5, `top-1` and `top-5`; lists have none.
-        remarks: sentences about images without labels and the like.
-    """
+    @cached_property
+    def info(self) -> TableInfo:
+        """What the token table says of itself. Raises InputError: it is a selection, or no table of alit."""
+        info = read_info(self.table)
+        if info.tokens in column_names(self.table):
+            raise InputError(f"'{self.table}' is a selection; name the token table that it was made from.")
+        return info
 
-    path: Path
-    task: str
-    model: str
-    images: int
-    failed: int
-    errors: list[tuple[str, str]]
-    means: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
+    def headline(self) -> str:
+        """Tokens, tasks, device and precision, for the first line of a run."""
+        info = read_info(self.table)
+        names = ", ".join(f"{task} ({model})" if model else task for task, model in self.tasks)
+        return f"tokens of {info.model}; {names}; on {choose_device(self.device)} in {info.precision}"
 
+    def outputs(self) -> list[Output]:
+        """One score table per task and network.
 
-def headline(job: ScoreJob) -> str:
-    """Tokens, tasks, device and precision, for the first line of a run."""
-    info = read_info(job.table)
-    names = ", ".join(f"{task} ({model})" if model else task for task, model in job.tasks)
-    return f"tokens of {info.model}; {names}; on {choose_device(job.device)} in {info.precision}"
+        Raises:
+            InputError: the tokens are another model's, the images are gone, or a network or a file of a task cannot be
+                used.
+        """
+        return [described.output for described in self._described.values()]
 
+    def items(self, report: ProgressCallback, keep_copies: bool) -> ItemStream:
+        """The original image of each row of the token table."""
+        return ItemStream(report_count(map(Found, self._originals), report, "images found"))
 
-def score(job: ScoreJob) -> Iterator[Progress]:
-    """Write a score table for every task; shards that an earlier run finished are not done again.
+    def worker_factory(self, plans: Mapping[Path, Plan], here: bool) -> WorkerFactory:
+        """What makes the workers. The only worker of this process gets the networks that outputs() has loaded."""
+        schemas = {path: self._described[path].planned_schema(plan) for path, plan in plans.items()}
+        settings = dataclasses.replace(self._settings, schemas=schemas)
+        loaded = self._loaded.pop() if self._loaded else None
+        # Where others do the work, what was loaded to describe the tables is dropped, as it would only hold memory.
+        return partial(ScoreWorker, settings, loaded=loaded if here else None)
 
-    Yields: Progress, first where the run starts, then after every batch.
+    @cached_property
+    def _originals(self) -> list[Item]:
+        return find_originals(self.table, self.images)[: self.limit]
 
-    Raises:
-        InputError: the tokens are another model's, the images are gone, a network or file of a task cannot be used, or
-            a table that is there belongs to another run.
-    """
-    if len(set(job.paths())) < len(job.tasks):
-        raise InputError("Two of the networks have the same name, and their tables would too: give each its own --out.")
-    info = read_info(job.table)
-    if info.tokens in column_names(job.table):
-        raise InputError(f"'{job.table}' is a selection; name the token table that it was made from.")
-    tokenizer = load(job.checkpoint, job.device, info.precision)
-    if tokenizer.sha256 != info.model_sha256:
-        raise InputError(
-            f"The tokens of {job.table} were made by the model {info.model} ({info.model_id}), "
-            f"not by {tokenizer.config.name} ({tokenizer.model_id}): give its file with --checkpoint."
+    @cached_property
+    def _settings(self) -> ScoreSettings:
+        """What every process needs, apart from the schemas, which need the plans."""
+        choices = zip(self.tasks, self.paths(), strict=True)
+        return ScoreSettings(
+            table=self.table.absolute(),
+            info=self.info,
+            checkpoint=self.checkpoint,
+            tasks=tuple(TaskChoice(name, model, path) for (name, model), path in choices),
+            schemas={},
+            batch_size=self.batch_size or BATCH_SIZE[self.hardware.kind],
+            workers=self.workers,
+            images=len(self._originals),
+            first_path=self._originals[0].path,
+            labels=self.labels,
+            depth_maps=self.depth_maps,
+            depth_unit=self.depth_unit,
+            questions=self.questions,
+            lpips=tuple(self.lpips),
         )
-    items = find_originals(job.table, job.images)
-    run = _Run(job, info, tokenizer, items)
-    due = [shard for shard in run.shards if run.due(shard)]
-    done = len(items) - sum(shard.images for shard in due)
-    failed = 0
-    yield Progress(done, len(items))
-    for shard in due:
-        paths = run.due(shard)  # another process with the same task may have done it meanwhile
-        if not paths:
-            done += shard.images
-            continue
-        scoring = run.scoring(shard, paths)
-        for read in scoring.run(items[shard.start : shard.stop]):
-            yield Progress(done + read, len(items), failed=failed + scoring.failed)
-        for path in paths:
-            commit_shard(scoring.table(path, run.schemas[path]), _work(path), shard.index, scoring.stats())
-        done, failed = done + shard.images, failed + scoring.failed
-    for path, plan in run.plans.items():
-        join_once(_work(path), partial(join_shards, _work(path), plan, path), wait=True)
 
+    @cached_property
+    def _loaded(self) -> list[Scorers]:
+        """What outputs() had to load to describe the tables, until worker_factory() takes it; empty afterwards."""
+        return []
 
-class _Run:
-    """The plans of all tables that are not finished yet, and how far each is."""
+    @cached_property
+    def _described(self) -> dict[Path, _Described]:
+        if len(set(self.paths())) < len(self.tasks):
+            raise InputError(
+                "Two networks have the same name and would write the same score table; score them in two runs, each "
+                "with its own --out."
+            )
+        scorers = load_scorers(self._settings, Place(self.device))
+        self._loaded.append(scorers)
+        return {choice.path: self._describe(choice, scorers) for choice in self._settings.tasks}
 
-    def __init__(self, job: ScoreJob, info: TableInfo, tokenizer: Tokenizer, items: list[Item]) -> None:
-        self.job, self.info, self.tokenizer = job, info, tokenizer
-        self.batch_size = job.batch_size or BATCH_IMAGES[tokenizer.device.type]
-        self.workers = default_workers() if job.workers is None else job.workers
-        self.tasks: dict[Path, Task[Any]] = {}
-        self.schemas: dict[Path, pa.Schema] = {}
-        self.plans: dict[Path, Plan] = {}
-        size = job.shard_size or SHARD_IMAGES[tokenizer.device.type]
-        for (name, model), path in zip(job.tasks, job.paths(), strict=True):
-            self._open(name, model, path, items, size)
-        self.shards = next(iter(self.plans.values())).shards() if self.plans else []
-
-    def due(self, shard: Shard) -> list[Path]:
-        """The tables that lack a shard."""
-        open_still = [path for path in self.plans if (_work(path) / PLAN).exists()]
-        return [path for path in open_still if not is_finished(_work(path), shard.index)]
-
-    def scoring(self, shard: Shard, paths: Sequence[Path]) -> ScoreShard:
-        """The work on one shard, for some of the tables."""
-        tasks = {path: self.tasks[path] for path in paths}
-        return ScoreShard(self.tokenizer, self.info, self.job.table, tasks, shard, self.batch_size, self.workers)
-
-    def _open(self, name: str, model: str, path: Path, items: list[Item], size: int) -> None:
-        """Build a task and open its plan, unless its table is there already."""
-        check_output(path, "score table")
-        task = build_task(name, self._request(model, items))
-        known = ScoreInfo(
-            task=name,
-            model=model,
-            model_id=self.info.model_id,
-            image_size=self.info.image_size,
-            budgets=self.info.budgets,
+    def _describe(self, choice: TaskChoice, scorers: Scorers) -> _Described:
+        """What tells a table from another run's, what it will say of itself, and its columns."""
+        info, task = self.info, scorers.tasks[choice.path]
+        options = {**task.options, "batch_size": self._settings.batch_size, "device": self.hardware.kind}
+        described = ScoreInfo(
+            task=choice.name,
+            model=choice.model,
+            model_id=info.model_id,
+            image_size=info.image_size,
+            budgets=info.budgets,
             measures=tuple(measure.name for measure in task.measures),
-            options={**task.options, "batch_size": self.batch_size, "device": self.tokenizer.device.type},
+            options={**options, "tokens": info.options.plan},
             versions=_versions(),
         )
-        identity = {"task": name, "measures": known.measures, "tokens": self._table_identity(), **known.options}
-        if path.exists() and not self.job.overwrite:
-            self._check_same(path, fingerprint(map(Found, items), size, identity))
-            if _work(path).exists():  # left by a run that was killed just after its last step
-                remove_work(_work(path))
-            return
-        plan = open_plan(_work(path), map(Found, items), size, identity, self.job.overwrite)
-        options = {**known.options, PLAN_KEY: plan.fingerprint, "images": len(items)}
-        options["tokens"] = self.info.options.get(PLAN_KEY)
-        known = ScoreInfo(**{**vars(known), "options": options})
-        self.tasks[path], self.plans[path] = task, plan
-        self.schemas[path] = score_schema(known, task.measures, {**task.extras, ERROR: "string"})
-
-    def _request(self, model: str, items: list[Item]) -> Request:
-        job = self.job
-        return Request(
-            tokenizer=self.tokenizer,
-            info=self.info,
-            images=[item.image for item in items],
-            model=model,
-            workers=self.workers,
-            labels=job.labels,
-            depth_maps=job.depth_maps,
-            depth_unit=job.depth_unit,
-            questions=job.questions,
-            lpips=job.lpips,
-        )
-
-    def _table_identity(self) -> list[Any]:
-        """What tells the token table from any other."""
-        return [self.info.model_sha256, self.info.options.get(PLAN_KEY), self.info.budgets, self.info.fit]
-
-    @staticmethod
-    def _check_same(path: Path, wanted: str) -> None:
-        """Raises InputError: the finished table is another run's."""
-        found = read_score_info(path)
-        if found is None or found.options.get(PLAN_KEY) != wanted:
-            raise InputError(
-                f"{path} holds the scores of other tokens, images, options or another network: "
-                "give --overwrite to replace it, or choose another folder with --out."
-            )
+        # The plan of the token table stands for its images, so that its scores are never taken for another table's.
+        tokens = [info.model_sha256, info.options.plan, info.budgets, info.fit]
+        identity = {"task": choice.name, "measures": described.measures, "tokens": tokens, **options}
+        schema = score_schema(described, task.measures, {**task.extras, ERROR: "string"})
+        output = Output(choice.path, "score table", identity, dataclasses.asdict(described))
+        return _Described(output, described, schema)
 
 
-def summarize(path: Path) -> Summary:
-    """Read a score table's summary; lists are not read."""
-    info = read_score_info(path)
-    assert info is not None
-    names = [name for name in column_names(path) if not name.startswith("features_")]
-    table = open_columns(path, names)
-    failed = table.filter(pc.is_valid(table[ERROR])).slice(0, MAX_ERRORS)
-    errors = list(zip(failed["image"].to_pylist(), failed[ERROR].to_pylist(), strict=True))
-    means: dict[str, dict[str, float | None]] = {}
-    for measure in info.measures:
-        ends = [end for end in (*map(str, info.budgets), ORIGINAL) if f"{measure}_{end}" in names]
-        for label, most in (("top-1", 1), ("top-5", 5)) if measure == "class_rank" else ((measure, None),):
-            means[label] = {end: _mean(table[f"{measure}_{end}"], most) for end in ends}
-    means |= {name: {ANY: _mean(table[name], None)} for name in names if name.startswith("base_")}
-    count = len(table) - table[ERROR].null_count
-    remarks = list(_remarks(info, table, len(table) - count))
-    means = {name: ends for name, ends in means.items() if ends}
-    return Summary(path, info.task, info.model, len(table), count, errors, means, remarks)
+@dataclass(frozen=True, eq=False)
+class _Described:
+    """One score table before its plan is known.
+
+    Attributes:
+        output: what the run is told of it.
+        info: what the table will say of itself.
+        schema: its columns.
+    """
+
+    output: Output
+    info: ScoreInfo
+    schema: pa.Schema
+
+    def planned_schema(self, plan: Plan) -> pa.Schema:
+        """The columns, and what the table says of itself once its images are known."""
+        options = dict(self.info.options)
+        tokens = options.pop("tokens")  # written last, as it always was
+        options |= {"plan": plan.fingerprint, "images": len(plan.items), "tokens": tokens}
+        info = dataclasses.replace(self.info, options=options)
+        return self.schema.with_metadata({KEY: info.to_json().encode()})
 
 
-def _remarks(info: ScoreInfo, table: pa.Table, fine: int) -> Iterator[str]:
-    """What the means do not say of themselves."""
-    if info.options.get("labels") == "predicted":
-        yield "No labels were given: the first guess on the original image stands for the true class."
-    for measure in info.measures:
-        names = [name for b in info.budgets if (name := f"{measure}_{b}") in table.column_names]
-        known = max((len(table) - table[name].null_count for name in names), default=fine)
-        if known < fine:
-            yield f"{fine - known} of {fine} images have no {measure}: there is no label, map or question for them."
-            return
+def score(job: ScoreJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Iterator[Progress]:
+    """Write a score table for every task; as run(), which has the arguments."""
+    return run(job, workers, report)
 
 
-def check_error_rate(job: ScoreJob, summaries: Sequence[Summary]) -> None:
-    """Raises TooManyFailures: more than max_error_rate of a table's rows failed, or all of them."""
-    for summary in summaries:
-        if summary.failed > job.max_error_rate * summary.images or summary.failed == summary.images:
-            raise TooManyFailures(
-                f"{summary.failed} of {summary.images} images have no scores; "
-                f"the column {ERROR} of {summary.path} says why, image by image."
-            )
-
-
-def _mean(column: pa.ChunkedArray, most: int | None) -> float | None:
-    """The mean of what is known and finite, or the share of values up to `most`."""
-    values = column.drop_null().to_numpy()
-    values = values[np.isfinite(values)] if most is None else values <= most
-    return float(values.mean(dtype=np.float64)) if len(values) else None
-
-
-def _versions() -> Mapping[str, str]:
+def _versions() -> dict[str, str]:
     versions = {"alit": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    try:
-        from importlib.metadata import version
-
-        versions["transformers"] = version("transformers")
-    except ImportError:
-        pass
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        versions["transformers"] = metadata.version("transformers")
     return versions
-
-
-def _work(path: Path) -> Path:
-    """Where unfinished shards of a table lie."""
-    return path.with_name(path.name + ".work")

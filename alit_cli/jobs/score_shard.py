@@ -1,27 +1,31 @@
-"""One shard of scores on its way: every budget decoded once, whatever the number of tasks."""
+"""The worker of `alit score`: it decodes the tokens of a shard at every budget and compares them with the originals."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.pictures.fitting import Fit
-from alit_cli.data.sources.items import Item
+from alit_cli.data.pictures.fitting import Reading
+from alit_cli.data.tables.parquet import column_names, open_columns, read_rows
 from alit_cli.data.tables.score_table import ERROR, score_rows
-from alit_cli.data.tables.token_table import TableInfo, column_names, read_rows
-from alit_cli.jobs.reading.reader import read_ahead
+from alit_cli.data.tables.token_table import TableInfo
+from alit_cli.errors import InputError
+from alit_cli.jobs.reading.reader import default_workers, make_picture_reader
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.tokenizer import Tokenizer
-from alit_cli.runs.plan import Shard
-from alit_cli.tasks.base import Batch, Task, Values
+from alit_cli.model.tokenizer import Tokenizer, load
+from alit_cli.runs.job import Place, ShardInput, ShardProgress
+from alit_cli.tasks.base import Batch, Request, Task, Values, build_task
 
 SAME = 0.01
 """How far the L1 of a decoded image may be from the table's before it must be another image; it is 1e-6 in float32 and
@@ -30,36 +34,161 @@ under 2e-3 in bf16."""
 Columns = dict[str, list[Any]]
 
 
-class ScoreShard:
-    """Scores the images of one shard for several tasks.
+@dataclass(frozen=True)
+class TaskChoice:
+    """A task, the hub id or folder of its network ('' if it has none), and its score table."""
 
-    Args:
-        tokenizer: the model that made the tokens.
-        info, table: the token table.
-        tasks: by the path of their score table.
-        shard: which rows of the token table.
-        batch_size: images decoded together.
-        workers: threads that read images.
+    name: str
+    model: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class ScoreSettings:
+    """What every process needs to score shards of a run.
+
+    Attributes:
+        table, info: the token table.
+        checkpoint: the model that made the tokens; None is the embedded one.
+        tasks: what is asked for, finished tables included.
+        schemas: the columns of every table that is not finished yet.
+        batch_size: images that are decoded together.
+        workers, images, first_path: as make_picture_reader takes them.
+        labels, depth_maps, depth_unit, questions, lpips: as tasks.base.Request takes them.
     """
 
-    def __init__(
-        self,
-        tokenizer: Tokenizer,
-        info: TableInfo,
-        table: Path,
-        tasks: Mapping[Path, Task[Any]],
-        shard: Shard,
-        batch_size: int,
-        workers: int,
-    ) -> None:
-        self.tokenizer, self.info, self.tasks, self.shard = tokenizer, info, tasks, shard
-        self.batch_size, self.workers = batch_size, workers
-        self.begun = time.monotonic()
-        present = set(column_names(table))
-        self.losses = [name for b in info.budgets if (name := f"l1_{b}") in present]
-        tokens = [f"{info.tokens}_{b}" for b in info.budgets]
-        self.rows = read_rows(table, ["image", "status", "error", *self.losses, *tokens], shard.start, shard.stop)
-        self.columns: dict[Path, Columns] = {path: {} for path in tasks}
+    table: Path
+    info: TableInfo
+    checkpoint: str | None
+    tasks: tuple[TaskChoice, ...]
+    schemas: Mapping[Path, pa.Schema]
+    batch_size: int
+    workers: int | None
+    images: int
+    first_path: str
+    labels: str | None
+    depth_maps: Path | None
+    depth_unit: str | None
+    questions: Path | None
+    lpips: tuple[Path, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Scorers:
+    """The model that made the tokens, and what is loaded of each task, by the path of its score table."""
+
+    tokenizer: Tokenizer
+    tasks: Mapping[Path, Task[Any]]
+
+
+def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] | None = None) -> Scorers:
+    """Load the model, and the networks of the tasks whose tables are in `paths`; None is all of them.
+
+    Raises:
+        InputError: the tokens are another model's, or a network or a file of a task cannot be used.
+    """
+    info = settings.info
+    if place.threads is not None:
+        torch.set_num_threads(place.threads)
+    tokenizer = load(settings.checkpoint, place.device, info.precision)
+    if tokenizer.sha256 != info.model_sha256:
+        raise InputError(
+            f"The tokens of '{settings.table.name}' were made by the model {info.model} ({info.model_id}), "
+            f"not by {tokenizer.config.name} ({tokenizer.model_id}); give its file with --checkpoint."
+        )
+    names = open_columns(settings.table, ["image"])["image"].to_pylist()
+    tasks = {}
+    for choice in settings.tasks:
+        if paths is None or choice.path in paths:
+            request = Request(
+                tokenizer=tokenizer,
+                info=info,
+                images=names,
+                model=choice.model,
+                workers=default_workers() if settings.workers is None else settings.workers,
+                labels=settings.labels,
+                depth_maps=settings.depth_maps,
+                depth_unit=settings.depth_unit,
+                questions=settings.questions,
+                lpips=settings.lpips,
+            )
+            tasks[choice.path] = build_task(choice.name, request)
+    return Scorers(tokenizer, tasks)
+
+
+class ScoreWorker:
+    """Scores shards one after the other.
+
+    Args:
+        settings: of the run.
+        place: where to compute.
+        loaded: model and networks, if this process has loaded them already.
+
+    Raises:
+        InputError: as load_scorers.
+    """
+
+    def __init__(self, settings: ScoreSettings, place: Place, loaded: Scorers | None = None) -> None:
+        self.settings = settings
+        self.scorers = loaded or load_scorers(settings, place, settings.schemas)
+        info = settings.info
+        reading = Reading(info.image_size, info.fit)
+        self.reader = make_picture_reader(
+            reading, settings.workers, settings.images, settings.first_path, settings.batch_size
+        )
+        present = set(column_names(settings.table))
+        self.losses = [name for budget in info.budgets if (name := f"l1_{budget}") in present]
+
+    def start(self, work: ShardInput) -> ScoreShard:
+        """Prepare one shard: read its rows of the token table."""
+        return ScoreShard(self, work)
+
+    def rows_of(self, work: ShardInput) -> tuple[NDArray[np.int64], pa.Table]:
+        """Where the items of a shard stand in the token table, and their rows in it.
+
+        The items of a run are those of the table from its first row on. Only the failed rows that are done again, and
+        the sample of a dry run, are scattered over it.
+        """
+        info = self.settings.info
+        tokens = [f"{info.tokens}_{budget}" for budget in info.budgets]
+        columns = ["image", "status", "error", *self.losses, *tokens]
+        images = [item.image for item in work.items]
+        rows = np.arange(work.shard.start, work.shard.start + len(images), dtype=np.int64)
+        table = read_rows(self.settings.table, columns, rows)
+        if table["image"].to_pylist() != images:
+            order = np.argsort([self._row_of[image] for image in images])
+            rows = np.array([self._row_of[image] for image in images], np.int64)
+            table = read_rows(self.settings.table, columns, rows[order]).take(pa.array(np.argsort(order)))
+        return rows, table
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        """The row of every image of the token table."""
+        names = open_columns(self.settings.table, ["image"])["image"].to_pylist()
+        return {name: row for row, name in enumerate(names)}
+
+    def close(self) -> None:
+        """End the threads or processes that read images."""
+        self.reader.close()
+
+
+class ScoreShard:
+    """One shard of scores on its way: every budget is decoded once, whatever the number of tasks.
+
+    Args:
+        worker: has the model, the tasks and the reader.
+        work: the original images, and which tables lack this shard.
+    """
+
+    def __init__(self, worker: ScoreWorker, work: ShardInput) -> None:
+        self.settings, self.info = worker.settings, worker.settings.info
+        self.tokenizer, self.reader, self.losses = worker.scorers.tokenizer, worker.reader, worker.losses
+        self.tasks = {path: worker.scorers.tasks[path] for path in work.outputs}
+        self.items = work.items
+        self.rows_in_table, self.rows = worker.rows_of(work)
+        self.waited = 0.0
+        self.seconds: list[tuple[float, float]] = []
+        self.columns: dict[Path, Columns] = {path: {} for path in self.tasks}
         self.errors: list[str | None] = [
             None if status == "ok" else f"It was not tokenized: {why}"
             for status, why in zip(*(self.rows[name].to_pylist() for name in ("status", "error")), strict=True)
@@ -70,35 +199,46 @@ class ScoreShard:
         """Images so far that have no scores."""
         return len(self.errors) - self.errors.count(None)
 
-    def run(self, items: Sequence[Item]) -> Iterator[int]:
-        """Score every item; yields the number of images done after each batch."""
-        pixels = self._pixels(items)
-        while batch := list(islice(pixels, self.batch_size)):
+    def run(self) -> Iterator[ShardProgress]:
+        """Score every item; yields after each batch."""
+        pixels = self._pixels()
+        while batch := list(islice(pixels, self.settings.batch_size)):
             rows = np.array([row for row, _ in batch], np.int64)
-            self._batch(rows, np.stack([one for _, one in batch]))
-            yield int(rows[-1]) + 1
-        yield len(items)
+            self._batch(rows, np.stack([fitted for _, fitted in batch]))
+            yield ShardProgress(int(rows[-1]) + 1, self.failed, self._remark())
+        yield ShardProgress(len(self.items), self.failed, self._remark())
 
-    def table(self, path: Path, schema: pa.Schema) -> pa.Table:
-        """The rows of a task's score table, nulls where there was nothing to score."""
+    def tables(self) -> dict[Path, pa.Table]:
+        """The rows of each task's score table, nulls where there was nothing to score."""
+        return {path: self._table(path) for path in self.tasks}
+
+    def stats(self) -> dict[str, Any]:
+        """What the shard's completion mark records besides what any shard's does."""
+        read, decode = (round(sum(seconds), 3) for seconds in zip(*self.seconds, (0.0, 0.0), strict=True))
+        waited = round(self.waited, 3)
+        return {"read": read, "decode": decode, "waited": waited, "remarks": list(self.reader.remarks)}
+
+    def _table(self, path: Path) -> pa.Table:
+        schema = self.settings.schemas[path]
         columns: dict[str, Sequence[Any]] = {"image": self.rows["image"].to_pylist(), ERROR: self.errors}
         for name in schema.names:
             if name not in columns:
-                found = self.columns[path].get(name, [None] * len(self.errors))
-                columns[name] = [v if why is None else None for v, why in zip(found, self.errors, strict=True)]
+                values = self.columns[path].get(name, [None] * len(self.errors))
+                columns[name] = [v if why is None else None for v, why in zip(values, self.errors, strict=True)]
         return score_rows(schema, columns)
 
-    def stats(self) -> dict[str, Any]:
-        """What the shard's completion mark records."""
-        statuses = {"ok": self.errors.count(None), "failed": self.failed}
-        return {"images": len(self.errors), "statuses": statuses, "seconds": time.monotonic() - self.begun}
+    def _remark(self) -> str:
+        return self.reader.remarks[-1] if self.reader.remarks else ""
 
-    def _pixels(self, items: Sequence[Item]) -> Iterator[tuple[int, np.ndarray]]:
+    def _pixels(self) -> Iterator[tuple[int, np.ndarray]]:
         """Row in the shard and fitted pixels of every tokenized image that can still be read."""
         rows = [row for row, why in enumerate(self.errors) if why is None]
-        chosen = [items[row] for row in rows]
-        pictures = read_ahead(chosen, self.info.image_size, cast(Fit, self.info.fit), None, self.workers)
-        for row, picture in zip(rows, pictures, strict=True):
+        pictures = self.reader.read([self.items[row] for row in rows])
+        for row in rows:
+            begun = time.monotonic()
+            picture = next(pictures)
+            self.waited += time.monotonic() - begun
+            self.seconds.append(picture.seconds)
             if picture.pixels is None:
                 self.errors[row] = picture.error
             else:
@@ -106,7 +246,7 @@ class ScoreShard:
 
     def _batch(self, rows: np.ndarray, pixels: np.ndarray) -> None:
         """Every task on every budget of a batch."""
-        batch = Batch(self.tokenizer.as_pixels(pixels), rows + self.shard.start)
+        batch = Batch(self.tokenizer.as_pixels(pixels), self.rows_in_table[rows])
         seen = {}
         for path, task in self.tasks.items():
             seen[path], values = task.look(batch)
@@ -116,8 +256,8 @@ class ScoreShard:
             if not there.any():
                 continue
             for path, task in self.tasks.items():
-                found = task.score(seen[path], pictures, budget)
-                self._keep(path, rows, there, {f"{name}_{budget}": value for name, value in found.items()})
+                scores = task.score(seen[path], pictures, budget)
+                self._keep(path, rows, there, {f"{name}_{budget}": value for name, value in scores.items()})
 
     def _decode(self, rows: np.ndarray, budget: int, images: Tensor) -> tuple[np.ndarray, Tensor]:
         """Which images have tokens at this budget, and b 3 h w clamped pictures; those of the others mean nothing.
@@ -140,9 +280,9 @@ class ScoreShard:
 
     def _keep(self, path: Path, rows: np.ndarray, there: np.ndarray, values: Values) -> None:
         """File values of a batch under their columns."""
-        for name, found in values.items():
-            if len(found) != len(rows):
-                raise ValueError(f"{name} has {len(found)} values for {len(rows)} images")
+        for name, of_batch in values.items():
+            if len(of_batch) != len(rows):
+                raise ValueError(f"{name} has {len(of_batch)} values for {len(rows)} images")
             column = self.columns[path].setdefault(name, [None] * len(self.errors))
-            for row, fine, value in zip(rows, there, found, strict=True):
+            for row, fine, value in zip(rows, there, of_batch, strict=True):
                 column[row] = value if fine else None

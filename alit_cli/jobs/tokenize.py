@@ -1,43 +1,42 @@
-"""`alit tokenize`: images to a token table, shard by shard."""
+"""`alit tokenize`: images to a token table, as a job of a resumable run."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from alit_cli import __version__
-from alit_cli.data.files import check_output
 from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
-from alit_cli.data.sources.items import Found
 from alit_cli.data.sources.listing import no_copy, stream_items
 from alit_cli.data.sources.remote import is_url
 from alit_cli.data.sources.remote_cache import RemoteCache
-from alit_cli.data.tables.parts import PLAN, unfinished
-from alit_cli.data.tables.summary import Summary
-from alit_cli.data.tables.token_table import TableInfo, count_rows, read_info, token_schema
-from alit_cli.errors import InputError, TooManyFailures
-from alit_cli.jobs.retry import join_retry, prepare_retry
-from alit_cli.jobs.work import Work, alone
+from alit_cli.data.tables.parts import work_folder
+from alit_cli.data.tables.token_table import TableInfo, TableOptions, token_schema
+from alit_cli.errors import InputError
+from alit_cli.jobs.tokenize_shard import TokenizeSettings, TokenizeWorker
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
-from alit_cli.model.device import choose_device, choose_precision
+from alit_cli.model.device import choose_device, choose_precision, hardware_of
+from alit_cli.model.released.hub import checkpoint_file
 from alit_cli.model.tokenizer_model import TokenizerConfig
 from alit_cli.progress import Progress, ProgressCallback, no_progress, report_count
-from alit_cli.runs.plan import fingerprint, open_plan, remove_copies, remove_work
-from alit_cli.runs.shards import check_finished, join_shards
+from alit_cli.runs.job import Hardware, ItemStream, Output, WorkerFactory
+from alit_cli.runs.plan import Plan
+from alit_cli.runs.run import ALONE, run
+from alit_cli.runs.workers import Workers
 
-SHARD_IMAGES = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
-"""About a minute of work (design: the unit that is committed and resumed)."""
-BATCH_IMAGES = {"cpu": 16, "cuda": 128, "mps": 32}
-PLAN_KEY = "plan"
+IMAGES_PER_SHARD = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
+"""About a minute of work on each kind of device: so much at most is lost when a run is killed."""
+BATCH_SIZE = {"cpu": 16, "cuda": 128, "mps": 32}
+"""On a CPU larger batches are no faster; on a GPU of 80 GB the largest model fits several times."""
 GIB = 2**30
 
 
@@ -48,20 +47,25 @@ class TokenizeJob:
     Attributes:
         paths: inputs, as list_items takes them.
         out: the table.
-        null: names on standard input end in NUL.
         checkpoint: a model file; None is the embedded model.
-        budgets: columns to write; None is all of the model's.
+        device, precision: auto, or as choose_device and choose_precision take them.
+        batch_size: images per batch; None leaves the choice to the device.
+        workers: processes that decode images, 0 for none; None leaves the choice to the machine.
+        fit: how an image becomes square.
+        budgets: columns to write; None is all budgets of the model.
         stop: end each image's rollout at its first budget whose L1 is below this; None runs all to the end.
         losses: whether to decode pixels for the L1 columns at all.
-        measures: whether to add the complexity columns.
+        limit: only the first so many images; None is all.
+        nul_separated: names on standard input end in NUL.
+        measures: whether to add the columns of plain measures.
         keep: names of Parquet columns or tar sidecars that become columns of the table.
-        digest: whether to add the sha256 of every file's bytes.
+        hash_files: whether to add the sha256 of every file's bytes.
         views: rows for more views of every image: flip or ten-crop.
-        parts: whether `out` is to be a folder of parts, as it also is where it exists as a folder.
-        retry: once the table is finished, do its failed rows again; files may have changed since they failed.
-        copies: GiB of remote tars and Parquet files that may be copied into the work folder, to be fetched once.
-        max_error_rate: share of images that may fail.
-        The others are as the options of `alit tokenize`; None leaves the choice to the device.
+        parts: whether `out` is to be a folder of parts, as it also is if it exists as a folder.
+        retry_errors: once the table is finished, do its failed rows again; files may have changed since they failed.
+        remote_cache_gib: GiB of remote tars and Parquet files that may be copied into the work folder.
+        shard_size: images per shard; None leaves the choice to the device.
+        overwrite: replace the table or the unfinished work of another run.
     """
 
     paths: Sequence[str]
@@ -76,187 +80,110 @@ class TokenizeJob:
     stop: float | None = None
     losses: bool = True
     limit: int | None = None
-    null: bool = False
+    nul_separated: bool = False
     measures: bool = True
     keep: Sequence[str] = ()
-    digest: bool = False
+    hash_files: bool = False
     views: str | None = None
     parts: bool = False
-    retry: bool = False
-    copies: float = 32.0
+    retry_errors: bool = False
+    remote_cache_gib: float = 32.0
     shard_size: int | None = None
-    max_error_rate: float = 0.05
     overwrite: bool = False
 
     @property
-    def folder(self) -> bool:
+    def as_folder(self) -> bool:
         """Whether the table stays a folder of parts."""
         return self.parts or self.out.is_dir()
 
     @property
-    def work(self) -> Path:
+    def work_folder(self) -> Path:
         """Where shards are written."""
-        return self.out if self.folder else self.out.with_name(self.out.name + ".work")
+        return self.out if self.as_folder else work_folder(self.out)
+
+    @property
+    def hardware(self) -> Hardware:
+        """What the model computes on. Raises InputError: there is no such device."""
+        return hardware_of(self.device)
+
+    @property
+    def images_per_shard(self) -> int:
+        """The unit that is committed and resumed."""
+        return self.shard_size or IMAGES_PER_SHARD[self.hardware.kind]
+
+    @cached_property
+    def info(self) -> TableInfo:
+        """What the table will say of itself, apart from its images; cached, as it hashes the model file.
+
+        Raises InputError as table_info.
+        """
+        return table_info(self)
+
+    def headline(self) -> str:
+        """Model, device and precision, for the first line of a run."""
+        device = choose_device(self.device)
+        with embedded() as path:
+            model = read_record(path if self.checkpoint is None else checkpoint_file(self.checkpoint)).headline()
+        return f"{model}; on {device} in {choose_precision(self.precision, device)}"
+
+    def outputs(self) -> list[Output]:
+        """The token table. Raises InputError as table_info, or where no table can be written."""
+        if is_url(os.fspath(self.out)) or ":" in self.out.parts[0]:  # a Path has made one slash of two
+            raise InputError(
+                f"--out is '{self.out}', but tables are written to local files; copy the table there afterwards."
+            )
+        description = self.info.to_dict()
+        # Another version of torch may resume a run, so versions do not tell two runs apart.
+        identity = {name: value for name, value in description.items() if name not in ("format", "versions")}
+        return [Output(self.out, "token table", identity, description, self.as_folder)]
+
+    def items(self, report: ProgressCallback, keep_copies: bool) -> ItemStream:
+        """The images of the inputs. Raises InputError as stream_items, or for a column that cannot be kept."""
+        columns = ExtraColumns(self.keep)
+        for name in set(columns.names) & set(token_schema(self.info, self.measures).names):
+            raise InputError(f"Column '{name}' cannot be kept: the token table already has a column of that name.")
+        # With --limit most of a remote tar is never read, so no copy of it is made.
+        copies = keep_copies and self.limit is None
+        copy = RemoteCache(self.work_folder, int(self.remote_cache_gib * GIB)).of if copies else no_copy
+        stream = stream_items(list(self.paths), self.limit, self.nul_separated, columns, copy)
+        return ItemStream(report_count(with_views(stream, self.views), report, "images found"), columns)
+
+    def worker_factory(self, plans: Mapping[Path, Plan], here: bool) -> WorkerFactory:
+        """What makes the workers; the model is loaded by each of them."""
+        plan = plans[self.out]
+        info = planned_info(self.info, plan)
+        checkpoint = None if self.checkpoint is None else os.path.abspath(self.checkpoint)
+        first = plan.items[0].path if len(plan.items) else ""
+        settings = TokenizeSettings(self.out, checkpoint, info, self.workers, len(plan.items), first)
+        return partial(TokenizeWorker, settings)
 
 
-def headline(job: TokenizeJob) -> str:
-    """Model, device and precision, for the first line of a run."""
-    device = choose_device(job.device)
-    with embedded() as path:
-        model = read_record(path if job.checkpoint is None else Path(job.checkpoint)).headline()
-    return f"{model}; on {device} in {choose_precision(job.precision, device)}"
+def tokenize(job: TokenizeJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Iterator[Progress]:
+    """Write a token table; as run(), which has the arguments."""
+    return run(job, workers, report)
 
 
-def tokenize(job: TokenizeJob) -> Iterator[Progress]:
-    """Write the table in this process; shards that an earlier run finished are not done again.
-
-    Yields: Progress, first where the run starts, then after every batch.
-
-    Raises:
-        InputError: nothing to read, or `out` belongs to another run.
-    """
-    work = None
-    for work in rounds(job):
-        todo, total = work.todo(), len(work.plan.items)
-        done = total - sum(work.plan.shard(index).images for index in todo)
-        yield Progress(done, total)
-        for step in alone(work, todo, job.device, job.workers):
-            yield Progress(done + step.done, total, failed=step.failed, note=step.remark)
-        join(work)
-    if work is None:
-        images = count_rows(job.out)
-        yield Progress(images, images)
-
-
-def rounds(job: TokenizeJob, tell: ProgressCallback = no_progress) -> Iterator[Work]:
-    """What there is to do, one after the other: the table, and its failed rows where they are to be done again.
-
-    `tell` is given how many images have been found, while they are being listed. Raises as prepare.
-    """
-    work = prepare(job, tell)
-    if work is not None:
-        yield work
-        if job.retry and not work.retry:
-            again = prepare(dataclasses.replace(job, overwrite=False), tell)
-            if again is not None:
-                yield again
-
-
-def prepare(job: TokenizeJob, tell: ProgressCallback = no_progress) -> Work | None:
-    """List the inputs and freeze the plan in the work folder, or find it there; None: the table is finished.
-
-    From then on, `ShardWorker(folder).run(index)` does a shard in any process that sees the folder, and
-    `join(Work.load(folder))` makes the table of them. No model is loaded.
-
-    Raises:
-        InputError: nothing to read, or `out` or the work folder belong to another run.
-    """
-    if not job.folder:
-        check_output(job.out, "token table")
-    finished = _finished(job) and not job.overwrite
-    info, found, keeper = listing(job, tell, copying=not finished and job.limit is None)
-    shard_size = shard_images(job, info)
-    identity = _identity(info)
-    if finished:
-        if job.retry:
-            return _prepare_retry(job, info, found, keeper, shard_size)
-        if not job.folder:
-            _check_same(job.out, fingerprint(found, shard_size, identity, keeper))
-            if job.work.exists():  # left by a run that was killed just after its last step
-                remove_work(job.work)
-            return None
-    plan = open_plan(job.work, found, shard_size, identity, job.overwrite, keeper, mended=job.retry)
-    work = Work(job.work, job.out, job.checkpoint, plan, _planned(info, plan.fingerprint, len(plan.items), keeper))
-    work.save()
-    return work if work.todo() or not job.folder else None
-
-
-def join(work: Work) -> None:
-    """Make the table of the finished shards and remove the work folder. Raises NotFinished: shards are missing."""
-    if work.retry:
-        join_retry(work)
-    elif work.folder == work.out:
-        check_finished(work.folder, work.plan)
-        remove_copies(work.folder)
-    else:
-        join_shards(work.folder, work.plan, work.out)
-
-
-def listing(
-    job: TokenizeJob, tell: ProgressCallback = no_progress, copying: bool = False
-) -> tuple[TableInfo, Iterator[Found], ExtraColumns]:
-    """What the table will say of itself, its inputs as a stream, and what that keeps. Raises InputError as prepare."""
-    if is_url(os.fspath(job.out)) or ":" in job.out.parts[0]:  # a Path has made one slash of two
-        raise InputError(f"--out is '{job.out}', but tables are written to files here; copy it there afterwards.")
-    keeper, info = ExtraColumns(job.keep), table_info(job)
-    for name in set(keeper.names) & set(token_schema(info, job.measures).names):
-        raise InputError(f"'{name}' cannot be kept: the table has a column of that name of its own.")
-    copy = RemoteCache(job.work, int(job.copies * GIB)).of if copying else no_copy
-    found = with_views(stream_items(list(job.paths), job.limit, job.null, keeper, copy), job.views)
-    return info, report_count(found, tell, "images found"), keeper
-
-
-def shard_images(job: TokenizeJob, info: TableInfo) -> int:
-    """Images a shard."""
-    return job.shard_size or SHARD_IMAGES[str(info.options["device"])]
-
-
-def _finished(job: TokenizeJob) -> bool:
-    """Whether the table is there, whole."""
-    if not job.folder:
-        return job.out.exists()
-    return (job.out / PLAN).exists() and not unfinished(job.out)
-
-
-def _prepare_retry(
-    job: TokenizeJob, info: TableInfo, found: Iterator[Found], keeper: ExtraColumns, shard_size: int
-) -> Work | None:
-    """As prepare, for the failed rows of a finished table."""
-    made, identity = read_info(job.out), _identity(info)
-    own = {PLAN_KEY, "images", "keep"}
-    if _without(own, _identity(made)) != _without(own, identity):
-        raise InputError(f"{job.out} was made with other options or another model: retry with its own.")
-    return prepare_retry(job.out, job.checkpoint, made, found, keeper, shard_size, identity)
-
-
-def _without(names: set[str], identity: dict[str, Any]) -> dict[str, Any]:
-    """The identity of a run, without these options of it."""
-    return {**identity, "options": {k: v for k, v in identity["options"].items() if k not in names}}
-
-
-def _planned(info: TableInfo, plan: str, images: int, keeper: ExtraColumns) -> TableInfo:
-    """The info of a table whose images are known."""
-    kept = {"keep": keeper.types()} if keeper.names else {}
-    return dataclasses.replace(info, options={**info.options, **kept, PLAN_KEY: plan, "images": images})
-
-
-def _identity(info: TableInfo) -> dict[str, Any]:
-    """What tells two runs over the same images apart; versions of packages do not."""
-    return {k: v for k, v in dataclasses.asdict(info).items() if k not in ("format", "versions")}
-
-
-def _check_same(out: Path, plan: str) -> None:
-    """Raises InputError: the finished table `out` is another run's."""
-    if read_info(out).options.get(PLAN_KEY) != plan:
-        raise InputError(
-            f"{out} is the finished table of other images, options or another model: "
-            "give --overwrite to replace it, or choose another --out."
-        )
+def planned_info(info: TableInfo, plan: Plan) -> TableInfo:
+    """What a table says of itself once its images are known."""
+    options = dataclasses.replace(
+        info.options, keep=plan.options.get("keep"), plan=plan.fingerprint, images=len(plan.items)
+    )
+    return dataclasses.replace(info, options=options)
 
 
 def table_info(job: TokenizeJob) -> TableInfo:
-    """What the table will say of itself.
+    """What the table will say of itself, apart from its images.
 
     Raises:
-        InputError: no such model or device, a budget that the model does not have, or a stop that needs the losses
-            left out.
+        InputError: there is no such model or device, the model does not have one of the budgets, or two options
+            exclude each other.
     """
     device = choose_device(job.device)
-    config, sha256 = _model(job)
+    config, sha256 = _model(job.checkpoint)
     if job.stop is not None and not job.losses:
-        raise InputError("--stop looks at the losses that --no-losses leaves out: give one of the two.")
+        raise InputError("--stop needs the losses that --no-losses leaves out; give one of the two options.")
     if job.views == "ten-crop" and job.fit == "pad":
-        raise InputError("--views ten-crop cuts corners, but --fit pad shows all of an image: give one of the two.")
+        raise InputError("--views ten-crop cuts corners, but --fit pad shows the whole image; give one of the two.")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
     config = config.offering(budgets)
     return TableInfo(
@@ -268,30 +195,23 @@ def table_info(job: TokenizeJob) -> TableInfo:
         token_dim=config.token_dim,
         fit=job.fit,
         precision=choose_precision(job.precision, device),
-        batch_size=job.batch_size or BATCH_IMAGES[device.type],
+        batch_size=job.batch_size or BATCH_SIZE[device.type],
         versions={"alit": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        options={
-            "measures": job.measures,
-            "device": device.type,
-            **({} if job.losses else {"losses": False}),
-            **({} if job.stop is None else {"stop": job.stop}),
-            **({"hash": True} if job.digest else {}),
-            **({} if job.views is None else {"views": job.views}),
-        },
+        # What was not asked for is None, so that its key is absent and older fingerprints stay valid.
+        options=TableOptions(
+            measures=job.measures,
+            device=device.type,
+            losses=None if job.losses else False,
+            stop=job.stop,
+            hash=True if job.hash_files else None,
+            views=job.views,
+            prefix=True if config.prefix else None,
+        ),
     )
 
 
-def _model(job: TokenizeJob) -> tuple[TokenizerConfig, str]:
+def _model(checkpoint: str | None) -> tuple[TokenizerConfig, str]:
     """The model's configuration and the sha256 of its file."""
     with embedded() as path:
-        file = path if job.checkpoint is None else Path(job.checkpoint)
+        file = path if checkpoint is None else checkpoint_file(checkpoint)
         return read_record(file).config, file_sha256(file)
-
-
-def check_error_rate(job: TokenizeJob, summary: Summary) -> None:
-    """Raises TooManyFailures: more than max_error_rate of the rows failed, or all of them."""
-    if summary.failed > job.max_error_rate * summary.images or summary.failed == summary.images:
-        raise TooManyFailures(
-            f"{summary.failed} of {summary.images} images could not be read; "
-            f"the columns status and error of {job.out} say why, image by image."
-        )

@@ -1,46 +1,116 @@
-"""One shard on its way: pictures in, rows out."""
+"""The worker of `alit tokenize`: it holds a model, and turns the images of a shard into rows."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from torch import Tensor
 
-from alit_cli.data.pictures.fitting import Fit, Picture, Reading
+from alit_cli.data.pictures.fitting import Picture, Reading
 from alit_cli.data.sources.items import Item
 from alit_cli.data.tables.token_table import TableInfo, token_rows
-from alit_cli.jobs.reading.reader import Reader
+from alit_cli.errors import InputError
+from alit_cli.jobs.reading.reader import Reader, make_picture_reader
+from alit_cli.model.device import speed_up
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import SplitOnOOM
 from alit_cli.model.scheduler import Finished, RolloutScheduler, padded_batch_size, to_storage
-from alit_cli.model.tokenizer import Tokenizer
-
-MAX_ERRORS = 5
-"""Failures that a shard's mark names."""
+from alit_cli.model.tokenizer import Tokenizer, load
+from alit_cli.runs.job import Place, ShardInput, ShardProgress
 
 
-class ShardRun:
-    """Tokenizes the items of one shard.
+@dataclass(frozen=True)
+class TokenizeSettings:
+    """What every process needs to tokenize shards of a run.
 
-    Args:
-        tokenizer: the model.
-        info: what the table says of itself, which is also what decides its rows.
-        reader: turns the items into pictures.
-        halving: how batches are run that do not fit into memory.
+    Attributes:
+        out: the table.
+        checkpoint: the model file; None is the embedded model.
+        info: what the table says of itself, which also decides its rows.
+        workers: processes that decode images, as make_picture_reader takes them.
+        images: of the whole run.
+        first_path: where the first image lies; what only this process can see is not read in others.
     """
 
-    def __init__(self, tokenizer: Tokenizer, info: TableInfo, reader: Reader, halving: SplitOnOOM) -> None:
-        self.tokenizer, self.info, self.reader, self.halving = tokenizer, info, reader, halving
-        self.begun = time.monotonic()
+    out: Path
+    checkpoint: str | None
+    info: TableInfo
+    workers: int | None
+    images: int
+    first_path: str
+
+
+class TokenizeWorker:
+    """Tokenizes shards one after the other with one model.
+
+    Raises:
+        InputError: another kind of device than the run was prepared for, or a model file that has changed since.
+    """
+
+    def __init__(self, settings: TokenizeSettings, place: Place) -> None:
+        self.settings, info = settings, settings.info
+        if place.threads is not None:
+            torch.set_num_threads(place.threads)
+        self.tokenizer = load(settings.checkpoint, place.device, info.precision)
+        if self.tokenizer.device.type != info.options.device:
+            raise InputError(
+                f"This run was prepared for {info.options.device}, not for {self.tokenizer.device.type}; use one "
+                "kind of device for all workers."
+            )
+        if self.tokenizer.sha256 != info.model_sha256:
+            raise InputError(
+                f"The model file '{settings.checkpoint}' has changed since this run was prepared; restore it, or add "
+                "--overwrite to start again."
+            )
+        self.tokenizer = self.tokenizer.offering(info.budgets)
+        speed_up(self.tokenizer.model, self.tokenizer.device)
+        self.reader = make_picture_reader(
+            reading(self.tokenizer, info), settings.workers, settings.images, settings.first_path, info.batch_size
+        )
+        # Once memory has run out, batches stay halved for all later shards.
+        self.halving = SplitOnOOM()
+
+    def start(self, work: ShardInput) -> TokenizeShard:
+        """Prepare one shard."""
+        return TokenizeShard(self.settings, self.tokenizer, self.reader, self.halving, work)
+
+    def close(self) -> None:
+        """End the decoding threads or processes."""
+        self.reader.close()
+
+
+class TokenizeShard:
+    """One shard on its way: pictures in, rows out.
+
+    Args:
+        settings: of the run.
+        tokenizer: the model.
+        reader: turns the items into pictures.
+        halving: how batches are run that do not fit into memory.
+        work: the items, and what is carried along with them.
+    """
+
+    def __init__(
+        self,
+        settings: TokenizeSettings,
+        tokenizer: Tokenizer,
+        reader: Reader,
+        halving: SplitOnOOM,
+        work: ShardInput,
+    ) -> None:
+        self.out, self.info = settings.out, settings.info
+        self.tokenizer, self.reader, self.halving, self.work = tokenizer, reader, halving, work
+        info = self.info
         self.waited = 0.0
         self.pictures: list[Picture] = []
         self.failed = 0
@@ -49,47 +119,44 @@ class ShardRun:
         self.tokens: dict[int, list[np.ndarray]] = {b: [] for b in info.budgets}
         self.reached: list[np.ndarray] = []
 
-    def run(self, items: Sequence[Item]) -> Iterator[int]:
-        """Tokenize every item; yields the number of pictures done after each batch."""
-        pixels = self._pixels(items)
+    def run(self) -> Iterator[ShardProgress]:
+        """Tokenize every item; yields after each batch."""
+        pixels = self._pixels(self.work.items)
         done = 0
         for done in self._until(pixels, self.info.stop) if self.info.stop is not None else self._all(pixels):
-            yield done
+            yield ShardProgress(done, self.failed, self._remark())
         if done < len(self.pictures):  # the last ones could not be read
-            yield len(self.pictures)
+            yield ShardProgress(len(self.pictures), self.failed, self._remark())
 
-    def table(self, kept: Mapping[str, Sequence[str | None]]) -> pa.Table:
-        """The rows, failures included, in the order of the items; `kept` holds their kept values."""
+    def tables(self) -> dict[Path, pa.Table]:
+        """The rows, failures included, in the order of the items."""
         budgets = self.info.budgets
         reached = np.concatenate(self.reached) if self.reached else np.zeros((0, len(budgets)), bool)
         l1 = {b: np.concatenate(v) if v else np.zeros(0, np.float32) for b, v in self.l1.items()}
         tokens = {b: np.concatenate(v) if v else self._no_tokens(b) for b, v in self.tokens.items()}
-        measures = bool(self.info.options["measures"])
-        return token_rows(self.info, self.pictures, reached, l1, tokens, measures, kept)
+        measures = bool(self.info.options.measures)
+        rows = token_rows(self.info, self.pictures, reached, l1, tokens, measures, self.work.extra_values)
+        return {self.out: rows}
 
     def stats(self) -> dict[str, Any]:
-        """What the shard's completion mark records.
-
-        Seconds: `seconds` in all; `read` and `decode` added up over the workers; `waited` for pictures; `model` the
-        rest. `memory` is the most that this process has had resident, in MiB.
-        """
-        statuses = Counter(picture.status for picture in self.pictures)
-        seconds = time.monotonic() - self.begun
-        errors = [f"{picture.image}: {picture.error}" for picture in self.pictures if picture.error]
+        """What the shard's completion mark records besides what any shard's does."""
         return {
-            "images": len(self.pictures),
-            "images_per_second": round(len(self.pictures) / max(seconds, 1e-9), 3),
-            "statuses": statuses,
-            "errors": errors[:MAX_ERRORS],
-            "seconds": round(seconds, 3),
             "read": round(sum(picture.seconds[0] for picture in self.pictures), 3),
             "decode": round(sum(picture.seconds[1] for picture in self.pictures), 3),
             "waited": round(self.waited, 3),
-            "model": round(seconds - self.waited, 3),
             "iterations": self.iterations,
-            "memory": peak_memory(),
+            "remarks": list(self.reader.remarks),
             **({"batch_halved": True} if self.halving.halved else {}),
         }
+
+    def _remark(self) -> str:
+        """The last thing out of the ordinary, in a sentence; empty if there is none."""
+        if self.reader.remarks:
+            return self.reader.remarks[-1]
+        if self.halving.halved:
+            half = (self.info.batch_size + 1) // 2
+            return f"memory ran out: batches of {half} instead of {self.info.batch_size}"
+        return ""
 
     def _pixels(self, items: Sequence[Item]) -> Iterator[np.ndarray]:
         """The fitted pixels of the items that can be read; what is said of each is kept."""
@@ -133,13 +200,13 @@ class ShardRun:
         return self.halving(self._rollout, self.tokenizer.as_pixels(batch))
 
     def _rollout(self, images: Tensor) -> tuple[Tensor, ...]:
-        found = []
+        results = []
         for latents in self.tokenizer.iterate(images, self.info.budgets[-1]):
             if latents.budget in self.tokens:
-                found.append(latents.values if latents.ids is None else latents.ids)
+                results.append(latents.values if latents.ids is None else latents.ids)
                 if self.info.losses:
-                    found.append(l1_per_image(self.tokenizer.reconstruct(latents.vectors), images))
-        return tuple(found)
+                    results.append(l1_per_image(self.tokenizer.reconstruct(latents.vectors), images))
+        return tuple(results)
 
     def _fetch(self, count: int, done: int, results: tuple[Tensor, ...]) -> int:
         """Take the results of a batch from the device; how many pictures are done with it."""
@@ -176,15 +243,5 @@ class ShardRun:
 def reading(tokenizer: Tokenizer, info: TableInfo) -> Reading:
     """What is done with every item of a run."""
     per_token = tokenizer.config.bits_per_token
-    bits = tuple(math.floor(budget * per_token) for budget in info.budgets) if info.options["measures"] else None
-    return Reading(info.image_size, cast(Fit, info.fit), bits, info.digest)
-
-
-def peak_memory() -> int:
-    """The most that this process has had resident, in MiB; 0 where the system does not say."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most // (2**20 if sys.platform == "darwin" else 2**10)
+    bits = tuple(math.floor(budget * per_token) for budget in info.budgets) if info.options.measures else None
+    return Reading(info.image_size, info.fit, bits, info.digest)

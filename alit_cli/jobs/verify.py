@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from alit_cli.data.tables.parquet import stream_columns
 from alit_cli.data.tables.parts import PLAN, part_path, parts
 from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info, why_foreign
-from alit_cli.data.tables.token_table import TableInfo, read_info, stream_columns, token_schema
+from alit_cli.data.tables.token_table import TableInfo, read_info, token_schema
 from alit_cli.errors import InputError
 from alit_cli.runs.plan import Plan
 from alit_cli.runs.shards import part_sha256, shard_stats
@@ -43,8 +44,8 @@ def problems(table: Path, tokens: Path | None = None) -> Iterator[str]:
         info = read_info(table)
         if table.is_dir() and (table / PLAN).exists():
             yield from _wrong_parts(table)
-        columns = token_schema(info, bool(info.options.get("measures")))
-        yield from _wrong_table(table, info.options.get("images"), columns, lambda rows: _wrong_rows(rows, info))
+        columns = token_schema(info, bool(info.options.measures))
+        yield from _wrong_table(table, info.options.images, columns, lambda rows: _wrong_rows(rows, info))
 
 
 def _wrong_table(table: Path, planned: int | None, wanted: pa.Schema, check: CheckRows) -> Iterator[str]:
@@ -84,9 +85,16 @@ def _wrong_rows(group: pa.Table, info: TableInfo) -> Iterator[str]:
     if models:
         yield f"rows are of the model {sorted(map(str, models))[0]}, the table of {info.model_id}"
     ends = group["n_tokens"].to_numpy() if info.stop is not None else np.full(len(ok), info.budgets[-1])
+    if info.prefix:  # one list for all budgets, as long as the last one that the image reached
+        name = f"{info.tokens}_{info.budgets[-1]}"
+        lengths = pc.fill_null(pc.list_value_length(group[name]), 0).to_numpy()
+        if (lengths != np.where(ok, ends, 0)).any():
+            yield f"{name} has lists that are not as long as their images' budgets"
+        yield from _wrong_ids(group[name], name, info)
     for budget in info.budgets:
         there = ok & (ends >= budget)
-        yield from _wrong_tokens(group[f"{info.tokens}_{budget}"], there, budget, info)
+        if not info.prefix:
+            yield from _wrong_tokens(group[f"{info.tokens}_{budget}"], there, budget, info)
         if info.losses:
             l1 = group[f"l1_{budget}"].to_numpy()
             if (np.isfinite(l1) != there).any():

@@ -10,6 +10,7 @@ import torch
 
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer_model import TokenizerModel
+from alit_cli.runs.job import Hardware
 
 Precision = Literal["float32", "bf16"]
 
@@ -32,6 +33,11 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise InputError("There is no mps device on this machine: choose --device cpu.")
     return device
+
+
+def hardware_of(name: str = "auto") -> Hardware:
+    """What a run may be dealt to on this machine. Raises InputError as choose_device."""
+    return Hardware(name, choose_device(name).type, torch.cuda.device_count())
 
 
 def choose_precision(name: str, device: torch.device) -> Precision:

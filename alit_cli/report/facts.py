@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from alit_cli.analysis.stats.loss_histogram import EDGES, histogram
-from alit_cli.data.tables.token_table import TableInfo, stream_columns
+from alit_cli.data.tables.parquet import stream_columns
+from alit_cli.data.tables.token_table import TableInfo
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 MOST_FAILURES = 50

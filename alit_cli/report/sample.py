@@ -10,7 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
-from alit_cli.data.tables.token_table import TableInfo, column_names, stream_columns
+from alit_cli.data.tables.parquet import column_names, stream_columns
+from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.report.facts import ok_rows, stream_losses
 
 

@@ -6,14 +6,13 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from alit_cli.data.pictures.fitting import Fit, Pixels, read_picture
+from alit_cli.data.pictures.fitting import Pixels, read_picture
 from alit_cli.data.sources.items import Item
 from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.jobs.decode import decoded_pictures
@@ -54,7 +53,7 @@ def read_original(item: Item | None, info: TableInfo, size: tuple[int, int]) -> 
     """The fitted original, S S 3; None where it is gone, cannot be read or is no longer of this width and height."""
     if item is None:
         return None
-    picture = read_picture(item, info.image_size, cast(Fit, info.fit))
+    picture = read_picture(item, info.image_size, info.fit)
     same = (picture.width, picture.height) == size
     return picture.pixels if same else None
 

@@ -13,7 +13,8 @@ from alit_cli.data.files import check_output, open_output, readable
 from alit_cli.data.pictures.fitting import Pixels
 from alit_cli.data.sources.items import Item
 from alit_cli.data.tables.originals import find_originals
-from alit_cli.data.tables.token_table import TableInfo, column_names, read_info
+from alit_cli.data.tables.parquet import column_names
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress

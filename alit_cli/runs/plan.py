@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from alit_cli.data.files import make_folder, named_write_errors, open_output, readable
 from alit_cli.data.sources.extra_columns import ExtraColumns
-from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.items import Found, Item
 from alit_cli.data.sources.listing import NO_EXTRA_COLUMNS
 from alit_cli.data.tables.parts import PLAN
 from alit_cli.errors import InputError
@@ -23,8 +23,6 @@ from alit_cli.runs.item_file import ItemFile, open_items, write_items
 
 FORMAT = 3
 ITEMS = "_plan.arrow"
-RUN = "_run.json"
-"""What else is needed to do a shard: written by the job whose plan this is."""
 COPIES = re.compile(r"_copy-[0-9a-f]+")
 PARTS = re.compile(r"_part-\d+\.json|part-\d+\.parquet")
 MADE = re.compile(rf"{PARTS.pattern}|_plan\.(json|arrow)|_run\.json|.+\.tmp")
@@ -71,6 +69,12 @@ class Plan:
         """One shard."""
         start = index * self.shard_size
         return Shard(index, start, min(start + self.shard_size, len(self.items)))
+
+    @classmethod
+    def in_memory(cls, items: Iterable[Item], options: Mapping[str, Any]) -> "Plan":
+        """A plan of one shard that lies in no folder and has no fingerprint, to try out a few items."""
+        item_file = ItemFile.of(items)
+        return cls(item_file, max(1, len(item_file)), options, "")
 
     def save_about(self, folder: str | Path) -> None:
         """Write `_plan.json` into a work folder where the items lie already; the plan counts once it is there."""

@@ -5,20 +5,26 @@ import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from alit_cli.data.files import claimed, open_output, readable
 from alit_cli.data.marks import kind_of_file
-from alit_cli.data.tables.parquet import encodings
+from alit_cli.data.tables.parquet import ROW_GROUP, encodings, write_table
 from alit_cli.data.tables.parts import PLAN, finished_shards, mark_path, part_path
-from alit_cli.data.tables.token_table import ROW_GROUP, write_table
 from alit_cli.errors import AlitError, NotFinished
 from alit_cli.runs.plan import Plan, Shard, remove_work
+
+ERROR = "error"
+"""The column that is null unless the image of the row failed; every table of a run has it."""
+MAX_ERRORS = 5
+"""Failed images that the mark of a shard and a summary name."""
 
 
 def commit_shard(
@@ -38,6 +44,18 @@ def commit_shard(
         mark["write"] = round(time.monotonic() - begun, 3)
     with open_output(mark_path(folder, index), "working file") as file:
         file.write(json.dumps(mark, indent=2).encode())
+
+
+def row_stats(rows: pa.Table) -> dict[str, Any]:
+    """What the mark of a shard says about its rows: how many have each status, and the first few errors."""
+    failed = pc.is_valid(rows[ERROR])
+    first = rows.filter(failed).slice(0, MAX_ERRORS)
+    errors = zip(first["image"].to_pylist(), first[ERROR].to_pylist(), strict=True)
+    statuses = rows["status"] if "status" in rows.column_names else pc.if_else(failed, "failed", "ok")
+    return {
+        "statuses": Counter(statuses.to_pylist()),
+        "errors": [f"{image}: {error}" for image, error in errors],
+    }
 
 
 def part_sha256(path: str) -> str:
@@ -68,17 +86,14 @@ def join_shards(folder: str | Path, plan: Plan, out: str | Path) -> None:
     remove_work(folder)
 
 
-def join_once(folder: str | Path, join: Callable[[], None], wait: bool = False) -> None:
+def join_once(folder: str | Path, join: Callable[[], None]) -> None:
     """Call `join`, which makes a table of a folder's shards and removes it; of several processes at once, one does.
 
     A file system without locks lets two of them join, which writes the same bytes twice.
-
-    Args:
-        wait: come back only when the table is there, where another process is making it.
     """
     plan = os.path.join(folder, PLAN)
     try:
-        with claimed(plan, wait) as mine:
+        with claimed(plan) as mine:
             if mine and os.path.exists(plan):
                 join()
     except (FileNotFoundError, AlitError):
@@ -86,6 +101,16 @@ def join_once(folder: str | Path, join: Callable[[], None], wait: bool = False) 
             raise
     if not os.path.exists(plan) and os.path.isdir(folder):  # another joined them; a late shard made the folder anew
         remove_work(folder)
+
+
+def is_being_joined(folder: str | Path) -> bool:
+    """Whether another process makes a table of a folder's shards at this moment, or has done so."""
+    plan = os.path.join(folder, PLAN)
+    try:
+        with claimed(plan) as mine:
+            return not mine or not os.path.exists(plan)
+    except FileNotFoundError:
+        return True
 
 
 def joined_rows(folder: str | Path, plan: Plan) -> Iterator[pa.Table]:

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from alit_cli.data.files import readable
-from alit_cli.data.tables.parts import PLAN, finished_shards
-from alit_cli.data.tables.score_table import ERROR, ScoreInfo, kind_of, read_score_info
-from alit_cli.data.tables.token_table import TableInfo, read_info, stream_columns
+from alit_cli.data.tables.parquet import stream_columns
+from alit_cli.data.tables.parts import PLAN, finished_shards, work_folder
+from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 from alit_cli.runs.plan import Plan
-from alit_cli.runs.shards import shard_stats
+from alit_cli.runs.shards import MAX_ERRORS, shard_stats
 
 TIMES = ("seconds", "read", "decode", "waited", "model", "write")
-MAX_ERRORS = 5
+"""What the mark of a shard says of its time, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def status(out: Path) -> Status:
     Raises:
         InputError: there is neither.
     """
-    work = out if out.is_dir() else out.with_name(out.name + ".work")
+    work = out if out.is_dir() else work_folder(out)
     if out.is_file() or (out.is_dir() and not (out / PLAN).exists()):
         return _of_table(out)
     if not work.exists():
@@ -66,12 +67,12 @@ def status(out: Path) -> Status:
     finished = finished_shards(work)
     stats = [shard_stats(work, shard.index) for shard in shards if shard.index in finished]
     statuses: Counter[str] = Counter()
-    for one in stats:
-        statuses.update(one["statuses"])
-    done = sum(one["rows"] for one in stats)
-    times = {name: sum(one.get(name, 0.0) for one in stats) for name in TIMES}
-    memory = max((one.get("memory", 0) for one in stats), default=0)
-    errors = [error for one in stats for error in one.get("errors", ())][:MAX_ERRORS]
+    for mark in stats:
+        statuses.update(mark["statuses"])
+    done = sum(mark["rows"] for mark in stats)
+    times = {name: sum(mark.get(name, 0.0) for mark in stats) for name in TIMES}
+    memory = max((mark.get("memory", 0) for mark in stats), default=0)
+    errors = [error for mark in stats for error in mark.get("errors", ())][:MAX_ERRORS]
     whole = out.is_dir() and len(stats) == len(shards)
     images, kind = shards[-1].stop, "score table" if "task" in plan.options else "token table"
     return Status(kind, whole, images, done, len(shards), len(stats), dict(statuses), times, memory, errors)
@@ -81,15 +82,16 @@ def _of_table(out: Path) -> Status:
     """The status of a finished table."""
     kind = kind_of(out)
     if kind == "score table":
-        info: ScoreInfo | TableInfo | None = read_score_info(out)
+        info = read_score_info(out)
+        images = None if info is None else info.options.get("images")
         statuses = ["ok" if why is None else "failed" for why in _column(out, ERROR)]
     else:
-        info = read_info(out)
+        images = read_info(out).options.images
         selected = kind == "selection"
         names = {True: "satisfied", False: "never satisfied"}
         statuses = [names[yes] for yes in _column(out, "satisfied")] if selected else _column(out, "status")
     rows = len(statuses)
-    planned = rows if info is None or kind == "selection" else info.options.get("images", rows)
+    planned = rows if kind == "selection" or images is None else images
     return Status(kind, True, planned, rows, 1, 1, dict(Counter(statuses)))
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alit_cli.data.annotations.depth_maps import find_depth_maps, read_map
-from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.tables.score_table import Measure
 from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
@@ -87,7 +85,7 @@ class Depth(Task[Reference]):
         side = self.info.image_size
         if path is not None:
             try:
-                return read_map(path, side, cast(Fit, self.info.fit))
+                return read_map(path, side, self.info.fit)
             except InputError:
                 pass
         return np.full((side, side), np.nan, np.float32)

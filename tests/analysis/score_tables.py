@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.analysis.stats.frechet import Moments, Reference
+from alit_cli.data.tables.parquet import KEY
 from alit_cli.data.tables.score_table import ScoreInfo
-from alit_cli.data.tables.token_table import KEY
 from tests.analysis.tables import BUDGETS, info, write_tokens
 
 

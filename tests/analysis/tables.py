@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.token_table import TableInfo, token_schema
+from alit_cli.data.tables.token_table import TableInfo, TableOptions, token_schema
 
 BUDGETS = (4, 8, 12)
 
@@ -27,7 +27,7 @@ def info(budgets: Sequence[int] = BUDGETS, codes: int = 4096, stop: float | None
         precision="float32",
         batch_size=1,
         versions={},
-        options={"limit": None} if stop is None else {"stop": stop},
+        options=TableOptions(stop=stop),
     )
 
 

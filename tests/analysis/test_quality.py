@@ -16,7 +16,7 @@ from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.stats.code_counts import CodeCounts
 from alit_cli.analysis.stats.loss_histogram import EDGES, histogram
 from alit_cli.analysis.studies.quality import measure_quality, share_below, spread
-from alit_cli.data.tables.token_table import KEY
+from alit_cli.data.tables.parquet import KEY
 from tests.analysis.score_tables import frechet_distance, write_scores, write_world
 from tests.analysis.tables import BUDGETS, tokens_of, write_tokens
 from tests.conftest import Alit

@@ -18,8 +18,9 @@ from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.allocate import allocate_budgets, parse_objective
 from alit_cli.analysis.selection.decide import allocate, decide, first_met
 from alit_cli.analysis.selection.write import Narrowing, narrow, summaries_by_group, write_selection
+from alit_cli.data.tables.parquet import KEY
 from alit_cli.data.tables.score_table import read_score_info
-from alit_cli.data.tables.token_table import KEY, read_info
+from alit_cli.data.tables.token_table import TableOptions, read_info
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import write_scores, write_world
 from tests.analysis.tables import BUDGETS, tokens_of, write_tokens
@@ -262,7 +263,7 @@ def test_a_table_of_scores_is_never_overwritten(world: dict[str, Any]) -> None:
 def test_kept_columns_are_carried_and_can_be_grouped_by(world: dict[str, Any]) -> None:
     table = pq.read_table("tokens.parquet")
     about = read_info("tokens.parquet")
-    described = dataclasses.replace(about, options={"keep": {"caption": "string", "year": "int32"}})
+    described = dataclasses.replace(about, options=TableOptions(keep={"caption": "string", "year": "int32"}))
     table = table.append_column("caption", [[f"c{row % 2}" for row in range(60)]])
     table = table.append_column("year", pa.array(range(60), pa.int32()))
     pq.write_table(table.replace_schema_metadata({KEY: described.to_json().encode()}), "tokens.parquet")

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from alit_cli.data.tables.originals import find_originals
-from alit_cli.data.tables.token_table import KEY, read_rows
+from alit_cli.data.tables.parquet import KEY, read_rows
 from alit_cli.errors import InputError
 from tests.analysis.tables import info
 
@@ -23,7 +23,9 @@ def test_rows_by_number_across_row_groups_and_parts(tmp_path: Path) -> None:
     pq.write_table(whole.slice(0, 11), tmp_path / "a.parquet", row_group_size=4)
     pq.write_table(whole.slice(11), tmp_path / "b.parquet", row_group_size=5)
     for start, stop in ((0, 23), (3, 5), (4, 8), (10, 12), (9, 22), (22, 23)):
-        assert read_rows(tmp_path, ["n"], start, stop)["n"].to_pylist() == list(range(start, stop))
+        assert read_rows(tmp_path, ["n"], range(start, stop))["n"].to_pylist() == list(range(start, stop))
+    assert read_rows(tmp_path, ["n"], [0, 4, 10, 11, 22])["n"].to_pylist() == [0, 4, 10, 11, 22]
+    assert read_rows(tmp_path, ["n"], [])["n"].to_pylist() == []
 
 
 def test_images_below_their_source_or_wherever_they_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from alit_cli.analysis.figures.style import save_figure
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
 from alit_cli.data.files import check_output, check_output_folder, open_output, protected
 from alit_cli.data.marks import MANIFEST, Kind, html_mark, kind_of_file, mark_archive, png_metadata
-from alit_cli.data.tables.token_table import write_table
+from alit_cli.data.tables.parquet import write_table
 from alit_cli.errors import InputError
 from alit_cli.jobs.export import ENDINGS, export
 from tests.analysis.tables import write_study

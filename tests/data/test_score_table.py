@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from alit_cli.data.tables.parquet import KEY, open_columns, write_table
 from alit_cli.data.tables.score_table import (
     Measure,
     ScoreInfo,
@@ -19,7 +20,6 @@ from alit_cli.data.tables.score_table import (
     score_rows,
     score_schema,
 )
-from alit_cli.data.tables.token_table import KEY, open_columns, write_table
 from alit_cli.errors import InputError
 
 INFO = ScoreInfo(

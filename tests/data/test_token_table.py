@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,8 @@ from numpy.typing import NDArray
 
 from alit_cli.data.pictures.fitting import Picture
 from alit_cli.data.pictures.measures import Measures
-from alit_cli.data.tables.token_table import (
-    TableInfo,
-    column_names,
-    open_columns,
-    read_info,
-    token_rows,
-    token_schema,
-    write_table,
-)
+from alit_cli.data.tables.parquet import column_names, open_columns, write_table
+from alit_cli.data.tables.token_table import TableInfo, TableOptions, read_info, token_rows, token_schema
 from alit_cli.errors import AlitError, InputError
 
 INFO = TableInfo(
@@ -38,7 +32,7 @@ INFO = TableInfo(
     precision="float32",
     batch_size=5,
     versions={"alit": "0.1.0"},
-    options={"measures": True},
+    options=TableOptions(measures=True),
 )
 CONTINUOUS = dataclasses.replace(INFO, codes=0)
 MEASURES = Measures(1000, 2000, 0.25, 7.5, 0.125, (0.5, 0.25))
@@ -118,7 +112,7 @@ def test_values_keep_their_place_and_their_bits() -> None:
 
 
 def test_a_rollout_that_stopped_leaves_later_columns_empty() -> None:
-    info = dataclasses.replace(INFO, options={"stop": 0.2})
+    info = dataclasses.replace(INFO, options=TableOptions(stop=0.2))
     tokens = {4: np.arange(8, dtype=np.uint16).reshape(2, 4), 8: np.full((1, 8), 7, np.uint16)}
     l1 = {4: np.array([0.1, 0.3], np.float32), 8: np.array([0.25], np.float32)}
     reached = np.array([[True, False], [True, True]])
@@ -130,7 +124,7 @@ def test_a_rollout_that_stopped_leaves_later_columns_empty() -> None:
 
 
 def test_a_table_without_losses_has_no_l1_columns() -> None:
-    info = dataclasses.replace(INFO, options={"losses": False})
+    info = dataclasses.replace(INFO, options=TableOptions(losses=False))
     tokens = {b: np.zeros((1, b), np.uint16) for b in info.budgets}
     table = token_rows(info, [picture(0)], everywhere(1), {}, tokens, False)
     assert [name for name in table.column_names if "_" in name] == ["tokens_4", "tokens_8", "model_id"]
@@ -245,3 +239,12 @@ def test_missing_folders_are_made_and_a_name_may_be_odd(tmp_path: Path) -> None:
     path = tmp_path / "new" / os.fsdecode(b"caf\xe9 \xf0\x9f\x98\x80") / "t.parquet"
     write_table(rows(INFO, [True]), path)
     assert open_columns(path).num_rows == 1
+
+
+def test_options_that_were_not_given_have_no_key_in_the_json() -> None:
+    info = dataclasses.replace(INFO, options=TableOptions(measures=False, device="cpu", keep={"label": "string"}))
+    assert json.loads(info.to_json())["options"] == {"measures": False, "device": "cpu", "keep": {"label": "string"}}
+    assert TableInfo.from_json(info.to_json()) == info
+    for wrong in ({"options": {"images": "3"}}, {"options": 3}, {"fit": "stretch"}):
+        with pytest.raises(InputError, match="not one of alit"):
+            TableInfo.from_json(json.dumps({**info.to_dict(), **wrong}))

@@ -13,7 +13,7 @@ from alit_cli.data.pictures.fitting import CORNER, Fit, fit, fit_view
 from alit_cli.data.pictures.views import CORNERS, VIEWS
 from alit_cli.data.tables.originals import find_originals
 from alit_cli.errors import InputError
-from alit_cli.jobs.tokenize import TokenizeJob, prepare, tokenize
+from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from tests.model import tiny
 from tests.training.photos import write_photos
 
@@ -60,4 +60,4 @@ def test_views_are_rows_that_say_which_they_are(tmp_path: Path) -> None:
         assert [item.image for item in originals] == table["image"].to_pylist()
         assert [(Path(item.path).name, item.view) for item in originals][1] == ("img_0.png", "flip")
     with pytest.raises(InputError, match="cuts corners"):
-        prepare(TokenizeJob(job.paths, tmp_path / "u.parquet", model, "cpu", fit="pad", views="ten-crop"))
+        list(tokenize(TokenizeJob(job.paths, tmp_path / "u.parquet", model, "cpu", fit="pad", views="ten-crop")))

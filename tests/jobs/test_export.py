@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from alit_cli.data.tables.token_table import TableInfo, write_table
+from alit_cli.data.tables.parquet import write_table
+from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
 from alit_cli.jobs.export import ENDINGS, export
 from tests.conftest import Alit
@@ -71,7 +72,7 @@ def test_what_cannot_be_exported(tmp_path: Path, alit: Alit) -> None:
 
 def _selected(tmp_path: Path, tokens: bool) -> tuple[pa.Table, Path, Path]:
     """A token table with a kept column, and a selection of three of its rows at different budgets."""
-    info = dataclasses.replace(INFO, options={**INFO.options, "keep": {"label": "string"}})
+    info = dataclasses.replace(INFO, options=dataclasses.replace(INFO.options, keep={"label": "string"}))
     table = rows(INFO, [True, True, False, True, True])
     table = table.append_column("label", pa.array(["a", None, "c", "d", "e"])).replace_schema_metadata(
         {b"alit": info.to_json()}

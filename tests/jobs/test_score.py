@@ -20,9 +20,11 @@ from PIL import Image
 
 from alit_cli.data.tables.score_table import read_score_info
 from alit_cli.errors import InputError, TooManyFailures
-from alit_cli.jobs.score import ScoreJob, check_error_rate, score, summarize
+from alit_cli.jobs.score import ScoreJob, score
+from alit_cli.jobs.score_summary import summarize
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.model.tokenizer import Tokenizer, load
+from alit_cli.runs.run import check_error_rate
 from tests.model import tiny
 from tests.training.photos import write_photos
 
@@ -159,7 +161,7 @@ def test_images_that_are_gone_or_have_changed_are_rows_of_nulls(job: ScoreJob, t
     assert (summary.images, summary.failed, len(summary.errors)) == (IMAGES, 3, 3)
     assert summary.means["mse"]["2"] == pytest.approx(pc.mean(table["mse_2"]).as_py())
     with pytest.raises(TooManyFailures, match="3 of 7"):
-        check_error_rate(job, [summary])
+        check_error_rate(summary.path, 0.05)
     shutil.rmtree(photos)
     with pytest.raises(InputError, match="--images"):
         _run(dataclasses.replace(job, out=tmp_path / "none"))

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from alit_cli.data.tables.token_table import open_columns
-from alit_cli.jobs.score import ScoreJob, score, summarize
+from alit_cli.data.tables.parquet import open_columns
+from alit_cli.jobs.score import ScoreJob, score
+from alit_cli.jobs.score_summary import summarize
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from tests.conftest import Alit
 from tests.tasks import networks

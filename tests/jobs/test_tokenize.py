@@ -17,9 +17,10 @@ from alit_cli.data.pictures.fitting import Picture, read_picture
 from alit_cli.data.sources.listing import list_items
 from alit_cli.data.tables.summary import summarize
 from alit_cli.errors import InputError, TooManyFailures
-from alit_cli.jobs.tokenize import TokenizeJob, check_error_rate, tokenize
+from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer import load
+from alit_cli.runs.run import check_error_rate
 from tests.analysis.selections import select_table, summarize_table
 from tests.model import tiny
 from tests.training.photos import write_photos
@@ -81,7 +82,7 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(job: TokenizeJob,
     first = next(iter(tokenize(job)))
     assert first.done == 9
     _same(_table(job), whole)
-    assert not job.work.exists()
+    assert not job.work_folder.exists()
 
 
 def test_a_finished_table_is_not_made_again(job: TokenizeJob) -> None:
@@ -109,8 +110,8 @@ def test_bad_images_are_rows(job: TokenizeJob) -> None:
     summary = summarize(job.out)
     assert (summary.images, summary.failed) == (14, 3)
     with pytest.raises(TooManyFailures):
-        check_error_rate(job, summary)
-    check_error_rate(dataclasses.replace(job, max_error_rate=0.3), summary)
+        check_error_rate(job.out, 0.05)
+    check_error_rate(job.out, 0.3)
 
 
 def test_some_budgets_only(job: TokenizeJob) -> None:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.data.tables.parquet import encodings
+from alit_cli.data.tables.parquet import encodings, write_table
 from alit_cli.data.tables.score_table import Measure, ScoreInfo, score_rows, score_schema
-from alit_cli.data.tables.token_table import write_table
+from alit_cli.data.tables.token_table import TableOptions
 from alit_cli.errors import InputError
 from alit_cli.jobs.verify import problems
 from alit_cli.runs.status import status
@@ -22,7 +22,9 @@ from tests.data.test_token_table import INFO, rows
 
 
 def _table(path: Path, good: list[bool] | None = None) -> pa.Table:
-    table = rows(dataclasses.replace(INFO, options={"images": 3}), [True, False, True] if good is None else good)
+    table = rows(
+        dataclasses.replace(INFO, options=TableOptions(images=3)), [True, False, True] if good is None else good
+    )
     write_table(table, path)
     return table
 

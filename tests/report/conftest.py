@@ -59,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     (folder / "photos" / "broken.jpg").write_bytes(b"not a photograph")
     checkpoint = str(tiny.checkpoint(folder))
     table = folder / "tokens.parquet"
-    for _ in tokenize(TokenizeJob([str(folder / "photos")], table, checkpoint, "cpu", max_error_rate=1)):
+    for _ in tokenize(TokenizeJob([str(folder / "photos")], table, checkpoint, "cpu")):
         pass
     (folder / "complexity.csv").write_text("group,measure,pearson\n<b>Art</b>,l1_2,0.123456\n")
     Image.new("RGB", (40, 30), "white").save(folder / "complexity.png")

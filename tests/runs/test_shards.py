@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.tables.parquet import write_table
 from alit_cli.data.tables.parts import finished_shards, part_path
-from alit_cli.data.tables.token_table import write_table
 from alit_cli.errors import AlitError, NotFinished
 from alit_cli.runs import shards
 from alit_cli.runs.plan import Plan, open_plan

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alit_cli.data.tables.token_table import TableInfo
+from alit_cli.data.tables.token_table import TableInfo, TableOptions
 from alit_cli.model.tokenizer import load
 from alit_cli.tasks.base import Request
 from tests.model import tiny
@@ -24,7 +24,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Request:
         precision="float32",
         batch_size=2,
         versions={},
-        options={},
+        options=TableOptions(),
     )
     tokenizer = load(tiny.checkpoint(tmp_path_factory.mktemp("tokenizer")), "cpu")
     return Request(tokenizer=tokenizer, info=info, images=["a.jpg", "b.jpg", "c.jpg"], workers=2)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 
-from alit_cli.data.tables.token_table import open_columns, read_info
+from alit_cli.data.tables.parquet import open_columns
+from alit_cli.data.tables.token_table import read_info
 
 
 def main(path: Path) -> None:

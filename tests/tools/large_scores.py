@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from large_table import BUDGETS, measured, write_table  # type: ignore[import-not-found]  # beside this script
 
-from alit_cli.data.tables.token_table import KEY, ROW_GROUP
+from alit_cli.data.tables.parquet import KEY, ROW_GROUP
 
 ORIGINALS = "original"
 QUESTIONS = {

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.token_table import ROW_GROUP, TableInfo, token_schema
+from alit_cli.data.tables.parquet import ROW_GROUP, encodings
+from alit_cli.data.tables.token_table import TableInfo, TableOptions, token_schema
 
 ROOT = Path(__file__).parents[2]
 BUDGETS = tuple(range(32, 257, 32))
@@ -60,7 +60,7 @@ def write_table(path: Path, rows: int, tokens: bool) -> None:
     """Write a token table as `alit tokenize` does, around random numbers."""
     info = TableInfo(
         model="synthetic", model_sha256="0" * 64, image_size=256, budgets=BUDGETS, codes=CODES, token_dim=12,
-        fit="crop", precision="float32", batch_size=16, versions={}, options={"measures": False, "images": rows},
+        fit="crop", precision="float32", batch_size=16, versions={}, options=TableOptions(measures=False, images=rows),
     )  # fmt: skip
     schema = token_schema(info, measures=False)
     with pq.ParquetWriter(path, schema, **encodings(schema)) as writer:

@@ -31,10 +31,13 @@ from alit_cli.data.pictures.fitting import fit
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 from alit_cli.jobs.bench import halving
-from alit_cli.jobs.tokenize import TokenizeJob, join, prepare
-from alit_cli.jobs.work import ShardWorker
+from alit_cli.jobs.tokenize import TokenizeJob
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import Tokenizer, load
+from alit_cli.runs.in_process import ShardRunner
+from alit_cli.runs.job import Place
+from alit_cli.runs.prepared import prepare
+from alit_cli.runs.run import join_if_complete
 
 Clock = Callable[[], float]
 
@@ -107,14 +110,14 @@ def _plain(tokenizer: Tokenizer, items: list[Item], folder: Path | None, clock: 
 
 def _ours(job: TokenizeJob, clock: Clock) -> float:
     """Seconds for the table, the model being loaded."""
-    work = prepare(job)
-    assert work is not None
-    with ShardWorker(work, job.device) as worker:
+    prepared = prepare(job)
+    assert prepared is not None
+    with ShardRunner(prepared, Place(job.device)) as runner:
         start = clock()
-        for index in work.todo():
-            list(worker.run(index))
-        worker.flush()
-        join(work)
+        for index in prepared.due_shards():
+            list(runner.do(index))
+        runner.flush()
+        join_if_complete(prepared)
         return clock() - start
 
 

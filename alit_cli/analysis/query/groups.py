@@ -14,7 +14,7 @@ from alit_cli.analysis.query.score_joins import positions_of_keys
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.studies.complexity_scores import GROUP_NAMES
 from alit_cli.data.annotations.frames import IMAGE_NAMES, find_column, read_frame
-from alit_cli.data.tables.token_table import open_columns
+from alit_cli.data.tables.parquet import open_columns
 from alit_cli.errors import InputError
 
 FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".pq")

@@ -18,8 +18,8 @@ from alit_cli.analysis.query.streaming import RowStream, stream_row_groups
 from alit_cli.data.annotations.frames import IMAGE_NAMES, find_column, read_frame
 from alit_cli.data.annotations.matching import match
 from alit_cli.data.files import readable
+from alit_cli.data.tables.parquet import KEY, count_rows, open_columns
 from alit_cli.data.tables.score_table import FORMAT_NAME, ScoreInfo, read_score_info
-from alit_cli.data.tables.token_table import KEY, count_rows, open_columns
 from alit_cli.errors import InputError
 
 SHOWN_NAMES = 3

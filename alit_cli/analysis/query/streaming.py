@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from alit_cli.data.files import readable
 from alit_cli.data.tables.parts import parts
+from alit_cli.data.tables.prefixes import stored_names, take_columns
 from alit_cli.errors import InputError
 
 Item = TypeVar("Item")
@@ -46,7 +47,8 @@ def stream_row_groups(path: Path, columns: Sequence[str], rows: int) -> Iterator
 
 def _read(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], part: Path) -> pa.Table:
     try:
-        return file.read_row_groups(list(groups), list(columns))
+        schema = file.schema_arrow
+        return take_columns(file.read_row_groups(list(groups), stored_names(schema, columns)), columns, schema)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"'{readable(str(part))}' is damaged; make it again with `alit tokenize`.") from error
 

@@ -19,8 +19,8 @@ from alit_cli.analysis.query.groups import Groups
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import BudgetChoice, Summary, summarize
 from alit_cli.data.files import check_output, open_output
-from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.token_table import KEY, ROW_GROUP, token_schema
+from alit_cli.data.tables.parquet import KEY, ROW_GROUP, encodings
+from alit_cli.data.tables.token_table import token_schema
 from alit_cli.errors import InputError
 
 BARE_ROW_GROUP = 100_000
@@ -164,7 +164,7 @@ def write_selection(
 
 def _carried(tables: Tables, choice: BudgetChoice) -> list[str]:
     """The columns of the source that the table keeps."""
-    kept = tables.info.options.get("keep") or ()
+    kept = tables.info.keep
     return [name for name in kept if name in tables.schema.names and name not in choice.values]
 
 
@@ -183,7 +183,7 @@ def _chunks(
 def _chosen_tokens(table: pa.Table, tables: Tables, rows: NDArray[np.intp], index: NDArray[np.uint8]) -> pa.Array:
     """The tokens of the chosen budget of some rows; `index` says which budget, one for each of them."""
     info = tables.info
-    kind = token_schema(info, measures=False).field(f"{info.tokens}_{info.budgets[0]}").type
+    kind = token_schema(info, measures=False).field(f"{info.tokens}_{info.budgets[-1]}").type
     pieces = [
         table[f"{info.tokens}_{info.budgets[step]}"].take(pa.array(rows[index == step])) for step in np.unique(index)
     ]
@@ -198,11 +198,11 @@ def _schema(
 ) -> pa.Schema:
     """The columns of a selection, and the table's own description with the criterion added."""
     info = tables.info
-    described = dataclasses.replace(info, options={**info.options, "select": dict(options)})
+    described = dataclasses.replace(info, options=dataclasses.replace(info.options, select=dict(options)))
     fields: list[Any] = [("image", pa.string()), ("n_tokens", pa.int32()), ("satisfied", pa.bool_())]
     if tokens:
         whole = token_schema(info, measures=False)
-        fields.append(whole.field(f"{info.tokens}_{info.budgets[0]}").with_name(info.tokens))
+        fields.append(whole.field(f"{info.tokens}_{info.budgets[-1]}").with_name(info.tokens))
     for name in choice.values:
         kind = tables.kind(name)
         fields.append((name, kind if pa.types.is_integer(kind) else pa.float32()))

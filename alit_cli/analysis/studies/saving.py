@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from alit_cli.data.files import open_output
 from alit_cli.data.marks import ANALYSIS_FORMAT, KEY
-from alit_cli.data.tables.token_table import write_table
+from alit_cli.data.tables.parquet import write_table
 
 
 def save_csv(table: pd.DataFrame, path: Path) -> Path:

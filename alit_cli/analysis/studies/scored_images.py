@@ -13,7 +13,8 @@ from alit_cli.analysis.studies.complexity_scores import Scores
 from alit_cli.data.annotations.matching import Match, match
 from alit_cli.data.files import readable
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
-from alit_cli.data.tables.token_table import TableInfo, column_names, open_columns, read_info
+from alit_cli.data.tables.parquet import column_names, open_columns
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 
 

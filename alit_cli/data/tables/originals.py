@@ -13,7 +13,8 @@ from alit_cli.data.annotations.matching import match
 from alit_cli.data.pictures.views import split_view
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
-from alit_cli.data.tables.token_table import open_columns, read_info
+from alit_cli.data.tables.parquet import open_columns
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 
 ARCHIVES = (".tar", ".parquet")
@@ -33,7 +34,7 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
     """
     rows = open_columns(table, ["image", "source"])
     images, sources = rows["image"].to_pylist(), rows["source"].to_pylist()
-    split = split_view if "views" in read_info(table).options else lambda image: (image, "")
+    split = split_view if read_info(table).options.views is not None else lambda image: (image, "")
     places = [(*split(image), source) for image, source in zip(images, sources, strict=True)]
     plain = list(dict.fromkeys((image, source) for image, _, source in places))
     names, roots_of = [image for image, _ in plain], [source for _, source in plain]

@@ -1,8 +1,28 @@
-"""How our Parquet files are stored."""
+"""Parquet files of any kind: how alit stores them, how they are written whole, and the one loop that streams them."""
 
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from alit_cli.data.files import open_output, readable
+from alit_cli.data.marks import Kind
+from alit_cli.data.tables.parts import parts
+from alit_cli.data.tables.prefixes import has_columns, stored_names, take_columns
+from alit_cli.errors import InputError
+
+KEY = b"alit"
+"""The metadata key of every table that alit writes; its value is the JSON of what the table says of itself."""
+ROW_GROUP = 10_000
+"""Rows of a row group: small enough to be read in part, large enough to compress well."""
 
 
 def encodings(schema: pa.Schema) -> dict[str, Any]:
@@ -23,3 +43,143 @@ def encodings(schema: pa.Schema) -> dict[str, Any]:
         "write_page_index": True,
         "write_page_checksum": True,
     }
+
+
+def write_table(table: pa.Table, path: str | Path, kind: Kind = "token table") -> None:
+    """Write a table as Parquet, whole or not at all. Raises as `open_output`."""
+    with open_output(path, kind) as file:
+        pq.write_table(table, file, row_group_size=ROW_GROUP, **encodings(table.schema))
+
+
+def read_schema(path: str | Path) -> pa.Schema:
+    """Columns and metadata of a table, a file or the first of a folder of parts.
+
+    Raises:
+        InputError: it does not exist, cannot be read, or is not a Parquet file.
+    """
+    file = parts(path)[0]
+    name = readable(file)
+    try:
+        with _open(file) as opened:
+            return opened.schema_arrow
+    except FileNotFoundError as problem:
+        raise InputError(f"'{name}' does not exist; `alit tokenize` makes a token table.") from problem
+    except pa.ArrowException as problem:
+        raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
+    except OSError as problem:
+        raise InputError(f"'{name}' cannot be read: {problem.strerror or problem}.") from problem
+
+
+def read_description(path: str | Path) -> bytes:
+    """The JSON of what a table says of itself. Raises InputError as read_schema, or where alit did not write it."""
+    metadata = read_schema(path).metadata or {}
+    if KEY not in metadata:
+        raise InputError(f"'{readable(os.fspath(path))}' is a Parquet file, but not one that alit wrote.")
+    description: bytes = metadata[KEY]
+    return description
+
+
+def column_names(path: str | Path) -> list[str]:
+    """The columns that can be read from a table, in order. Raises InputError as `read_schema`."""
+    return has_columns(read_schema(path))
+
+
+def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Some columns (None: all) of a file or a folder of parts. Raises InputError as `stream_columns`."""
+    schema = read_schema(path)
+    names = schema.names if columns is None else list(columns)
+    _check_columns(path, names, schema)
+    pieces = []
+    for file in parts(path):
+        with _named_damage(path), _open(file) as opened:
+            if columns is None:
+                pieces.append(opened.read())
+            else:
+                pieces.append(take_columns(opened.read(columns=stored_names(schema, names)), names, schema))
+    return pa.concat_tables(pieces)
+
+
+def stream_columns(
+    path: str | Path, columns: Sequence[str] | None = None, rows: int = ROW_GROUP
+) -> Iterator[pa.RecordBatch]:
+    """Some columns (None: all) of a file or a folder of parts, at most so many rows at a time.
+
+    This is the one loop that streams Parquet. It verifies the checksums of pages that have one.
+
+    Raises:
+        InputError: as read_schema, a column is missing, or a file is damaged.
+    """
+    for file in parts(path):
+        schema = read_schema(file)
+        if columns is not None:
+            _check_columns(file, columns, schema)
+        stored = None if columns is None else stored_names(schema, columns)
+        with _open(file) as opened:
+            batches = opened.iter_batches(rows, columns=stored)
+            while True:
+                # Only reading is watched: an error of whoever uses the batch is not the file's.
+                with _named_damage(file):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                yield batch if columns is None else take_columns(batch, columns, schema)
+
+
+def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | NDArray[np.int64]) -> pa.Table:
+    """The rows of these numbers, which rise, of some columns; only row groups that hold one of them are read.
+
+    Raises InputError as `stream_columns`.
+    """
+    pieces, first, taken = [], 0, 0
+    schema = read_schema(path)
+    stored = stored_names(schema, columns)
+    for file in parts(path):
+        with _named_damage(file), _open(file) as opened:
+            for group in range(opened.num_row_groups):
+                after = first + opened.metadata.row_group(group).num_rows
+                inside: list[int] = []
+                while taken < len(rows) and rows[taken] < after:
+                    inside.append(int(rows[taken]) - first)
+                    taken += 1
+                if inside:
+                    read = opened.read_row_group(group, columns=stored).take(pa.array(inside))
+                    pieces.append(take_columns(read, columns, schema))
+                first = after
+    if not pieces:
+        return open_columns(path, columns).slice(0, 0)
+    return pa.concat_tables(pieces)
+
+
+def count_rows(path: str | Path) -> int:
+    """Rows of a file or a folder of parts, from their footers. Raises InputError as `read_schema`."""
+    read_schema(path)
+    count = 0
+    for file in parts(path):
+        with _open(file) as opened:
+            count += opened.metadata.num_rows
+    return count
+
+
+def _check_columns(path: str | Path, columns: Sequence[str], schema: pa.Schema) -> None:
+    """Raises InputError: a column is missing."""
+    known = has_columns(schema)
+    missing = [name for name in columns if name not in known]
+    if missing:
+        name = readable(os.fspath(path))
+        raise InputError(f"'{name}' has no column '{missing[0]}'; it has {', '.join(known)}.")
+
+
+@contextmanager
+def _open(file: str) -> Iterator[pq.ParquetFile]:
+    # Through OSFile, since pyarrow takes a str for UTF-8, which names of files need not be.
+    with pa.OSFile(os.fsencode(file)) as source, pq.ParquetFile(source, page_checksum_verification=True) as opened:
+        yield opened
+
+
+@contextmanager
+def _named_damage(path: str | Path) -> Iterator[None]:
+    """Turn what pyarrow raises for damaged data into a sentence."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as problem:
+        raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem

@@ -30,6 +30,11 @@ def parts(path: str | Path) -> list[str]:
     return found
 
 
+def work_folder(table: Path) -> Path:
+    """Where the unfinished shards of a table lie that will be one file."""
+    return table.with_name(f"{table.name}.work")
+
+
 def unfinished(folder: str | Path) -> int:
     """How many shards of the plan in a folder are missing; 0 where there is no plan."""
     try:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-KEY = b"alit"
+from alit_cli.data.marks import KEY
+
 OPTION = "prefix"
 """The option of a TableInfo that says so; tables of other tokenizers have no such key."""
-
-
-def token_columns(stem: str, budgets: Sequence[int], prefix: bool) -> dict[int, str]:
-    """The stored column that holds the tokens of each budget: of a prefix tokenizer always the largest one's."""
-    return {budget: f"{stem}_{budgets[-1] if prefix else budget}" for budget in budgets}
+Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 
 def cut_columns(schema: pa.Schema) -> dict[str, tuple[str, int]]:
@@ -30,7 +27,7 @@ def cut_columns(schema: pa.Schema) -> dict[str, tuple[str, int]]:
     stopped early, its list is shorter than the name of the column says, and those tokens do not exist.
     """
     try:
-        said = json.loads((schema.metadata or {})[KEY])
+        said = json.loads((schema.metadata or {})[KEY.encode()])
         if not said["options"].get(OPTION):
             return {}
         budgets = [int(budget) for budget in said["budgets"]]
@@ -54,13 +51,17 @@ def has_columns(schema: pa.Schema) -> list[str]:
     return list(dict.fromkeys([*schema.names, *cut_columns(schema)]))
 
 
-def take_columns(read: pa.Table, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
-    """The columns asked for, in order, from what `stored_names` had read; `schema` is the file's."""
+def take_columns(read: Rows, columns: Sequence[str], schema: pa.Schema) -> Rows:
+    """The columns asked for, from what `stored_names` had read; `schema` is the file's.
+
+    What was read comes back as it is where nothing has to be cut, as in every table of other tokenizers.
+    """
     cut = cut_columns(schema)
     if not any(name in cut for name in columns):
-        return read.select(list(columns))
+        return read
     arrays = [cut_prefix(read[cut[name][0]], cut[name][1]) if name in cut else read[name] for name in columns]
-    return pa.table(arrays, names=list(columns), metadata=schema.metadata)
+    rows: Rows = type(read).from_arrays(arrays, names=list(columns), metadata=schema.metadata)
+    return rows
 
 
 def cut_prefix(column: Any, length: int) -> Any:

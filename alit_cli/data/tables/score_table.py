@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from alit_cli.data.files import readable
 from alit_cli.data.marks import kind_of_file
-from alit_cli.data.tables.token_table import KEY, TableInfo, read_info
+from alit_cli.data.tables.parquet import KEY
+from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 
 FORMAT_NAME, FORMAT_VERSION = "alit-scores", 1
@@ -148,7 +149,7 @@ def why_foreign(info: ScoreInfo, tokens: TableInfo) -> str | None:
         return f"it scores tokens of the model {info.model_id}, the token table is of {tokens.model_id}"
     if info.budgets != tokens.budgets:
         return f"it has the budgets {info.budgets}, the token table {tokens.budgets}"
-    run = tokens.options.get("plan")
+    run = tokens.options.plan
     if info.options.get("tokens", run) != run:  # tables older than the record have no key `tokens`
         return "it scores another run of alit tokenize than the token table's"
     return None
@@ -166,7 +167,7 @@ def kind_of(path: str | Path) -> Literal["token table", "score table", "selectio
     """What kind of table a file or a folder of parts is. InputError: none of ours."""
     if is_score_table(path):
         return "score table"
-    return "selection" if "select" in read_info(path).options else "token table"
+    return "selection" if read_info(path).options.select is not None else "token table"
 
 
 def list_score_tables(folder: str | Path = FOLDER) -> list[Path]:

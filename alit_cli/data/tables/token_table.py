@@ -2,31 +2,80 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.config import token_bits
-from alit_cli.data.files import open_output, readable
-from alit_cli.data.marks import Kind
-from alit_cli.data.pictures.fitting import Picture
+from alit_cli.data.files import readable
+from alit_cli.data.pictures.fitting import Fit, Picture
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.sources.extra_columns import kept_column, kept_schema
-from alit_cli.data.tables.parquet import encodings
-from alit_cli.data.tables.parts import parts
+from alit_cli.data.tables.parquet import KEY, read_description
 from alit_cli.errors import InputError
 
-KEY = b"alit"
-"""The metadata key of every table of ours; its value is the JSON of a TableInfo."""
 FORMAT_NAME, FORMAT_VERSION = "alit", 1
 FORMAT = f"{FORMAT_NAME}/{FORMAT_VERSION}"
-ROW_GROUP = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """What else `alit tokenize` or `alit select` was asked for; None where an option was not given.
+
+    An option that is None has no key in the JSON. Fingerprints of plans are made of that JSON, so a new option that
+    nobody gives leaves unfinished work and finished tables of earlier versions as they are. For the same reason the
+    fields stand in the order in which the keys are written.
+
+    Attributes:
+        measures: whether the table has the columns of plain measures.
+        device: the kind of device that the table was made on: cpu, cuda or mps.
+        losses: False where the table has no L1 columns.
+        stop: the L1 below which each image's rollout stopped.
+        hash: True where the table has the sha256 of every file.
+        views: the set of views that was asked for: flip or ten-crop.
+        keep: names and types of the columns that are carried along from the source.
+        plan: the fingerprint of the plan that the table was made by.
+        images: rows that were planned.
+        select: the criterion of a selection, as `alit select` was given it.
+        prefix: True where the tokens of every budget are the first ones of the largest, which alone is stored.
+    """
+
+    measures: bool | None = None
+    device: str | None = None
+    losses: bool | None = None
+    stop: float | None = None
+    hash: bool | None = None
+    views: str | None = None
+    keep: Mapping[str, str] | None = None
+    plan: str | None = None
+    images: int | None = None
+    select: Mapping[str, Any] | None = None
+    prefix: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The options that were given, in order."""
+        given = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "TableOptions":
+        """Read `to_dict`; further keys are ignored. Raises TypeError or ValueError for values that no table has."""
+        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
+        for names, kind in (
+            (("measures", "losses", "hash", "prefix"), bool),
+            (("device", "views", "plan"), str),
+            (("keep", "select"), Mapping),
+            (("stop",), int | float),
+            (("images",), int),
+        ):
+            if any(not isinstance(known[name], kind) for name in names if known.get(name) is not None):
+                raise TypeError(f"one of {', '.join(names)} has another type")
+        return cls(**known)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +84,7 @@ class TableInfo:
 
     `budgets` are ascending token counts; `codes` is the size of the codebook, 0 for continuous latents, of
     which each token has `token_dim` numbers. `model` is the name or path it was given by, `model_sha256` the
-    weights' hash. `versions` are those of the packages that decide the numbers, `options` whatever else the
+    weights' hash. `versions` are those of the packages that decide the numbers, `options` is whatever else the
     command was given.
     """
 
@@ -46,11 +95,11 @@ class TableInfo:
     budgets: tuple[int, ...]
     codes: int
     token_dim: int
-    fit: str
+    fit: Fit
     precision: str
     batch_size: int
     versions: Mapping[str, str]
-    options: Mapping[str, Any]
+    options: TableOptions
 
     @property
     def model_id(self) -> str:
@@ -60,23 +109,27 @@ class TableInfo:
     @property
     def losses(self) -> bool:
         """Whether the table has the L1 columns."""
-        return bool(self.options.get("losses", True))
+        return self.options.losses is not False
 
     @property
     def stop(self) -> float | None:
         """The L1 below which each image's rollout stopped early; None where all ran to the largest budget."""
-        found = self.options.get("stop")
-        return None if found is None else float(found)
+        return None if self.options.stop is None else float(self.options.stop)
 
     @property
     def digest(self) -> bool:
         """Whether the table has the sha256 of every file's bytes."""
-        return bool(self.options.get("hash", False))
+        return bool(self.options.hash)
 
     @property
     def keep(self) -> dict[str, str]:
-        """Names of kept columns and their types, as keeping.kept_type reads them."""
-        return dict(self.options.get("keep", {}))
+        """Names and types of the columns that are carried along from the source, in their order in the table."""
+        return dict(self.options.keep or {})
+
+    @property
+    def prefix(self) -> bool:
+        """Whether the tokens of every budget are cut from the largest one's, the only ones stored (prefixes.py)."""
+        return bool(self.options.prefix)
 
     @property
     def tokens(self) -> str:
@@ -93,9 +146,13 @@ class TableInfo:
         """How many stored numbers a token is: its id, or those of a continuous latent."""
         return 1 if self.codes else self.token_dim
 
+    def to_dict(self) -> dict[str, Any]:
+        """The description as JSON knows it; options that were not given are absent."""
+        return {**asdict(self), "budgets": list(self.budgets), "options": self.options.to_dict()}
+
     def to_json(self) -> str:
         """One JSON object."""
-        return json.dumps(asdict(self))
+        return json.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "TableInfo":
@@ -110,13 +167,19 @@ class TableInfo:
                     f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
                 )
             values = {field.name: found[field.name] for field in fields(cls)}
-            return cls(**{**values, "budgets": tuple(values["budgets"])})
+            if values["fit"] not in get_args(Fit):
+                raise ValueError("no such fit")
+            options = TableOptions.from_dict(values["options"])
+            return cls(**{**values, "budgets": tuple(values["budgets"]), "options": options})
         except (ValueError, KeyError, TypeError) as problem:
             raise InputError("The description inside the table is not one of alit.") from problem
 
 
 def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
-    """The columns of a token table: names, status, size, measures, L1 and tokens at every budget."""
+    """The columns of a token table: names, status, size, measures, L1 and tokens at every budget.
+
+    A prefix tokenizer's tokens have one column, that of the largest budget.
+    """
     columns: list[tuple[str, pa.DataType]] = [
         ("image", pa.string()),
         ("source", pa.string()),
@@ -130,7 +193,8 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
         columns += [(f"thumbnail_{budget}", pa.float32()) for budget in info.budgets]
     if info.losses:
         columns += [(f"l1_{budget}", pa.float32()) for budget in info.budgets]
-    columns += [(f"{info.tokens}_{budget}", _token_type(info)) for budget in info.budgets]
+    stored = info.budgets[-1:] if info.prefix else info.budgets
+    columns += [(f"{info.tokens}_{budget}", _token_type(info)) for budget in stored]
     if info.stop is not None:
         columns.append(("n_tokens", pa.int32()))
     columns.append(("model_id", pa.string()))
@@ -171,7 +235,10 @@ def token_rows(
         there[ok] = reached[:, index]
         if info.losses:
             columns[f"l1_{budget}"] = _spread(l1[budget], there)
-        columns[f"{info.tokens}_{budget}"] = _lists(tokens[budget], there, budget, info)
+        if not info.prefix:
+            columns[f"{info.tokens}_{budget}"] = _lists(tokens[budget], there, budget, info)
+    if info.prefix:
+        columns[f"{info.tokens}_{info.budgets[-1]}"] = _longest_lists(tokens, reached, ok, info)
     if info.stop is not None:
         steps = reached.sum(axis=1)
         columns["n_tokens"] = _spread(np.asarray(info.budgets, np.int32)[steps - 1], ok)
@@ -182,90 +249,13 @@ def token_rows(
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def write_table(table: pa.Table, path: str | Path, kind: Kind = "token table") -> None:
-    """Write a table as Parquet, whole or not at all. Raises as `open_output`."""
-    with open_output(path, kind) as file:
-        pq.write_table(table, file, row_group_size=ROW_GROUP, **encodings(table.schema))
-
-
 def read_info(path: str | Path) -> TableInfo:
     """What a table (a file or a folder of parts) says about itself; InputError where it is not one of ours."""
-    part = parts(path)[0]
-    metadata = _schema(part).metadata or {}
-    name = readable(os.fspath(path))
-    if KEY not in metadata:
-        raise InputError(f"'{name}' is a Parquet file, but not one that alit wrote.")
+    description = read_description(path)
     try:
-        return TableInfo.from_json(metadata[KEY])
+        return TableInfo.from_json(description)
     except InputError as problem:
-        raise InputError(f"'{name}' cannot be used: {problem}") from problem
-
-
-def column_names(path: str | Path) -> list[str]:
-    """The columns of a table, in order. Raises InputError as `read_info`."""
-    return list(_schema(parts(path)[0]).names)
-
-
-def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """Some columns (None: all) of a file or a folder of parts. InputError as `read_info`, or names what lacks."""
-    files = parts(path)
-    present = _schema(files[0]).names
-    missing = [name for name in columns or () if name not in present]
-    if missing:
-        raise InputError(f"'{readable(os.fspath(path))}' has no column '{missing[0]}'; it has {', '.join(present)}.")
-    try:
-        return pa.concat_tables(_open(part).read(columns=columns) for part in files)
-    except (pa.ArrowInvalid, OSError) as problem:
-        raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
-
-
-def stream_columns(path: str | Path, columns: Sequence[str], rows: int = ROW_GROUP) -> Iterator[pa.RecordBatch]:
-    """Some columns of a file or a folder of parts, some rows at a time. Raises InputError as `open_columns`."""
-    for part in parts(path):
-        present = _schema(part).names
-        missing = [name for name in columns if name not in present]
-        if missing:
-            raise InputError(f"'{readable(part)}' has no column '{missing[0]}'; it has {', '.join(present)}.")
-        try:
-            yield from _open(part).iter_batches(rows, columns=list(columns))
-        except (pa.ArrowInvalid, OSError) as problem:
-            raise InputError(f"'{readable(part)}' is damaged; make it again.") from problem
-
-
-def read_rows(path: str | Path, columns: Sequence[str], start: int, stop: int) -> pa.Table:
-    """Rows start … stop - 1 of some columns; only the row groups that hold them are read. Raises as `read_info`."""
-    pieces, first = [], 0
-    for part in parts(path):
-        file = _open(part)
-        for group in range(file.num_row_groups):
-            after = first + file.metadata.row_group(group).num_rows
-            if after > start and first < stop:
-                rows = file.read_row_group(group, columns=list(columns))
-                pieces.append(rows.slice(max(start - first, 0), min(stop, after) - max(start, first)))
-            first = after
-    return pa.concat_tables(pieces)
-
-
-def count_rows(path: str | Path) -> int:
-    """Rows of a file or a folder of parts, from their footers. Raises InputError as `read_info`."""
-    read_info(path)
-    return sum(_open(part).metadata.num_rows for part in parts(path))
-
-
-def _schema(part: str) -> pa.Schema:
-    name = readable(part)
-    try:
-        return _open(part).schema_arrow
-    except FileNotFoundError as problem:
-        raise InputError(f"'{name}' does not exist; `alit tokenize` makes a token table.") from problem
-    except OSError as problem:
-        raise InputError(f"'{name}' cannot be read: {problem.strerror or problem}.") from problem
-    except pa.ArrowException as problem:
-        raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
-
-
-def _open(part: str) -> pq.ParquetFile:
-    return pq.ParquetFile(pa.OSFile(os.fsencode(part)))
+        raise InputError(f"'{readable(os.fspath(path))}' cannot be used: {problem}") from problem
 
 
 def _token_type(info: TableInfo) -> pa.DataType:
@@ -285,6 +275,21 @@ def _spread(values: NDArray[Any], ok: NDArray[np.bool_]) -> pa.Array:
     full = np.zeros(len(ok), dtype=values.dtype)
     full[ok] = values
     return pa.array(full, mask=~ok)
+
+
+def _longest_lists(
+    tokens: Mapping[int, NDArray[Any]], reached: NDArray[np.bool_], ok: NDArray[np.bool_], info: TableInfo
+) -> pa.Array:
+    """For each True of `ok` the tokens of the last budget that the image reached, null elsewhere."""
+    lists: list[NDArray[Any] | None] = [None] * len(ok)
+    last = reached.sum(axis=1) - 1
+    for step, budget in enumerate(info.budgets):
+        # Row i of a budget's tokens is of the i-th image that reached it; those that went no further end here.
+        ends = last[reached[:, step]] == step
+        images = np.flatnonzero(ok)[reached[:, step]][ends]
+        for image, own in zip(images, tokens[budget][ends], strict=True):
+            lists[image] = own.reshape(-1)
+    return pa.array(lists, _token_type(info))
 
 
 def _lists(values: NDArray[Any], ok: NDArray[np.bool_], budget: int, info: TableInfo) -> pa.Array:

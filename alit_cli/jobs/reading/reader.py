@@ -34,21 +34,22 @@ class Reader(Protocol):
         """End what runs."""
 
 
-def make_picture_reader(reading: Reading, workers: int | None, items: Sequence[Item], batch_size: int) -> Reader:
+def make_picture_reader(reading: Reading, workers: int | None, images: int, first_path: str, batch_size: int) -> Reader:
     """The reader for a run.
 
     Args:
         reading: what is done with every item.
         workers: processes; 0 decodes in the main process, None chooses: threads for a short run, processes for
             a long one, at most four.
-        items: all items of the run.
+        images: of the whole run.
+        first_path: where the first of them lies.
         batch_size: pictures that are wanted at a time.
     """
     lookahead = max(LOOKAHEAD, 2 * batch_size)
-    here = len(items) > 0 and items[0].path.startswith(HERE_ONLY)
+    here = first_path.startswith(HERE_ONLY)
     if workers == 0:
         return _Inline(reading)
-    if here or (workers is None and len(items) < MANY):
+    if here or (workers is None and images < MANY):
         return _Threads(reading, workers or default_workers(), lookahead)
     return Decoders(reading, workers or default_workers(), lookahead)
 

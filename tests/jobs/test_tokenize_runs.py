@@ -1,11 +1,14 @@
-"""Work on disk: parts, their stats and checksums, failed rows done again, dry runs, any number of workers."""
+"""`alit tokenize` as a run: parts, their stats and checksums, failed rows done again, dry runs, workers as typed."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
+import pickle
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -15,11 +18,12 @@ import pytest
 from alit_cli.data.sources.listing import list_items
 from alit_cli.data.tables.parts import part_path
 from alit_cli.data.tables.summary import summarize
-from alit_cli.errors import AlitError, InputError, NotFinished
-from alit_cli.jobs.engine import run
-from alit_cli.jobs.tokenize import TokenizeJob, join, prepare, tokenize
+from alit_cli.errors import AlitError, InputError
+from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.jobs.verify import problems
-from alit_cli.jobs.work import ShardWorker, Work
+from alit_cli.runs.in_process import ShardRunner
+from alit_cli.runs.job import Place
+from alit_cli.runs.prepared import prepare
 from alit_cli.runs.shards import shard_stats
 from alit_cli.runs.status import status
 from tests.conftest import Alit
@@ -49,7 +53,7 @@ def job(made: Path, tmp_path: Path) -> TokenizeJob:
 def frame(job: TokenizeJob) -> pd.DataFrame:
     for _ in tokenize(job):
         pass
-    files = sorted(job.out.glob("*.parquet")) if job.folder else [job.out]
+    files = sorted(job.out.glob("*.parquet")) if job.as_folder else [job.out]
     frames: list[pd.DataFrame] = [pq.read_table(file).to_pandas() for file in files]
     return pd.concat(frames, ignore_index=True)
 
@@ -94,18 +98,16 @@ def test_a_folder_of_parts_has_the_rows_of_the_file(job: TokenizeJob, tmp_path: 
 
 def test_an_unfinished_folder_is_no_table_yet(job: TokenizeJob, tmp_path: Path) -> None:
     folder = dataclasses.replace(job, out=tmp_path / "tokens", parts=True)
-    work = prepare(folder)
-    assert work is not None
-    with ShardWorker(work.folder, workers=0) as worker:
-        list(worker.run(1))
-        worker.flush()
-        assert Work.load(work.folder).todo() == [0, 2]
+    prepared = prepare(folder)
+    assert prepared is not None
+    with ShardRunner(pickle.loads(pickle.dumps(prepared)), Place("cpu")) as runner:  # as other processes get it
+        list(runner.do(1))
+        runner.flush()
+        assert prepared.due_shards() == [0, 2]
         with pytest.raises(InputError, match="not finished"):
             summarize(folder.out)
-        with pytest.raises(NotFinished):
-            join(work)
-        for index in work.todo():
-            list(worker.run(index))
+        for index in prepared.due_shards():
+            list(runner.do(index))
     same(frame(dataclasses.replace(job, out=tmp_path / "x.parquet")), frame(folder))
 
 
@@ -122,10 +124,10 @@ def test_a_changed_part_is_found(job: TokenizeJob, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("parts", [False, True])
 def test_only_failed_rows_are_done_again(job: TokenizeJob, tmp_path: Path, parts: bool, repaired) -> None:  # type: ignore[no-untyped-def]
-    job = dataclasses.replace(job, out=tmp_path / "tokens" if parts else job.out, parts=parts, digest=True)
+    job = dataclasses.replace(job, out=tmp_path / "tokens" if parts else job.out, parts=parts, hash_files=True)
     before = frame(job)
     stamp = (job.out / "part-00002.parquet").stat().st_mtime_ns if parts else 0
-    again = dataclasses.replace(job, retry=True)
+    again = dataclasses.replace(job, retry_errors=True)
     repaired(2, 4)
     done = [progress.total for progress in tokenize(again)]
     assert set(done) == {3}
@@ -146,37 +148,35 @@ def test_only_failed_rows_are_done_again(job: TokenizeJob, tmp_path: Path, parts
 
 def test_a_second_try_that_was_killed_goes_on(job: TokenizeJob, repaired) -> None:  # type: ignore[no-untyped-def]
     frame(job)
-    again = dataclasses.replace(job, retry=True, shard_size=1)
+    again = dataclasses.replace(job, retry_errors=True, shard_size=1)
     with pytest.raises(InputError, match="other images"):
         list(tokenize(dataclasses.replace(again, limit=5)))
     repaired(2, 3, 4)
-    work = prepare(again)
-    assert work is not None
-    assert len(work.todo()) == 3
-    with ShardWorker(work, workers=0) as worker:
-        list(worker.run(0))
-    assert len(prepare(again).todo()) == 2  # type: ignore[union-attr]
+    interrupted = tokenize(again)
+    assert [next(interrupted).total for _ in range(3)] == [3, 3, 3]
+    interrupted.close()
+    assert next(iter(tokenize(again))).done in (1, 2)
     assert frame(again)["status"].eq("ok").all()
 
 
 @pytest.mark.parametrize("parts", [False, True])
 def test_failed_rows_of_unfinished_work_are_done_again(job: TokenizeJob, tmp_path: Path, parts: bool, repaired) -> None:  # type: ignore[no-untyped-def]
     job = dataclasses.replace(job, out=tmp_path / "tokens" if parts else job.out, parts=parts)
-    work = prepare(job)
-    assert work is not None
-    with ShardWorker(work, workers=0) as worker:
-        list(worker.run(0))  # two of the broken ones are in it
-    stamp = os.stat(part_path(work.folder, 0)).st_mtime_ns
+    prepared = prepare(job)
+    assert prepared is not None
+    with ShardRunner(prepared, Place("cpu")) as runner:
+        list(runner.do(0))  # two of the broken ones are in it
+    stamp = os.stat(part_path(job.work_folder, 0)).st_mtime_ns
     repaired(2, 3, 4)
     with pytest.raises(InputError, match="3 images are changed"):
         list(tokenize(job))
     with pytest.raises(InputError, match="another run"):
-        list(tokenize(dataclasses.replace(job, retry=True, limit=5)))
-    again = prepare(dataclasses.replace(job, retry=True))
+        list(tokenize(dataclasses.replace(job, retry_errors=True, limit=5)))
+    again = prepare(dataclasses.replace(job, retry_errors=True))
     assert again is not None
-    assert again.todo() == [1, 2]
-    assert os.stat(part_path(work.folder, 0)).st_mtime_ns == stamp
-    reports = list(run(dataclasses.replace(job, retry=True)))
+    assert again.due_shards() == [1, 2]
+    assert os.stat(part_path(job.work_folder, 0)).st_mtime_ns == stamp
+    reports = list(tokenize(dataclasses.replace(job, retry_errors=True)))
     assert list(dict.fromkeys(report.total for report in reports)) == [11, 2]
     after = frame(job)  # the plain command knows the table as its own
     assert after["status"].eq("ok").all()
@@ -198,7 +198,7 @@ def test_a_dry_run_writes_nothing(made: Path, job: TokenizeJob, tmp_path: Path, 
 
 @pytest.mark.parametrize("stop", [None, 0.3])
 def test_the_rows_do_not_depend_on_the_number_of_workers(job: TokenizeJob, tmp_path: Path, stop: float | None) -> None:
-    job = dataclasses.replace(job, stop=stop, digest=True)
+    job = dataclasses.replace(job, stop=stop, hash_files=True)
     tables = [
         frame(dataclasses.replace(job, out=tmp_path / f"{workers}.parquet", workers=workers))
         for workers in (0, 1, 2, None)
@@ -215,3 +215,38 @@ def test_where_nothing_can_be_written(tmp_path: Path, alit: Alit, job: TokenizeJ
     result = alit("tokenize", tmp_path / "images", *words, "--out", f"{tmp_path}/{out}")
     assert result.exit_code == 2
     assert sum(line.startswith("Error:") for line in result.stderr.splitlines()) == 1
+
+
+@pytest.fixture
+def words(made: Path, job: TokenizeJob) -> list[str]:
+    """The command that makes the table of the job."""
+    options = ["-c", str(job.checkpoint), "--device", "cpu", "--batch-size", "4", "--shard-size", "4"]
+    return ["tokenize", str(made / "photos"), "--out", str(job.out), *options, "--max-error-rate", "0.5"]
+
+
+def test_two_workers_as_typed(
+    job: TokenizeJob, words: list[str], tmp_path: Path, alit: Alit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = alit(*words, "--worker", "0/2")
+    assert first.exit_code == 0, first.stderr
+    assert "Worker 0/2 (by --worker)" in first.stderr
+    assert f"writes {job.out}" in first.stderr
+    assert first.stdout == ""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "11 images" in alit(*words).stdout
+    for wrong in (("--worker", "2/2"), ("--worker", "1"), ("--devices", "0"), ("--engine", "slurm")):
+        assert alit(*words, *wrong).exit_code == 2
+    same(frame(dataclasses.replace(job, out=tmp_path / "one.parquet")), pq.read_table(job.out).to_pandas())
+
+
+@pytest.mark.slow
+def test_real_processes_at_once(job: TokenizeJob, words: list[str], tmp_path: Path) -> None:
+    expected = frame(dataclasses.replace(job, out=tmp_path / "one.parquet"))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "alit_cli", *words]
+    for workers in ([["--worker", "0/2"], ["--worker", "1/2"]], [[], []], [["--devices", "2"]], [["--engine", "ray"]]):
+        job.out.unlink(missing_ok=True)
+        running = [subprocess.Popen([*line, *options], env=environment) for options in workers]
+        assert [process.wait(200) for process in running] == [0] * len(workers)
+        same(expected, pq.read_table(job.out).to_pandas())

@@ -1,0 +1,121 @@
+"""`--dry-run`: how many images a run would do, and about how long it would take."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from alit_cli.data.sources.items import Found
+from alit_cli.data.tables.parts import finished_shards
+from alit_cli.progress import Progress, ProgressCallback, no_progress
+from alit_cli.runs.item_file import UNKNOWN, FileStamps
+from alit_cli.runs.job import Place, ShardedJob, ShardInput, ShardWorker
+from alit_cli.runs.plan import Plan, Shard
+from alit_cli.runs.shards import shard_stats
+
+SAMPLE_IMAGES = {"cpu": 32, "cuda": 256, "mps": 64}
+"""Images that are done to see how fast the work goes: two batches of each kind of device."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would do.
+
+    Attributes:
+        images, shards: how many there are in all.
+        bytes: of their files. A Parquet file counts whole, files of unknown size do not count.
+        done: images that unfinished work has already.
+        images_per_second: of this process, or of the shards that are done.
+        basis: what the speed was taken from, in words.
+    """
+
+    images: int
+    shards: int
+    bytes: int
+    done: int
+    images_per_second: float
+    basis: str
+
+    def as_table(self, out: str) -> tuple[str, list[str], list[str | int | float | None]]:
+        """Title, column names and the one row, to be printed."""
+        size, left = f"{self.bytes / 2**20:,.1f} MiB", f"{self.seconds / 60:.1f} min"
+        names = ["images", "files", "shards", "done", "images/s", "left"]
+        return (
+            f"{out}: speed from {self.basis}",
+            names,
+            [self.images, size, self.shards, self.done, self.images_per_second, left],
+        )
+
+    @property
+    def seconds(self) -> float:
+        """The time that is left for one process."""
+        return (self.images - self.done) / self.images_per_second
+
+
+def estimate(job: ShardedJob, report: ProgressCallback = no_progress) -> Estimate:
+    """List the items and time a few of them; nothing is written. `report` shows how far both are.
+
+    Raises:
+        InputError: as run() does for inputs, model and options.
+    """
+    outputs = job.outputs()
+    stream = job.items(report, keep_copies=False)
+    images, size, sample = _tally(stream.found, SAMPLE_IMAGES[job.hardware.kind])
+    folder = outputs[0].folder
+    stats = [shard_stats(folder, index) for index in sorted(finished_shards(folder))]
+    done, seconds = sum(mark["rows"] for mark in stats), sum(mark["seconds"] for mark in stats)
+    if done and seconds:
+        speed, basis = done / seconds, f"the {len(stats)} shards that are done"
+    else:
+        # A sample is no shard of a plan; an empty plan in memory stands for it.
+        keep = {"keep": stream.extra_columns.types()} if stream.extra_columns.names else {}
+        items = [entry.item for entry in sample]
+        plans = {output.path: Plan.in_memory(items, {**output.identity, **keep}) for output in outputs}
+        worker = job.worker_factory(plans, True)(Place(job.hardware.name))
+        try:
+            speed = _images_per_second(worker, sample, list(plans), stream.extra_columns.names, report)
+        finally:
+            worker.close()
+        basis = f"{len(sample)} of the images, just now"
+    return Estimate(images, -(-images // job.images_per_shard), size, done, speed, basis)
+
+
+def _tally(found: Iterable[Found], size: int) -> tuple[int, int, list[Found]]:
+    """How many items there are, their bytes, and a fair sample of `size`; the others are not held in memory."""
+    rng, stamp = random.Random(0), FileStamps()
+    sample: list[Found] = []
+    images = total = 0
+    parquet_sizes: dict[str, int] = {}
+    for entry in found:
+        images += 1
+        is_whole_file = entry.item.size < 0
+        length = max(0, stamp(entry)[0] if stamp(entry) != UNKNOWN and is_whole_file else entry.item.size)
+        if entry.item.row >= 0:
+            parquet_sizes[entry.item.path] = length
+        else:
+            total += length
+        # Reservoir sampling: each of the items so far is in the sample with the same probability.
+        if len(sample) < size:
+            sample.append(entry)
+        elif (place := rng.randrange(images)) < size:
+            sample[place] = entry
+    return images, total + sum(parquet_sizes.values()), sample
+
+
+def _images_per_second(
+    worker: ShardWorker, sample: list[Found], outputs: list[Path], names: tuple[str, ...], report: ProgressCallback
+) -> float:
+    """Speed of the second of two passes over the sample; the first one warms up."""
+    items = [entry.item for entry in sample]
+    extra = {name: [entry.kept[index] if entry.kept else None for entry in sample] for index, name in enumerate(names)}
+    seconds = 0.0
+    for done in (0, len(sample)):
+        begun = time.perf_counter()
+        running = worker.start(ShardInput(Shard(0, 0, len(items)), items, extra, outputs))
+        for progress in running.run():
+            report(Progress(done + progress.done, 2 * len(sample), note="timed"))
+        seconds = time.perf_counter() - begun
+    return len(sample) / max(seconds, 1e-9)
