@@ -153,7 +153,7 @@ def _told(config: Mapping[str, Any], latents: int, legacy: bool) -> Told:
     model = _dict(config, "model")
     declared = _dict(model, "vq_model")
     if declared.get("quantize_mode", "vq") != "vq":
-        raise InputError(f"config.json says quantize_mode {declared['quantize_mode']!r}; alit reads vq alone.")
+        raise InputError(f"The config.json says quantize_mode {declared['quantize_mode']!r}; alit reads vq alone.")
     # All of One-D-Piece's weights are legacy ones of 256 tokens, and no other release's are.
     prefix = model.get("type") == "one_d_piece" or declared.get("strict_length_assertion") is False
     prefix = prefix or (legacy and latents == PREFIX_LATENTS)
@@ -175,15 +175,15 @@ def _check_declared(read: TiTokConfig, config: Mapping[str, Any]) -> None:
     }
     for name, fact in facts.items():
         if name in declared and declared[name] != fact:
-            raise InputError(f"config.json says {name} {declared[name]!r}, but the weights beside it say {fact!r}.")
+            raise InputError(f"The config.json says {name} {declared[name]!r}, but its weights say {fact!r}.")
     for name, half in (("vit_enc_model_size", read.encoder), ("vit_dec_model_size", read.decoder)):
         size = declared.get(name)
         width = SIZE_WIDTHS.get(size) if isinstance(size, str) else None
         if width is not None and width != half.width:
-            raise InputError(f"config.json says {name} {size!r}, but the weights beside it have width {half.width}.")
+            raise InputError(f"The config.json says {name} {size!r}, but its weights have width {half.width}.")
     crop = _dict(_dict(config, "dataset"), "preprocessing").get("crop_size")
     if crop is not None and crop != read.image_size:
-        raise InputError(f"config.json says crop_size {crop!r}, but the weights are for {read.image_size} pixels.")
+        raise InputError(f"The config.json says crop_size {crop!r}, but the weights are for {read.image_size} pixels.")
 
 
 def _named(read: TiTokConfig) -> TiTokConfig:
