@@ -1,34 +1,54 @@
 """`alit status`: how far a table is."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from alit_cli.grouped_help import Command, example
 from alit_cli.options import config_option, json_option, quiet_option
 
+if TYPE_CHECKING:
+    from alit_cli.runs.status import Status
 
-@click.command("status", cls=Command, epilog=example("alit status tokens.parquet"))
+
+@click.command("status", cls=Command, epilog=example("alit status tokens.parquet", "alit status scores"))
 @click.argument("out", type=click.Path(path_type=Path), default="tokens.parquet")
 @json_option
 @quiet_option
 @config_option
 def command(out: Path, as_json: bool) -> None:
-    """Say how far the table OUT of alit tokenize or alit score is [default: tokens.parquet], while it runs or after."""
-    from alit_cli.console import print_json, say, show_table
-    from alit_cli.runs.status import status
+    """Say how far the table OUT of alit tokenize or alit score is [default: tokens.parquet], while it runs or after.
 
-    found = status(out)
+    A folder of score tables, such as scores, stands for each of them.
+    """
+    from alit_cli.console import print_json
+    from alit_cli.runs.status import status, tables_at
+
+    tables = tables_at(out)
+    statuses = {table: status(table) for table in tables}
     if as_json:
-        print_json({"out": out, "images_per_second": found.images_per_second, **vars(found)})
+        records = [
+            {"out": table, "images_per_second": state.images_per_second, **vars(state)}
+            for table, state in statuses.items()
+        ]
+        print_json(records[0] if tables == [out] else {"tables": records})
         return
-    state = "finished" if found.finished else "unfinished"
-    speed = found.images_per_second or None
-    rows = [[found.done, found.images, f"{found.shards_done}/{found.shards}", speed, *found.statuses.values()]]
-    show_table(f"{out}: {found.kind}, {state}", ["done", "images", "shards", "images/s", *found.statuses], rows)
-    if found.seconds:
-        times = [round(value, 1) for value in found.seconds.values()]
-        names = [name if name != "seconds" else "in all" for name in found.seconds]
-        show_table("seconds, all workers together", [*names, "peak MiB"], [[*times, found.memory]])
-    for error in found.errors:
+    for table, state in statuses.items():
+        _show(table, state)
+
+
+def _show(table: Path, status: "Status") -> None:
+    from alit_cli.console import say, show_table
+
+    state = "finished" if status.finished else "unfinished"
+    speed = status.images_per_second or None
+    rows = [[status.done, status.images, f"{status.shards_done}/{status.shards}", speed, *status.statuses.values()]]
+    columns = ["done", "images", "shards", "images/s", *status.statuses]
+    show_table(f"{table}: {status.kind}, {state}", columns, rows)
+    if status.seconds:
+        times = [round(value, 1) for value in status.seconds.values()]
+        names = [name if name != "seconds" else "in all" for name in status.seconds]
+        show_table("seconds, all workers together", [*names, "peak MiB"], [[*times, status.memory]])
+    for error in status.errors:
         say(error)

@@ -76,7 +76,7 @@ def exported(table: Path, choice: Choice) -> Iterator[tuple[list[Exported], int]
     stem = choice.info.tokens
     column = stem if choice.budget is None else f"{stem}_{choice.budget}"
     losses = [] if choice.budget is None or not choice.info.losses else [f"l1_{choice.budget}"]
-    for batch in _batches(table, ["image", *choice.beside, *losses, column]):
+    for batch in stream_columns(table, ["image", *choice.beside, *losses, column], ROWS):
         beside = _rows(batch, choice.beside)
         for name in losses:
             beside = [{**row, "l1": value} for row, value in zip(beside, batch[name].to_pylist(), strict=True)]
@@ -91,7 +91,7 @@ def _as_selected(table: Path, choice: Choice, selection: Path) -> Iterator[tuple
     chosen = _chosen(selection, info)
     wanted = next(chosen, None)
     names = [f"{stem}_{b}" for b in info.budgets for stem in (info.tokens, *(["l1"] if info.losses else []))]
-    for batch in _batches(table, ["image", *choice.beside, *names]):
+    for batch in stream_columns(table, ["image", *choice.beside, *names], ROWS):
         found = []
         beside = _rows(batch, choice.beside)
         for row, key in enumerate(batch["image"].to_pylist()):
@@ -114,12 +114,8 @@ def _as_selected(table: Path, choice: Choice, selection: Path) -> Iterator[tuple
 
 def _chosen(selection: Path, info: TableInfo) -> Iterator[dict[str, Any]]:
     names = [name for name in column_names(selection) if name != info.tokens]
-    for batch in _batches(selection, names):
+    for batch in stream_columns(selection, names, ROWS):
         yield from batch.to_pylist()
-
-
-def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    yield from stream_columns(path, columns, ROWS)
 
 
 def _rows(batch: pa.RecordBatch, names: tuple[str, ...]) -> list[dict[str, Any]]:

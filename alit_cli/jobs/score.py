@@ -115,6 +115,8 @@ class ScoreJob:
         schemas = {path: self._described[path].planned_schema(plan) for path, plan in plans.items()}
         settings = dataclasses.replace(self._settings, schemas=schemas)
         loaded = self._loaded.pop() if self._loaded else None
+        if loaded and not here:
+            loaded.threads.shutdown()
         # Where others do the work, what was loaded to describe the tables is dropped, as it would only hold memory.
         return partial(ScoreWorker, settings, loaded=loaded if here else None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -75,10 +76,11 @@ class ScoreSettings:
 
 @dataclass(frozen=True, eq=False)
 class Scorers:
-    """The model that made the tokens, and what is loaded of each task, by the path of its score table."""
+    """The model that made the tokens, what is loaded of each task by the path of its score table, and their threads."""
 
     tokenizer: Tokenizer
     tasks: Mapping[Path, Task[Any]]
+    threads: ThreadPoolExecutor
 
 
 def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] | None = None) -> Scorers:
@@ -97,6 +99,8 @@ def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] 
             f"not by {tokenizer.config.name} ({tokenizer.model_id}); give its file with --checkpoint."
         )
     names = open_columns(settings.table, ["image"])["image"].to_pylist()
+    workers = max(1, default_workers() if settings.workers is None else settings.workers)
+    threads = ThreadPoolExecutor(workers, thread_name_prefix="score")
     tasks = {}
     for choice in settings.tasks:
         if paths is None or choice.path in paths:
@@ -105,7 +109,8 @@ def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] 
                 info=info,
                 images=names,
                 model=choice.model,
-                workers=default_workers() if settings.workers is None else settings.workers,
+                threads=threads,
+                workers=workers,
                 labels=settings.labels,
                 depth_maps=settings.depth_maps,
                 depth_unit=settings.depth_unit,
@@ -113,7 +118,7 @@ def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] 
                 lpips=settings.lpips,
             )
             tasks[choice.path] = build_task(choice.name, request)
-    return Scorers(tokenizer, tasks)
+    return Scorers(tokenizer, tasks, threads)
 
 
 class ScoreWorker:
@@ -168,8 +173,9 @@ class ScoreWorker:
         return {name: row for row, name in enumerate(names)}
 
     def close(self) -> None:
-        """End the threads or processes that read images."""
+        """End the threads or processes that read images, and the threads of the tasks."""
         self.reader.close()
+        self.scorers.threads.shutdown(wait=False, cancel_futures=True)
 
 
 class ScoreShard:

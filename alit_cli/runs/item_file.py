@@ -29,7 +29,9 @@ COLUMNS: list[tuple[str, pa.DataType]] = [
 KEPT = "keep:"
 """Begins the name of a column of kept values (JSON texts)."""
 BATCH = 2**14
+"""Items that are written at a time: a few MiB."""
 UNKNOWN = (-1, -1)
+"""The stamp of a file of which nothing is known."""
 
 
 class ItemFile(Sequence[Item]):
@@ -101,16 +103,17 @@ def write_items(found: Iterable[Found], names: Sequence[str], sink: Any) -> str:
         InputError: two items have one key.
     """
     schema = pa.schema([*COLUMNS, *[(f"{KEPT}{name}", pa.string()) for name in names]])
+    # Hashes of the keys, 8 bytes each, find keys that occur twice without holding all names in memory.
     digest, hashes, rest = hashlib.sha256(), array("q"), iter(found)
-    looks = FileStamps()
+    stamp = FileStamps()
     with pa.ipc.new_file(sink, schema) as writer:
         while chunk := list(islice(rest, BATCH)):
-            batch = _batch(chunk, schema, looks)
+            batch = _batch(chunk, schema, stamp)
             for name in ("image", "source", *schema.names[len(COLUMNS) :]):
                 digest.update("".join(f"{value}\0" for value in batch[name].to_pylist()).encode())
             for name in ("file_size", "mtime_ns"):
                 digest.update(np.asarray(batch[name]).astype("<i8").tobytes())
-            hashes.extend([hash(one.item.image) for one in chunk])
+            hashes.extend([hash(entry.item.image) for entry in chunk])
             writer.write_batch(batch)
     _check_unique(np.frombuffer(hashes, np.int64), sink)
     return digest.hexdigest()
@@ -130,7 +133,7 @@ class FileStamps:
         self.seen = UNKNOWN
 
     def __call__(self, found: Found) -> tuple[int, int]:
-        """UNKNOWN for a file that is gone, or behind a URL of which no listing spoke."""
+        """UNKNOWN if the file no longer exists, or is remote and its listing gave no size and time."""
         if found.look is not None:
             return found.look
         if found.item.path != self.path:
@@ -144,8 +147,8 @@ class FileStamps:
         return self.seen
 
 
-def _batch(chunk: Sequence[Found], schema: pa.Schema, look: FileStamps) -> pa.RecordBatch:
-    items, looks = [one.item for one in chunk], [look(one) for one in chunk]
+def _batch(chunk: Sequence[Found], schema: pa.Schema, stamp: FileStamps) -> pa.RecordBatch:
+    items, stamps = [entry.item for entry in chunk], [stamp(entry) for entry in chunk]
     columns: list[list[Any]] = [
         [item.image for item in items],
         [item.source for item in items],
@@ -154,10 +157,12 @@ def _batch(chunk: Sequence[Found], schema: pa.Schema, look: FileStamps) -> pa.Re
         [item.size for item in items],
         [item.row for item in items],
         [item.view for item in items],
-        [size for size, _ in looks],
-        [changed for _, changed in looks],
+        [size for size, _ in stamps],
+        [changed for _, changed in stamps],
     ]
-    columns += [[one.kept[index] if one.kept else None for one in chunk] for index in range(len(schema) - len(COLUMNS))]
+    columns += [
+        [entry.kept[index] if entry.kept else None for entry in chunk] for index in range(len(schema) - len(COLUMNS))
+    ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.record_batch(arrays, schema=schema)
 

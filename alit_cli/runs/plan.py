@@ -22,6 +22,7 @@ from alit_cli.errors import InputError
 from alit_cli.runs.item_file import ItemFile, open_items, write_items
 
 FORMAT = 3
+"""Of the files of a plan; work of another format cannot be resumed."""
 ITEMS = "_plan.arrow"
 COPIES = re.compile(r"_copy-[0-9a-f]+")
 PARTS = re.compile(r"_part-\d+\.json|part-\d+\.parquet")
@@ -29,8 +30,8 @@ MADE = re.compile(rf"{PARTS.pattern}|_plan\.(json|arrow)|_run\.json|.+\.tmp")
 """What a run makes anew when it starts anew."""
 OURS = re.compile(rf"{MADE.pattern}|{COPIES.pattern}")
 """The names of everything that lies in a work folder; nothing else there is ever removed."""
-COMPARED = 200_000
-"""Items of two plans that are compared one by one to name a difference."""
+MAX_COMPARED = 200_000
+"""Items of two plans that are compared one by one to name a difference; more would take minutes and gigabytes."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Plan:
             with open(os.path.join(folder, PLAN), "rb") as file:
                 about = json.load(file)
             if about["format"] != FORMAT:
-                raise InputError(f"'{name}' is the work of another version of alit; add --overwrite to start anew.")
+                raise InputError(f"'{name}' is the work of another version of alit; add --overwrite to start again.")
             items = open_items(os.path.join(folder, ITEMS))
             if len(items) != about["items"]:
                 raise ValueError("the items do not belong to the plan")
@@ -104,7 +105,7 @@ class Plan:
         except FileNotFoundError as problem:
             raise InputError(f"'{name}' holds no plan of unfinished work.") from problem
         except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise InputError(f"The plan in '{name}' is damaged; add --overwrite to start anew.") from problem
+            raise InputError(f"The plan in '{name}' is damaged; add --overwrite to start again.") from problem
 
 
 def open_plan(
@@ -113,34 +114,43 @@ def open_plan(
     shard_size: int,
     options: Mapping[str, Any],
     overwrite: bool = False,
-    keeper: ExtraColumns = NO_EXTRA_COLUMNS,
-    mended: bool = False,
+    extra_columns: ExtraColumns = NO_EXTRA_COLUMNS,
+    files_may_differ: bool = False,
 ) -> Plan:
     """The plan for this work in its folder: a new one, or the one that lies there if it is the same.
 
-    The items go to disk as they are found. Types of what `keeper` keeps join the options, under `keep`.
+    The items are written to disk as they are found, so that millions of them need no memory.
 
-    Work that lies there with another fingerprint raises InputError, which names what differs; `overwrite`
-    removes it, and with `mended` files may have changed since, which renews the plan. A folder that holds anything
-    else is refused, and left alone, in any case.
+    Args:
+        folder: the work folder. A folder that holds files of anybody else is refused, and left alone.
+        found: the items, in order.
+        shard_size: items per shard.
+        options: what else decides the result, as JSON knows it.
+        overwrite: remove the work of another run.
+        extra_columns: what is carried along; its types join the options under `keep`, as they are known at the end.
+        files_may_differ: sizes and times of files may have changed since the plan was made, which renews the plan and
+            keeps its finished shards.
+
+    Raises:
+        InputError: work with another fingerprint lies there; the sentence names what differs.
     """
     make_folder(folder)
     check_folder(folder)
+    plan_path, items_path = os.path.join(folder, PLAN), os.path.join(folder, ITEMS)
     try:
-        with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
-            if os.path.exists(os.path.join(folder, PLAN)) and not overwrite:
+        with _new_plan(folder, found, shard_size, options, extra_columns) as (temporary, plan):
+            if os.path.exists(plan_path) and not overwrite:
                 old = Plan.load(folder)
                 if old.fingerprint == plan.fingerprint:
                     return old
-                if not (mended and _only_files_differ(old, plan)):
-                    raise InputError(_another(folder, old, plan))
-                os.replace(temporary, os.path.join(folder, ITEMS))
-                plan.save_about(folder)
-                return plan
-            # Temporary files may be those of another worker that starts now and writes the same plan.
-            _remove(folder, MADE if overwrite else PARTS, spared=os.path.basename(temporary))
-            os.replace(temporary, os.path.join(folder, ITEMS))
-            plan.save_about(folder)
+                if not (files_may_differ and _only_files_differ(old, plan)):
+                    raise InputError(_why_refused(folder, old, plan))
+            else:
+                # Parts without a plan are left over from a removal that was killed. Temporary files are kept: they may
+                # be those of another worker that starts at this moment and writes the same plan.
+                _remove(folder, MADE if overwrite else PARTS, spared=os.path.basename(temporary))
+            os.replace(temporary, items_path)
+            plan.save_about(folder)  # last, as the plan counts once this file is there
             return plan
     finally:
         with contextlib.suppress(OSError):  # of a run that never began, nothing stays
@@ -148,26 +158,26 @@ def open_plan(
 
 
 def renew_plan(
-    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: ExtraColumns
+    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], extra_columns: ExtraColumns
 ) -> None:
     """Put another plan into a folder whose shards stay: the items have changed, their rows have been done again."""
-    with _frozen(folder, found, shard_size, options, keeper) as (temporary, plan):
+    with _new_plan(folder, found, shard_size, options, extra_columns) as (temporary, plan):
         os.replace(temporary, os.path.join(folder, ITEMS))
         plan.save_about(folder)
 
 
 @contextlib.contextmanager
-def _frozen(
-    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: ExtraColumns
+def _new_plan(
+    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], extra_columns: ExtraColumns
 ) -> Iterator[tuple[str, Plan]]:
     """A new plan whose items lie in a temporary file, which is removed at the end if it is still there."""
     temporary = os.path.join(folder, f"{ITEMS}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with named_write_errors(folder), open(temporary, "xb") as file:
-            digest = write_items(found, keeper.names, file)
+            digest = write_items(found, extra_columns.names, file)
             file.flush()
             os.fsync(file.fileno())
-        options = _plain(_with_kept(options, keeper))
+        options = _plain(_with_types(options, extra_columns))
         yield temporary, Plan(open_items(temporary), shard_size, options, fingerprint_of(digest, shard_size, options))
     finally:
         with contextlib.suppress(OSError):
@@ -175,16 +185,16 @@ def _frozen(
 
 
 def fingerprint(
-    found: Iterable[Found], shard_size: int, options: Mapping[str, Any], keeper: ExtraColumns = NO_EXTRA_COLUMNS
+    found: Iterable[Found], shard_size: int, options: Mapping[str, Any], extra_columns: ExtraColumns = NO_EXTRA_COLUMNS
 ) -> str:
     """The fingerprint that open_plan would give these items; nothing is written or held."""
-    digest = write_items(found, keeper.names, pa.MockOutputStream())
-    return fingerprint_of(digest, shard_size, _with_kept(options, keeper))
+    digest = write_items(found, extra_columns.names, pa.MockOutputStream())
+    return fingerprint_of(digest, shard_size, _with_types(options, extra_columns))
 
 
-def _with_kept(options: Mapping[str, Any], keeper: ExtraColumns) -> Mapping[str, Any]:
+def _with_types(options: Mapping[str, Any], extra_columns: ExtraColumns) -> Mapping[str, Any]:
     """Options, and the types of what was kept, which are known once everything has been found."""
-    return {**options, "keep": keeper.types()} if keeper.names else options
+    return {**options, "keep": extra_columns.types()} if extra_columns.names else options
 
 
 def fingerprint_of(digest: str, shard_size: int, options: Mapping[str, Any]) -> str:
@@ -203,16 +213,15 @@ def check_folder(folder: str | Path) -> None:
 
 def _only_files_differ(old: Plan, new: Plan) -> bool:
     """Whether two plans name the same images in the same order, to the same end."""
-    one, other = old.items.table, new.items.table
-    alike = (old.options, old.shard_size) == (new.options, new.shard_size)
-    return alike and all(one[name].equals(other[name]) for name in ("image", "source"))
+    same_options = (old.options, old.shard_size) == (new.options, new.shard_size)
+    return same_options and all(old.items.table[name].equals(new.items.table[name]) for name in ("image", "source"))
 
 
-def _another(folder: str | Path, old: Plan, new: Plan) -> str:
+def _why_refused(folder: str | Path, old: Plan, new: Plan) -> str:
     """What to do about a plan that lies where another one should."""
     return (
         f"'{readable(os.fspath(folder))}' holds unfinished work of another run ({_difference(old, new)}); repeat "
-        "that run to finish it, add --overwrite to start anew, or choose another --out."
+        "that run to finish it, add --overwrite to start again, or choose another --out."
     )
 
 
@@ -231,6 +240,7 @@ def remove_copies(folder: str | Path) -> None:
 def _remove(folder: str | Path, pattern: re.Pattern[str], spared: str = "") -> None:
     with named_write_errors(folder):
         names = os.listdir(folder) if os.path.isdir(folder) else []
+        # The plan goes last: as long as it is there, what is left of the folder is known to be work of alit.
         for name in sorted(names, key=lambda name: (name == ITEMS, name == PLAN)):
             if pattern.fullmatch(name) and name != spared:
                 with contextlib.suppress(FileNotFoundError):
@@ -252,7 +262,7 @@ def _difference(old: Plan, new: Plan) -> str:
         for key in {**was, **now}
         if was.get(key) != now.get(key)
     ]
-    if max(len(old.items), len(new.items)) > COMPARED:
+    if max(len(old.items), len(new.items)) > MAX_COMPARED:
         return "; ".join(words) or "the images are others, have changed, or come in another order"
     before, after = (
         {row["image"]: (row["source"], row["file_size"], row["mtime_ns"]) for row in plan.items.table.to_pylist()}

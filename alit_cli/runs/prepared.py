@@ -115,7 +115,7 @@ def prepare(job: ShardedJob, report: ProgressCallback = no_progress, here: bool 
             output.identity,
             job.overwrite,
             stream.extra_columns,
-            mended=job.retry_errors,
+            files_may_differ=job.retry_errors,
         )
         if not finished:
             unfinished.append(PreparedOutput(output.path, output.folder, plan))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection, wait
 
 from alit_cli.errors import AlitError
@@ -19,7 +21,7 @@ from alit_cli.runs.prepared import PreparedRun
 MAX_ATTEMPTS = 3
 """A shard that has ended so many processes is left out: it probably does not fit into memory."""
 SHUTDOWN_SECONDS = 10
-"""How long a process may take to end by itself once its pipe is closed."""
+"""How long a process may take to end by itself once all shards are done."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,17 @@ def run_in_processes(run: PreparedRun, due: Sequence[int], places: Sequence[Plac
                     process.start()
                     process.take(waiting)
             yield _sum([*finished, *(process.progress for process in processes)])
+        for process in processes:
+            process.pipe.close()  # the process notices that it is no longer needed, and ends by itself
+        for process in processes:
+            process.process.join(SHUTDOWN_SECONDS)
     finally:
+        # After Ctrl-C or an error, this is at once. What a process has committed stays, and what it has not is no loss.
         for process in processes:
-            process.pipe.close()  # each notices that when it next reads or writes
+            process.process.kill()
         for process in processes:
-            process.end()
+            process.process.join()
+            process.pipe.close()
 
 
 class _Process:
@@ -103,16 +111,11 @@ class _Process:
             raise message
         return message
 
-    def end(self) -> None:
-        """End the process, whatever it does; the shards that it has finished stay."""
-        self.process.join(SHUTDOWN_SECONDS)
-        self.process.terminate()
-        self.process.join()
-
 
 def _do_shards_forever(pipe: Connection, run: PreparedRun, place: Place) -> None:
     """Do every shard that comes through the pipe, until the pipe closes because the parent is done, or dead."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
+    end_with_parent()
     with suppress(EOFError, BrokenPipeError):
         try:
             with ShardRunner(run, place) as runner:
@@ -125,6 +128,18 @@ def _do_shards_forever(pipe: Connection, run: PreparedRun, place: Place) -> None
                     pipe.send(_ShardDone(progress))
         except Exception as problem:
             pipe.send(as_alit_error(problem))
+
+
+def end_with_parent() -> None:
+    """End this process as soon as its parent ends, in whatever way, and whatever this process is busy with."""
+
+    def watch() -> None:
+        parent = parent_process()
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)  # not sys.exit: the main thread may be deep inside a decoder
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def as_alit_error(problem: Exception) -> AlitError:

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from alit_cli.data.files import claimed, open_output, readable
 from alit_cli.data.marks import kind_of_file
-from alit_cli.data.tables.parquet import ROW_GROUP, encodings, write_table
+from alit_cli.data.tables.parquet import ROW_GROUP, count_rows, encodings, stream_columns, write_table
 from alit_cli.data.tables.parts import PLAN, finished_shards, mark_path, part_path
-from alit_cli.errors import AlitError, NotFinished
+from alit_cli.errors import AlitError, InputError, NotFinished
 from alit_cli.runs.plan import Plan, Shard, remove_work
 
 ERROR = "error"
@@ -148,13 +148,9 @@ def _rows(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Table]:
     for shard in shards:
         path = part_path(folder, shard.index)
         try:
-            with (
-                pa.OSFile(os.fsencode(path)) as source,
-                pq.ParquetFile(source, page_checksum_verification=True) as part,
-            ):
-                if part.metadata.num_rows != shard.images:
-                    raise AlitError(f"'{readable(path)}' lacks rows; remove it and run the same command again.")
-                for batch in part.iter_batches(ROW_GROUP):
-                    yield pa.Table.from_batches([batch])
-        except (pa.ArrowInvalid, OSError) as problem:
+            if count_rows(path) != shard.images:
+                raise AlitError(f"'{readable(path)}' lacks rows; remove it and run the same command again.")
+            for batch in stream_columns(path, rows=ROW_GROUP):
+                yield pa.Table.from_batches([batch])
+        except InputError as problem:
             raise AlitError(f"'{readable(path)}' is damaged; remove it and run the same command again.") from problem

@@ -8,7 +8,7 @@ from typing import Any
 from alit_cli.data.files import readable
 from alit_cli.data.tables.parquet import stream_columns
 from alit_cli.data.tables.parts import PLAN, finished_shards, work_folder
-from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info
+from alit_cli.data.tables.score_table import ERROR, is_score_table, kind_of, read_score_info
 from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 from alit_cli.runs.plan import Plan
@@ -49,6 +49,15 @@ class Status:
     def images_per_second(self) -> float:
         """Speed of one worker over the finished shards; 0 where there is none."""
         return self.done / seconds if (seconds := self.seconds.get("seconds")) else 0.0
+
+
+def tables_at(out: Path) -> list[Path]:
+    """The tables that a path stands for: those of a folder of score tables, finished or not; else the path itself."""
+    if not out.is_dir() or (out / PLAN).exists():
+        return [out]
+    finished = {path for path in out.glob("*.parquet") if is_score_table(path)}
+    unfinished = {path.with_suffix("") for path in out.glob("*.parquet.work") if (path / PLAN).exists()}
+    return sorted(finished | unfinished) or [out]
 
 
 def status(out: Path) -> Status:

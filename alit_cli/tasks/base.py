@@ -6,6 +6,7 @@ import hashlib
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -44,7 +45,8 @@ class Request:
         tokenizer, info: the model that made the tokens, and what the token table says of itself.
         images: the keys of the token table, in its order.
         model: a hub id, a folder or a file of the task's network; '' for a task without one.
-        workers: threads for work outside torch.
+        threads: does the work outside torch. All tasks share it, and whoever made the request ends it.
+        workers: how many threads that are.
         labels: a file of labels, or 'folders'; None takes what the network says of the original.
         depth_maps, depth_unit: a folder of maps, and what a number in them means.
         questions: a file of questions or captions.
@@ -54,6 +56,7 @@ class Request:
     tokenizer: Tokenizer
     info: TableInfo
     images: Sequence[str]
+    threads: Executor
     model: str = ""
     workers: int = 1
     labels: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -50,12 +50,12 @@ class Baselines(Task[list[dict[str, list[Quality]]]]):
     reconstructions = False
     extras: Mapping[str, Kind] = {"base_l1": "float32", "base_psnr": "float32", "base_ssim": "float32"}
 
-    def __init__(self, tokenizer: Tokenizer, budgets: Sequence[int], workers: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, budgets: Sequence[int], threads: Executor) -> None:
         if tokenizer.model.autoencoder is None:
             raise InputError(f"The tokenizer {tokenizer.config.name} holds no base tokenizer to compare it with.")
         self.budgets, self.base = budgets, tokenizer.model.autoencoder
         self.bits = [math.floor(budget * tokenizer.config.bits_per_token) for budget in budgets]
-        self.pool = ThreadPoolExecutor(max(1, workers))
+        self.threads = threads
         names = [f"{what}_{measure}" for what in ("thumb", "jpeg", "webp") for measure in ("l1", "psnr", "ssim")]
         self.measures = (*map(Measure, names), Measure("jpeg_size", "int32"), Measure("webp_size", "int32"))
         self.options = {"bits": self.bits}
@@ -65,13 +65,13 @@ class Baselines(Task[list[dict[str, list[Quality]]]]):
         """Every baseline of every image."""
         originals = _bytes(batch.images)
         made = self.base.autoencode(batch.images).reconstruction.float()
-        base = list(self.pool.map(_compare, _bytes(made.clamp(0, 1)), originals))
+        base = list(self.threads.map(_compare, _bytes(made.clamp(0, 1)), originals))
         values: Values = {
             "base_l1": l1_per_image(made, batch.images).cpu().numpy(),
             "base_psnr": [one.psnr for one in base],
             "base_ssim": [one.ssim for one in base],
         }
-        return list(self.pool.map(self._of_one, originals)), values
+        return list(self.threads.map(self._of_one, originals)), values
 
     def score(self, seen: list[dict[str, list[Quality]]], pictures: Tensor, budget: int) -> Values:
         """Those of as many bits as the tokens have."""
@@ -95,7 +95,7 @@ class Baselines(Task[list[dict[str, list[Quality]]]]):
 
 def build(request: Request) -> Baselines:
     """The task, with the base tokenizer of the model that made the tokens."""
-    return Baselines(request.tokenizer, request.info.budgets, request.workers)
+    return Baselines(request.tokenizer, request.info.budgets, request.threads)
 
 
 def _nearest_files(image: Image.Image, codec: Codec, sizes: Sequence[float]) -> list[Quality]:

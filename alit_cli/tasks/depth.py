@@ -9,7 +9,6 @@ map's largest), and the depths are compared. Networks of metric depth are scaled
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class Depth(Task[Reference]):
         self.network, self.maps, self.unit = network, maps, unit
         self.info: TableInfo = request.info
         self.inverse = not _is_metric(network) and unit != "disparity"
-        self.pool = ThreadPoolExecutor(max(1, request.workers))
+        self.threads = request.threads
         given = maps is not None
         self.measures = (Measure("depth_error", original=given), Measure("depth_delta1", original=given))
         self.options = {"network": network.digest, "reference": "maps" if given else "predicted"}
@@ -65,7 +64,7 @@ class Depth(Task[Reference]):
         if self.maps is None:
             return Reference(depths, inverse=False), {}
         paths = [self.maps[row] for row in batch.rows]
-        values = torch.from_numpy(np.stack(list(self.pool.map(self._map, paths)))).to(depths)
+        values = torch.from_numpy(np.stack(list(self.threads.map(self._map, paths)))).to(depths)
         reference = Reference(values, self.inverse)
         return reference, {f"{name}_original": value for name, value in compare(depths, reference).items()}
 

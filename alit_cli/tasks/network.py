@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ class Network:
         processor: of transformers' PIL backend.
         digest: first 16 hex of the weights' sha256, so that two networks are never taken for one.
         whole: every weight was in the files; none is random.
-        workers: threads that prepare pictures.
+        threads, workers: what prepares pictures, and how many at a time.
     """
 
     source: str
@@ -38,19 +37,15 @@ class Network:
     device: torch.device
     digest: str
     whole: bool
+    threads: Executor
     workers: int = 1
-
-    @cached_property
-    def pool(self) -> ThreadPoolExecutor:
-        """The threads."""
-        return ThreadPoolExecutor(self.workers, thread_name_prefix="prepare")
 
     def pixels(self, images: Tensor) -> Tensor:
         """b 3 h w in [0, 1] → what the model takes, on its device: the 8-bit pictures that `alit decode` would write,
         resized and normalised by the model's own processor."""
         pictures = images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         shares = np.array_split(pictures, min(self.workers, len(pictures)))
-        return torch.cat(list(self.pool.map(self._processed, shares))).to(self.device)
+        return torch.cat(list(self.threads.map(self._processed, shares))).to(self.device)
 
     def _processed(self, pictures: NDArray[np.uint8]) -> Tensor:
         made: Tensor = self.processor(list(pictures), return_tensors="pt")["pixel_values"]
@@ -89,7 +84,7 @@ def load_network(request: Request, auto: str, fresh: tuple[str, ...] = ()) -> Ne
             "choose a model that was."
         )
     digest, workers = weights_digest(model, missing), max(1, request.workers)
-    return Network(source, model.eval().to(device), processor, device, digest, not missing, workers)
+    return Network(source, model.eval().to(device), processor, device, digest, not missing, request.threads, workers)
 
 
 def quiet_transformers() -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from alit_cli.tasks.base import Batch, Request, Task, Values
 class Recon(Task[Tensor]):
     """Distances between pixels in [0, 1]; the L1 is the token table's own."""
 
-    def __init__(self, lpips: Lpips | None, files: Sequence[Path], workers: int) -> None:
-        self.lpips, self.pool = lpips, ThreadPoolExecutor(max(1, workers))
+    def __init__(self, lpips: Lpips | None, files: Sequence[Path], threads: Executor) -> None:
+        self.lpips, self.threads = lpips, threads
         self.measures = tuple(map(Measure, ["mse", "psnr", "ssim", *(["lpips"] if lpips else [])]))
         self.options = {"lpips": [file.name for file in files]} if files else {}
 
@@ -36,7 +36,7 @@ class Recon(Task[Tensor]):
         """Four numbers an image."""
         mse = mse_per_image(pictures, seen).double().cpu().numpy()
         pairs = zip(_arrays(pictures), _arrays(seen), strict=True)
-        similar = list(self.pool.map(lambda pair: ssim(*pair), pairs))
+        similar = list(self.threads.map(lambda pair: ssim(*pair), pairs))
         values: dict[str, Any] = {"mse": mse, "psnr": psnr(mse), "ssim": similar}
         if self.lpips is not None:
             values["lpips"] = self.lpips(pictures, seen).cpu().numpy()
@@ -46,7 +46,7 @@ class Recon(Task[Tensor]):
 def build(request: Request) -> Recon:
     """The task; LPIPS where its weight files are given."""
     lpips = load_lpips(request.lpips).to(request.tokenizer.device) if request.lpips else None
-    return Recon(lpips, request.lpips, request.workers)
+    return Recon(lpips, request.lpips, request.threads)
 
 
 def psnr(mse: NDArray[np.float64]) -> NDArray[np.float64]:

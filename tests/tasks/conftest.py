@@ -1,5 +1,7 @@
 """What a task is told, for the tests of tasks."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from alit_cli.data.tables.token_table import TableInfo, TableOptions
@@ -27,4 +29,6 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Request:
         options=TableOptions(),
     )
     tokenizer = load(tiny.checkpoint(tmp_path_factory.mktemp("tokenizer")), "cpu")
-    return Request(tokenizer=tokenizer, info=info, images=["a.jpg", "b.jpg", "c.jpg"], workers=2)
+    return Request(
+        tokenizer=tokenizer, info=info, images=["a.jpg", "b.jpg", "c.jpg"], threads=ThreadPoolExecutor(2), workers=2
+    )

@@ -31,6 +31,8 @@ FOREIGN = {
 """Formats recognised (by any of these marks at this offset) only to say that they are not read."""
 
 WHITE = (255, 255, 255)
+MOST_SCANS = 500
+"""Scans of a progressive JPEG. Encoders write about 10; a small file of thousands takes minutes to decode."""
 
 
 def decode(data: bytes) -> Image.Image:
@@ -42,6 +44,9 @@ def decode(data: bytes) -> Image.Image:
     """
     if not data:
         raise ImageProblem("empty", "The file is empty.")
+    # Inside a scan the byte FF is always followed by 00 or a restart marker, so this counts the starts of scans.
+    if data.startswith(b"\xff\xd8\xff") and (scans := data.count(b"\xff\xda")) > MOST_SCANS:
+        raise ImageProblem("unsupported", f"The JPEG has {scans:,} scans; at most {MOST_SCANS} are decoded.")
     try:
         with _quiet_pillow():
             return _decode(data)

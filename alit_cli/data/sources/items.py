@@ -1,6 +1,7 @@
 """What an item is: the name of one image, and where its bytes lie."""
 
 import os
+import stat
 from dataclasses import dataclass
 
 from alit_cli.data.sources import remote
@@ -53,10 +54,14 @@ class Item:
         return data
 
     def _from_file(self) -> bytes:
-        with open(self.path, "rb") as file:
-            self._check(os.fstat(file.fileno()).st_size - self.offset if self.size < 0 else self.size)
+        with open(self.path, "rb", opener=_open_without_waiting) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise ImageProblem("unreadable", "This is no regular file, but a pipe, a device or the like.")
+            size = about.st_size - self.offset if self.size < 0 else self.size
+            self._check(size)
             file.seek(self.offset)
-            return file.read(self.size)
+            return file.read(max(size, 0))  # a file that grows meanwhile is read up to the size that was checked
 
     def _from_url(self) -> bytes:
         if self.size < 0:
@@ -83,6 +88,11 @@ class Found:
     item: Item
     look: tuple[int, int] | None = None
     kept: tuple[str | None, ...] = ()
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """An opener that does not wait for a writer where the path turns out to be a FIFO."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def is_image(name: str) -> bool:

@@ -16,14 +16,15 @@ from multiprocessing.process import BaseProcess
 from alit_cli.data.pictures.fitting import Picture, Reading
 from alit_cli.data.sources.items import Item
 from alit_cli.errors import AlitError
+from alit_cli.runs.processes import end_with_parent
 
 LOOKAHEAD = 64
 """Pictures in flight: decoded or being decoded, not yet taken; at least, for large batches want more."""
 CHUNK = 4
 """Items that a process is given at a time."""
-PATIENCE = 120.0
+IMAGE_SECONDS = 120.0
 """Seconds that one image may take."""
-START = 120.0
+START_SECONDS = 120.0
 """Seconds that a process may take to start."""
 
 NO_START = "A decoding process could not start; try --workers 0, which decodes in the main process."
@@ -40,7 +41,7 @@ class _Worker:
     heard: float = field(default_factory=time.monotonic)
 
 
-class Decoders:
+class ReaderProcesses:
     """A few spawned processes that turn items into pictures; they live until close().
 
     Args:
@@ -53,7 +54,9 @@ class Decoders:
         remarks: one sentence for every process that was replaced.
     """
 
-    def __init__(self, reading: Reading, count: int, lookahead: int = LOOKAHEAD, patience: float = PATIENCE) -> None:
+    def __init__(
+        self, reading: Reading, count: int, lookahead: int = LOOKAHEAD, patience: float = IMAGE_SECONDS
+    ) -> None:
         self.reading, self.lookahead, self.patience = reading, lookahead, patience
         self.remarks: list[str] = []
         self._workers = [self._started() for _ in range(count)]
@@ -139,7 +142,7 @@ class Decoders:
     def _look_for_the_stuck(self, batch: _Batch) -> None:
         now = time.monotonic()
         for worker in list(self._workers):
-            if not worker.ready and now - worker.heard > START:
+            if not worker.ready and now - worker.heard > START_SECONDS:
                 raise AlitError(
                     "A decoding process does not start; try --workers 0, which decodes in the main process."
                 )
@@ -148,8 +151,7 @@ class Decoders:
                 self.remarks.append(
                     f"Decoding process {worker.process.pid} was stuck on '{item.image}' and was replaced."
                 )
-                sentence = f"Decoding took longer than {self.patience:g} s and was given up."
-                batch.put(index, Picture(item.image, item.source, "timeout", sentence))
+                batch.put(index, too_slow(item, self.patience))
                 self._replace(worker, batch)
 
     def _replace(self, worker: _Worker, batch: _Batch | None = None) -> None:
@@ -159,6 +161,11 @@ class Decoders:
         if batch is not None:
             batch.give_back(list(worker.given))
         self._workers[self._workers.index(worker)] = self._started()
+
+
+def too_slow(item: Item, seconds: float) -> Picture:
+    """What becomes of an image whose decoder was given up after so many seconds."""
+    return Picture(item.image, item.source, "timeout", f"Decoding took longer than {seconds:g} s and was given up.")
 
 
 class _Batch:
@@ -241,6 +248,7 @@ def _decode_forever(pipe: Connection, reading: Reading) -> None:
     """What a process does: items come in lists, pictures go out one by one, None says that it is ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with_parent()
     with contextlib.suppress(EOFError, OSError):  # the parent has closed its end, or is gone
         pipe.send(None)
         while True:
