@@ -111,3 +111,60 @@ def released_size(
         prefix=latents == 256 and not direct,
         budgets=(latents,),
     )
+
+
+def full_size_vqgan() -> dict[str, list[int]]:
+    """Names and shapes of the released MaskGIT-VQGAN: those of the small one with four times its channels.
+
+    Codes have eight times as many numbers (256), and colours stay three.
+    """
+    shapes = {}
+    for name, small in description("vqgan_alone")["state_dict"]:
+        shape = list(small)
+        for axis in range(min(len(shape), 2)):
+            if shape[axis] != 3:
+                shape[axis] *= 4
+        if name in ("encoder.conv_out.weight", "encoder.conv_out.bias"):
+            shape[0] = 256
+        elif name == "decoder.conv_in.weight":
+            shape[1] = 256
+        elif name == "quantize.embedding.weight":
+            shape = [1024, 256]
+        shapes[name] = shape
+    return shapes
+
+
+def full_size_titok(width: int, layers: int, latents: int) -> dict[str, list[int]]:
+    """Names and shapes of a released legacy TiTok or One-D-Piece whose halves are alike."""
+    w, shapes = width, {"latent_tokens": [latents, width]}
+    for half in ("encoder", "decoder"):
+        shapes |= {
+            f"{half}.class_embedding": [1, w],
+            f"{half}.positional_embedding": [257, w],
+            f"{half}.latent_token_positional_embedding": [latents, w],
+        }
+        for norm in ("ln_pre", "ln_post"):
+            shapes |= {f"{half}.{norm}.weight": [w], f"{half}.{norm}.bias": [w]}
+        for layer in range(layers):
+            block = f"{half}.transformer.{layer}"
+            for norm in ("ln_1", "ln_2"):
+                shapes |= {f"{block}.{norm}.weight": [w], f"{block}.{norm}.bias": [w]}
+            shapes |= {f"{block}.attn.in_proj_weight": [3 * w, w], f"{block}.attn.in_proj_bias": [3 * w]}
+            for part, outer, inner in (("attn.out_proj", w, w), ("mlp.c_fc", 4 * w, w), ("mlp.c_proj", w, 4 * w)):
+                shapes |= {f"{block}.{part}.weight": [outer, inner], f"{block}.{part}.bias": [outer]}
+    for part, outer, inner in (
+        ("encoder.patch_embed", w, [3, 16, 16]),
+        ("encoder.conv_out", 12, [w, 1, 1]),
+        ("decoder.decoder_embed", w, [12]),
+        ("decoder.ffn.0", 2 * w, [w, 1, 1]),
+        ("decoder.ffn.2", 1024, [2 * w, 1, 1]),
+    ):
+        shapes |= {f"{part}.weight": [outer, *inner], f"{part}.bias": [outer]}
+    shapes |= {"decoder.mask_token": [1, 1, w], "quantize.embedding.weight": [4096, 12]}
+    decoder = {f"pixel_{name}": shape for name, shape in full_size_vqgan().items() if name.startswith("decoder.")}
+    return shapes | decoder | {"pixel_quantize.embedding.weight": [1024, 256]}
+
+
+def drawn(shapes: dict[str, list[int]], seed: int = 0) -> dict[str, Tensor]:
+    """Weights by the recipe; they mean nothing, and their pictures are noise."""
+    return {name: draw(seed, name, shape) for name, shape in shapes.items()}
