@@ -101,7 +101,7 @@ class DistillationDecoder(nn.Module):
         head: b n w grid tokens → b n outputs.
     """
 
-    def __init__(self, sizes: DecoderSizes, head: nn.Module) -> None:
+    def __init__(self, sizes: DecoderSizes, head: nn.Sequential) -> None:
         super().__init__()
         w, n = sizes.width, sizes.grid_tokens
         self.n = n

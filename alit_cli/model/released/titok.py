@@ -31,6 +31,7 @@ _NAMES = (
     (r"pixel_quantize\.embedding\.weight", "to_pixels.codebook"),
     (r"decoder\.conv_out\.(.*)", r"to_pixels.smooth.\1"),
     (r"decoder\.decoder_embed\.(.*)", r"decoder.from_latent.\1"),
+    (r"decoder\.ffn\.(.*)", r"decoder.head.\1"),
     (r"(encoder|decoder)\.class_embedding", r"\1.class_token"),
     (r"(encoder|decoder)\.positional_embedding", r"\1.positions"),
     (r"(encoder|decoder)\.latent_token_positional_embedding", r"\1.latent_positions"),
@@ -112,17 +113,14 @@ def renamed(weights: Weights) -> dict[str, Tensor]:
     for name, tensor in weights.items():
         if name.startswith("pixel_decoder.") or name in LEFT_BEHIND:
             continue
-        new = _rename(name, deep_head="decoder.ffn.2.weight" in weights)
+        new = _rename(name)
         if new.startswith(("encoder.to_latent.weight", "decoder.head.")) and tensor.ndim == 4:
             tensor = tensor[:, :, 0, 0]
         ours[new] = tensor[0] if name == "decoder.mask_token" else tensor
     return ours
 
 
-def _rename(name: str, deep_head: bool) -> str:
-    # The direct models' head is one layer, which is no Sequential here.
-    if match := re.fullmatch(r"decoder\.ffn\.(\d+)\.(.*)", name):
-        return f"decoder.head.{match[1]}.{match[2]}" if deep_head else f"decoder.head.{match[2]}"
+def _rename(name: str) -> str:
     for pattern, replacement in _NAMES:
         if match := re.fullmatch(pattern, name):
             return replace_all(match.expand(replacement), BLOCK_NAMES)

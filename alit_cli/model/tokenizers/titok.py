@@ -239,7 +239,7 @@ class TiTok(TokenizerModel):
         self.encoder = Encoder(config)
         self.codebook = Codebook(config.codes, config.token_dim, config.normalized)
         if config.pixel_network is None:
-            head: nn.Module = nn.Linear(half.width, 3 * config.patch**2)
+            head = nn.Sequential(nn.Linear(half.width, 3 * config.patch**2))
             self.to_pixels: ExpectedCode | Patches = Patches(config)
         else:
             outputs = config.pixel_network.codes
