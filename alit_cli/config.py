@@ -13,9 +13,30 @@ from alit_cli.errors import InputError
 BaseKind = Literal["vqgan", "vae"]
 
 
+# Far above every published model. A file that lies about its sizes is refused before a network is built of them.
+MOST_LAYERS = 256
+MOST_ITERATIONS = 4096
+MOST_SIZE = 65536
+MOST_PIXELS = 8192
+MOST_NAME = 200
+
+
 def _require(fine: bool, sentence: str) -> None:
     if not fine:
         raise InputError(sentence)
+
+
+def check_whole(most: int, **sizes: object) -> None:
+    """Raises InputError where one of the sizes, by its name, is no whole number from 1 to `most`."""
+    for name, size in sizes.items():
+        fine = type(size) is int and 1 <= size <= most  # bool is an int to isinstance, and no size
+        _require(fine, f"A model's {name.replace('_', ' ')} must be a whole number from 1 to {most}.")
+
+
+def check_name(name: object) -> None:
+    """Raises InputError where a model's name is no short text that a terminal can show as it is."""
+    fine = isinstance(name, str) and 0 < len(name) <= MOST_NAME and name.isprintable()
+    _require(fine, f"A model's name must be 1 to {MOST_NAME} characters that can be printed.")
 
 
 @dataclass(frozen=True)
@@ -38,14 +59,28 @@ class BaseConfig:
     decode_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.kind in ("vqgan", "vae"), f"base kind must be vqgan or vae, not {self.kind!r}")
-        _require(bool(self.multipliers) and min(self.multipliers) > 0, "base multipliers must be positive")
+        _require(self.kind in ("vqgan", "vae"), f"A base kind must be vqgan or vae, not {self.kind!r}.")
+        check_whole(
+            MOST_SIZE,
+            base_channels=self.channels,
+            base_latent_dim=self.latent_dim,
+            base_unshuffle=self.unshuffle,
+            base_norm_groups=self.norm_groups,
+        )
+        # Each level halves the picture, so that sixteen leave one grid token of the largest one.
+        _require(1 <= len(self.multipliers) <= 16, "A base tokenizer must have 1 to 16 levels.")
+        for multiplier in self.multipliers:
+            check_whole(MOST_SIZE, base_multiplier=multiplier)
+        if self.codes:
+            check_whole(2**24, base_codes=self.codes)
         for multiplier in self.multipliers:
             _require(
                 self.channels * multiplier % self.norm_groups == 0,
-                f"base channels {self.channels}×{multiplier} must be a multiple of norm_groups {self.norm_groups}",
+                f"Base channels {self.channels}×{multiplier} must be a multiple of norm_groups {self.norm_groups}.",
             )
-        _require(self.latent_scale > 0 and self.decode_scale > 0, "base scales must be positive")
+        scales = (self.latent_scale, self.decode_scale)
+        fine = all(isinstance(scale, int | float) and 0 < scale < math.inf for scale in scales)
+        _require(fine, "Base scales must be positive numbers.")
 
     @property
     def stride(self) -> int:
@@ -75,17 +110,19 @@ class ModelConfig:
     token_dim: int = 12
 
     def __post_init__(self) -> None:
+        check_name(self.name)
+        check_whole(MOST_PIXELS, image_size=self.image_size)
+        check_whole(MOST_SIZE, width=self.width, heads=self.heads, token_dim=self.token_dim)
+        check_whole(MOST_LAYERS, layers=self.layers)
+        check_whole(MOST_ITERATIONS, iterations=self.iterations, tokens_per_iteration=self.tokens_per_iteration)
         _require(
             self.image_size % self.base.stride == 0,
-            f"image size {self.image_size} must be a multiple of the base tokenizer's stride {self.base.stride}",
+            f"Image size {self.image_size} must be a multiple of the base tokenizer's stride {self.base.stride}.",
         )
-        _require(self.width % self.heads == 0, f"width {self.width} must be a multiple of heads {self.heads}")
-        _require(self.width > self.base.latent_dim, "width must exceed the base tokenizer's latent_dim")
-        _require(self.codes == 0 or 2 <= self.codes <= 65536, "codes must be 0 (continuous) or 2 to 65536")
-        _require(
-            min(self.layers, self.tokens_per_iteration, self.iterations, self.token_dim) > 0,
-            "sizes must be > 0",
-        )
+        _require(self.width % self.heads == 0, f"Width {self.width} must be a multiple of heads {self.heads}.")
+        _require(self.width > self.base.latent_dim, "A model's width must exceed the base tokenizer's latent_dim.")
+        fine = type(self.codes) is int and (self.codes == 0 or 2 <= self.codes <= 65536)
+        _require(fine, "A model's codes must be 0 (continuous) or a whole number from 2 to 65536.")
 
     @property
     def grid_side(self) -> int:

@@ -110,12 +110,20 @@ class Record:
 
     @staticmethod
     def from_json(text: str) -> Record:
-        """The inverse of to_json."""
-        values = json.loads(text)
-        if values.get("format") != FORMAT or values.get("version", 0) > VERSION:
-            raise InputError(f"This model file is of format version {values.get('version')}: upgrade alit to read it.")
-        config = kind_of(values["config"]).config(values["config"])
-        return Record(config, tuple(values["stages"]), tuple(values.get("training", ())))
+        """The inverse of to_json.
+
+        Raises:
+            InputError: the text is no record, or one of a newer alit, or of a model that there cannot be.
+        """
+        try:
+            values = json.loads(text)
+            if values["format"] != FORMAT or values["version"] > VERSION:
+                raise InputError(f"This model file is of format version {values['version']}: upgrade alit to read it.")
+            config = kind_of(values["config"]).config(values["config"])
+            return Record(config, tuple(map(str, values["stages"])), tuple(values.get("training", ())))
+        # Whatever is not there, of another type or nested without end: the file was not written by alit, or damaged.
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError("The description inside the model file is not one of alit.") from error
 
 
 @dataclass(frozen=True)

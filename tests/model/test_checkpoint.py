@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,40 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for name in ("foreign.safetensors", "text.pth", "missing.safetensors"):
         with pytest.raises(InputError):
             read_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"width": -24},
+        {"width": 24.5},
+        {"layers": 100_000},
+        {"layers": True},
+        {"iterations": 100_000_000},
+        {"image_size": 2**40},
+        {"token_dim": 0},
+        {"codes": 1.5},
+        {"name": "\x1b[31mred"},
+        {"name": "x" * 1000},
+        {"base": {"channels": -8}},
+        {"base": {"multipliers": [1] * 40}},
+        {"base": {"latent_scale": float("nan")}},
+        {"kind": "another"},
+    ],
+)
+def test_a_configuration_that_lies_is_refused_at_once(tmp_path: Path, lie: dict[str, object]) -> None:
+    values = tiny.config().to_dict()
+    base = lie.pop("base", {})
+    assert isinstance(base, dict)
+    values = {**values, **lie, "base": {**values["base"], **base}}
+    said = {"format": "alit-model", "version": 1, "config": values, "stages": []}
+    save_file({"weight": torch.zeros(1)}, tmp_path / "lie.safetensors", {"alit": json.dumps(said)})
+    with pytest.raises(InputError):
+        read_record(tmp_path / "lie.safetensors")
+
+
+@pytest.mark.parametrize("said", ["", "[]", "{}", '{"format": "alit-model"}', "[" * 100_000])
+def test_metadata_that_is_none_of_ours_is_a_sentence(tmp_path: Path, said: str) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "m.safetensors", {"alit": said})
+    with pytest.raises(InputError):
+        read_record(tmp_path / "m.safetensors")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from alit_cli.config import BaseConfig, check_budgets, token_bits
+from alit_cli.config import MOST_PIXELS, BaseConfig, check_budgets, check_name, check_whole, token_bits
 from alit_cli.errors import InputError
 from alit_cli.model.bases.base_tokenizer import BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.rollout import BASES
@@ -34,9 +34,8 @@ class GridConfig:
     image_size: int
 
     def __post_init__(self) -> None:
-        # 4096 only keeps a file that lies from taking all memory.
-        if type(self.image_size) is not int or not 1 <= self.image_size <= 4096:
-            raise InputError("The image size must be a whole number from 1 to 4096.")
+        check_name(self.name)
+        check_whole(MOST_PIXELS, image_size=self.image_size)
         if self.image_size % self.base.stride:
             raise InputError(f"Image size {self.image_size} must be a multiple of the stride {self.base.stride}.")
 

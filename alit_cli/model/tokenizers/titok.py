@@ -16,7 +16,16 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from alit_cli.config import BaseConfig, check_budgets, token_bits
+from alit_cli.config import (
+    MOST_LAYERS,
+    MOST_PIXELS,
+    MOST_SIZE,
+    BaseConfig,
+    check_budgets,
+    check_name,
+    check_whole,
+    token_bits,
+)
 from alit_cli.errors import InputError
 from alit_cli.model.bases.base_tokenizer import to_grid, to_tokens
 from alit_cli.model.bases.vqgan import Decoder as PixelDecoder
@@ -68,13 +77,12 @@ class TiTokConfig:
     budgets: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        sizes = [self.image_size, self.patch, self.latents, self.token_dim]
-        sizes += [size for half in (self.encoder, self.decoder) for size in dataclasses.astuple(half)]
-        # The bounds only keep a file that lies from taking all memory: released models stay far below.
-        if not all(type(size) is int and 1 <= size <= 16384 for size in sizes):
-            raise InputError("The sizes in a TiTok configuration must be whole numbers from 1 to 16384.")
-        if max(self.encoder.layers, self.decoder.layers) > 256:
-            raise InputError("A TiTok configuration has more than 256 layers.")
+        check_name(self.name)
+        check_whole(MOST_PIXELS, image_size=self.image_size, patch=self.patch)
+        check_whole(MOST_SIZE, latents=self.latents, token_dim=self.token_dim)
+        for half in (self.encoder, self.decoder):
+            check_whole(MOST_SIZE, width=half.width, heads=half.heads)
+            check_whole(MOST_LAYERS, layers=half.layers)
         if type(self.codes) is not int or not 2 <= self.codes <= 65536:
             raise InputError("A TiTok codebook must have 2 to 65536 codes.")
         if self.image_size % self.patch:
