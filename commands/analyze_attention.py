@@ -116,7 +116,7 @@ def command(
 ) -> None:
     """Show how much of each image position's attention goes to each token when the decoder rebuilds the image.
 
-    PATHS as alit tokenize takes them. Writes a contact sheet an image, how narrow the maps are and how steady from
+    PATHS as alit tokenize takes them. Writes a contact sheet per image, how narrow the maps are and how steady from
     iteration to iteration; with --masks, how well the best token fits each segment, beside masks of other images.
     """
     from alit_cli.analysis.attention.binding import Keep
@@ -216,7 +216,7 @@ def _show(summary: pd.DataFrame, study: AttentionStudy) -> None:
 
 
 def _means(summary: pd.DataFrame, measure: str) -> list[str | None]:
-    """A cell an iteration."""
+    """One cell per iteration."""
     from alit_cli.analysis.attention.tables import series
 
     known = dict(zip(*(series(summary, measure)[name] for name in ("tokens", "mean")), strict=True))

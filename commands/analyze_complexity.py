@@ -54,7 +54,7 @@ def command(
 ) -> None:
     """Correlate SCORES of complexity with L1, the tokens needed and plain measures of the same images.
 
-    SCORES is a csv, tsv, xlsx or parquet file with a row an image. Its names are looked up in the token table
+    SCORES is a csv, tsv, xlsx or parquet file with one row per image. Its names are looked up in the token table
     by the whole path, then by the longest ending that fits one image only.
     """
     from alit_cli.analysis.figures.complexity import draw_complexity
@@ -86,7 +86,8 @@ def _say_joined(listed: Scores, study: Study) -> None:
     pairs = study.pairs
     total = len(pairs.keys) + len(pairs.unmatched_keys)
     say(f"{len(pairs.names)} of {len(listed.images)} scores belong to one of the table's {total} images.")
-    if len(pairs.names) < len(listed.images) / 2:
+    # A table of a part of the scored images is fine; what is odd is that neither side finds most of the other.
+    if len(pairs.names) < min(len(listed.images), total) / 2:
         say("Most scores have found no image: is this the right table?")
     for what, names in (
         ("Scores without an image", pairs.unmatched_names),
@@ -104,7 +105,7 @@ def _say_joined(listed: Scores, study: Study) -> None:
 def _say_read_as(result: Complexity, given: bool) -> None:
     """What the printed tables need to be understood."""
     say(
-        "code: bits a pixel without loss, the tokens and what they leave; L1/mad: L1 relative to the image's contrast; "
+        "code: bits per pixel without loss, for the tokens and what they leave; L1/mad: L1 relative to the contrast; "
         "need: tokens for an L1 below; thumb: L1 of an equal-bit thumbnail."
     )
     if not given:

@@ -120,6 +120,8 @@ def _names(paths: Sequence[Path], given: str | None) -> list[str]:
 
 def _say_remarks(opened: Sequence[Tables], result: Familiarity, given: bool) -> None:
     """What the numbers need to be understood."""
+    if len(opened) == 1:
+        say("There is only one table, so nothing is compared; name the tables of further data sets behind it.")
     for tables in opened:
         for remark in tables.remarks:
             say(remark)

@@ -92,7 +92,7 @@ def _say_missing(result: Quality) -> None:
 
 
 def _show_tokens(result: Quality) -> None:
-    """One row a budget; columns that the tables know nothing of are left out."""
+    """One row per budget; columns that the tables know nothing of are left out."""
     rows = result.of("tokens")
     columns: dict[str, list[str | int | float | None]] = {
         "tokens": [row.budget for row in rows],

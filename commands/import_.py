@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from alit_cli.grouped_help import INPUT, OUTPUT, Command, example, option
-from alit_cli.options import config_option, out_option, quiet_option
+from alit_cli.options import config_option, json_option, out_option, quiet_option
 
 
 @click.command(
@@ -20,9 +20,10 @@ from alit_cli.options import config_option, out_option, quiet_option
 @out_option("model.safetensors", "The checkpoint to write.")
 @option(INPUT, "--heads", type=click.IntRange(1), help="Attention heads, where the file does not tell.")
 @option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
+@json_option
 @quiet_option
 @config_option
-def command(file: Path, out: Path, heads: int | None, half: bool) -> None:
+def command(file: Path, out: Path, heads: int | None, half: bool, as_json: bool) -> None:
     """Convert FILE, a model that its authors released, into one safetensors file.
 
     FILE is a .safetensors, .bin, .pth or .ckpt file, a folder with one, or hf:OWNER/NAME on the Hugging Face hub. Its
@@ -31,9 +32,9 @@ def command(file: Path, out: Path, heads: int | None, half: bool) -> None:
     """
     import torch
 
-    from alit_cli.console import say
+    from alit_cli.console import print_json, say, say_next
     from alit_cli.data.files import check_output
-    from alit_cli.model.checkpoint import write_checkpoint
+    from alit_cli.model.checkpoint import describe, write_checkpoint
     from alit_cli.model.released.hub import fetch
     from alit_cli.model.released.importing import import_released
 
@@ -43,4 +44,8 @@ def command(file: Path, out: Path, heads: int | None, half: bool) -> None:
     if half:
         say("Half precision rounds the weights, which can change a few token ids.")
     write_checkpoint(out, imported.model, imported.record, torch.float16 if half else torch.float32)
-    click.echo(f"{out}: {imported.record.headline()}")
+    if as_json:
+        print_json({"out": out, **describe(out)})
+    else:
+        click.echo(f"{out}: {imported.record.headline()}")
+    say_next(f"alit tokenize ./images -c {out} --out tokens.parquet", f"alit info {out}")

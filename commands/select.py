@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from alit_cli.console import percent, print_json, say, show_table
+from alit_cli.console import percent, print_json, say, say_next, show_table
 from alit_cli.errors import InputError
 from alit_cli.grouped_help import COMPUTE, OUTPUT, Command, example, option
 from alit_cli.option_types import Numbers
@@ -96,7 +96,11 @@ def command(table: Path, out: Path, as_json: bool, **options: Any) -> None:
     else:
         _show(summaries)
     _say_remarks(tables, summaries)
-    say(f"Wrote {out}." if one else "Nothing was written: there are several thresholds, and a selection has one.")
+    if one:
+        say(f"Wrote {out}.")
+        say_next(f"alit decode {out} --out recon/", f"alit export {out} --out tokens.npz")
+    else:
+        say("Nothing was written: there are several thresholds, and a selection has one.")
 
 
 def _decide(tables: Tables, options: Mapping[str, Any]) -> list[BudgetChoice]:

@@ -51,6 +51,23 @@ _PROTECTED: contextvars.ContextVar[frozenset[tuple[int, int]]] = contextvars.Con
 """Device and inode of what the running command reads; both together tell one file by whatever name it is given."""
 
 
+_COMPUTED_FROM: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("computed_from", default=())
+
+
+@contextlib.contextmanager
+def computed_from(runs: Iterable[str]) -> Iterator[None]:
+    """Record in the manifest that the csv files of this block were computed from token tables with these fingerprints.
+
+    The page of `alit view` shows an analysis only beside a table that it was computed from.
+    """
+    before = _COMPUTED_FROM.get()
+    _COMPUTED_FROM.set(tuple(runs))
+    try:
+        yield
+    finally:
+        _COMPUTED_FROM.set(before)
+
+
 @contextlib.contextmanager
 def protected(paths: Iterable[str | Path]) -> Iterator[None]:
     """Files and folders that no output of this block may replace; what does not exist is passed over."""
@@ -69,9 +86,9 @@ def check_output(path: str | Path, kind: Kind) -> None:
     path = os.fspath(path)
     name, suffix = readable(path), os.path.splitext(path)[1].lower()
     if suffix not in SUFFIXES[kind]:
+        endings = " or ".join(filter(None, SUFFIXES[kind]))
         raise InputError(
-            f"'{name}' has the wrong ending: {_article(kind)} is written as {' or '.join(SUFFIXES[kind])}; "
-            "choose another --out."
+            f"'{name}' has the wrong ending: {_article(kind)} is written as {endings}; choose another --out."
         )
     if os.path.isdir(path):
         raise InputError(f"'{name}' cannot be written (it is a folder); name a file with --out.")
@@ -97,7 +114,7 @@ def check_output_folder(path: str | Path) -> None:
         raise InputError(f"'{name}' is a folder that this command reads its images from; choose another --out.")
 
 
-_FILE_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
+_FILE_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix}
 
 
 def _article(kind: str) -> str:
@@ -162,7 +179,7 @@ def open_output(path: str | Path, kind: Kind, tidy: bool = False) -> Iterator[Bi
 
 def _list_in_manifest(folder: str, name: str, kind: Kind, content: str, replaced: bool) -> None:
     """Write the folder's manifest with one more file; see `marks.listed`."""
-    files = listed(read_manifest(folder), name, kind, content, replaced)
+    files = listed(read_manifest(folder), name, kind, content, replaced, _COMPUTED_FROM.get())
     about = {"about": "csv and jsonl files that alit wrote here; it replaces no others", "files": files}
     with open_output(os.path.join(folder, MANIFEST), "working file", tidy=True) as file:
         file.write(json.dumps(about, indent=1).encode())

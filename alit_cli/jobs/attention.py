@@ -56,7 +56,7 @@ def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[ImageRecord[Toke
 
 
 def checked_iterations(tokenizer: Tokenizer, iterations: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The iterations in rising order, all of them for None; InputError for one that the model does not have."""
+    """The iterations in rising order, all of them for None. Raises InputError: the model has no such iteration."""
     known = range(len(tokenizer.budgets))
     for t in iterations or ():
         if t not in known:
@@ -75,9 +75,10 @@ def _maps(
     for latents in tokenizer.iterate(tokenizer.as_pixels(np.stack(pixels)), config.budgets[iterations[-1]]):
         if latents.t not in iterations:
             continue
-        found = tokenizer.attention(latents.vectors, layer).transpose(1, 2)
+        # Rows of the attention are positions of the grid and columns are tokens; a map belongs to a token.
+        weights = tokenizer.attention(latents.vectors, layer).transpose(1, 2)
         side = config.grid_side
-        attention.append(found.reshape(len(pixels), latents.budget, side, side).cpu().numpy())
+        attention.append(weights.reshape(len(pixels), latents.budget, side, side).cpu().numpy())
         if decoded:
             images = tokenizer.reconstruct(latents.vectors[:decoded]).clamp(0, 1).mul(255).round().byte()
             pictured.append(images.permute(0, 2, 3, 1).cpu().numpy())

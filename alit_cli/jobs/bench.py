@@ -43,7 +43,7 @@ class Timing:
     Attributes:
         stage: what was done.
         images_per_second: the best of a few rounds; of one thread where it says so.
-        gflop: the model's arithmetic an image, 10⁹ floating-point operations.
+        gflop: the model's arithmetic per image, 10⁹ floating-point operations.
         floor: images/s at the measured rates of a large matrix product and of a plain decoder; 0 where neither counts.
     """
 

@@ -16,6 +16,7 @@ from alit_cli import __version__
 from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
+from alit_cli.data.sources.items import Found
 from alit_cli.data.sources.listing import no_copy, stream_items
 from alit_cli.data.sources.remote import is_url
 from alit_cli.data.sources.remote_cache import RemoteCache
@@ -27,10 +28,10 @@ from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision, hardware_of
 from alit_cli.model.released.hub import checkpoint_file
 from alit_cli.model.tokenizer_model import TokenizerConfig
-from alit_cli.progress import Progress, ProgressCallback, no_progress, report_count
+from alit_cli.progress import ProgressCallback, no_progress, report_count
 from alit_cli.runs.job import Hardware, ItemStream, Output, WorkerFactory
 from alit_cli.runs.plan import Plan
-from alit_cli.runs.run import ALONE, run
+from alit_cli.runs.run import ALONE, Progresses, run
 from alit_cli.runs.workers import Workers
 
 IMAGES_PER_SHARD = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
@@ -145,8 +146,12 @@ class TokenizeJob:
         # With --limit most of a remote tar is never read, so no copy of it is made.
         copies = keep_copies and self.limit is None
         copy = RemoteCache(self.work_folder, int(self.remote_cache_gib * GIB)).of if copies else no_copy
-        stream = stream_items(list(self.paths), self.limit, self.nul_separated, columns, copy)
-        return ItemStream(report_count(with_views(stream, self.views), report, "images found"), columns)
+
+        def stream(prefixed: bool) -> Iterator[Found]:
+            found = stream_items(list(self.paths), self.limit, self.nul_separated, columns, copy, prefixed)
+            return report_count(with_views(found, self.views), report, "images found")
+
+        return ItemStream(stream(False), columns, partial(stream, True))
 
     def worker_factory(self, plans: Mapping[Path, Plan], here: bool) -> WorkerFactory:
         """What makes the workers; the model is loaded by each of them."""
@@ -158,7 +163,7 @@ class TokenizeJob:
         return partial(TokenizeWorker, settings)
 
 
-def tokenize(job: TokenizeJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Iterator[Progress]:
+def tokenize(job: TokenizeJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Progresses:
     """Write a token table; as run(), which has the arguments."""
     return run(job, workers, report)
 

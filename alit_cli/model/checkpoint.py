@@ -61,7 +61,7 @@ class Record:
     Attributes:
         config: the model's configuration.
         stages: training stages finished, in order: base, distill, finetune; imported files say `imported`.
-        training: one entry a stage: options, data, steps, seconds, losses, validation L1 per budget.
+        training: one entry per stage: options, data, steps, seconds, losses, validation L1 per budget.
     """
 
     config: TokenizerConfig
@@ -169,7 +169,8 @@ def read_record(path: Path) -> Record:
         InputError: the file is missing, is no safetensors file, or is not ours.
     """
     if not path.is_file():
-        raise InputError(f"There is no model file {path}: alit train and alit import write them.")
+        hint = f"leave --checkpoint out for the model {EMBEDDED} inside the package" if path.name == EMBEDDED else ""
+        raise InputError(f"There is no model file {path}: {hint or 'alit train and alit import write them'}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -60,7 +60,7 @@ class RolloutScheduler:
         tokenizer: the model.
         budgets: the budgets that are read out and tested; an image that is never below gets the largest.
         threshold: an image is done at the first budget whose L1 (float32) is strictly below.
-        batch_size: images a batch.
+        batch_size: images per batch.
         halving: how batches are run that do not fit into memory.
 
     Attributes:

@@ -13,6 +13,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from alit_cli.data.pictures.decoding import decode
 from alit_cli.data.pictures.fitting import fit
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
@@ -21,7 +22,8 @@ from alit_cli.model.losses import l1_per_image
 from alit_cli.model.released.hub import checkpoint_file
 from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerConfig, TokenizerModel
 
-Images = Tensor | np.ndarray | Sequence[Image]
+Picture = str | Path | Image
+Images = Tensor | np.ndarray | Picture | Sequence[Picture]
 
 
 def load(path_or_name: str | Path | None = None, device: str = "auto", precision: str = "auto") -> Tokenizer:
@@ -45,9 +47,9 @@ def load(path_or_name: str | Path | None = None, device: str = "auto", precision
 class Tokenizer:
     """A loaded model.
 
-    Images go in as b 3 h w float tensors in [0, 1], b h w 3 uint8 arrays, or a sequence of PIL images (which are
-    fitted: short side resized, centre crop). Token ids come out one int64 tensor (k) an image; a continuous model
-    gives float tensors (k c) instead.
+    Images go in as b 3 h w float tensors in [0, 1], as b h w 3 uint8 arrays, or as paths and PIL images, of which one
+    alone will do (they are fitted: short side resized, centre crop). A tensor 3 h w or an array h w 3 is one image.
+    Token ids come out as one int64 tensor (k) per image; a continuous model gives float tensors (k c) instead.
     """
 
     # Methods use no_grad, not inference_mode: what they return may enter a computation of the caller's with gradients.
@@ -82,8 +84,14 @@ class Tokenizer:
         model.config = self.config.offering(budgets)
         return dataclasses.replace(self, model=model)
 
+    def __repr__(self) -> str:
+        """One line: the name, pixels, budgets, id and device."""
+        config, budgets = self.config, f"{self.budgets[0]}…{self.budgets[-1]} tokens"
+        sizes = f"{config.image_size} px, {budgets}"
+        return f"Tokenizer({config.name}, {sizes}, {self.model_id}, on {self.device} in {self.precision})"
+
     def rollout(self, images: Images) -> Iterator[Iteration]:
-        """One record an iteration: its tokens and its reconstruction (b 3 S S, unclamped)."""
+        """One record per iteration: its tokens and its reconstruction (b 3 S S, unclamped)."""
         for latents in self.iterate(self.as_pixels(images)):
             yield Iteration(latents, self.reconstruct(latents.vectors))
 
@@ -184,12 +192,17 @@ class Tokenizer:
 
         Raises:
             InputError: a tensor or array is not of the model's size.
+            ImageProblem: a file cannot be read as an image.
         """
         side = self.config.image_size
+        if isinstance(images, str | Path | Image):
+            images = [images]
+        if isinstance(images, Tensor | np.ndarray) and images.ndim == 3:
+            images = images[None]
         if isinstance(images, np.ndarray):
             images = self._sent(torch.from_numpy(np.ascontiguousarray(images))).permute(0, 3, 1, 2).float() / 255
         elif not isinstance(images, Tensor):
-            return self.as_pixels(np.stack([fit(image.convert("RGB"), side) for image in images]))
+            return self.as_pixels(np.stack([fit(_opened(image), side) for image in images]))
         if images.shape[1:] != (3, side, side):
             raise InputError(f"This model takes 3×{side}×{side} images, not {'×'.join(map(str, images.shape[1:]))}.")
         return images.to(self.device, torch.float32)
@@ -203,6 +216,11 @@ class Tokenizer:
             raise InputError(f"{tokens.shape[1]} tokens are more than the {self.budgets[-1]} that this model knows.")
         if self.config.codes and (int(tokens.max()) >= self.config.codes or int(tokens.min()) < 0):
             raise InputError(f"A token id is outside this model's codebook of {self.config.codes}.")
+
+
+def _opened(picture: Picture) -> Image:
+    """An RGB image; a file is read as `alit tokenize` reads it, upright."""
+    return picture.convert("RGB") if isinstance(picture, Image) else decode(Path(picture).read_bytes())
 
 
 def _read(path_or_name: str | Path | None) -> Checkpoint:

@@ -92,7 +92,7 @@ class Task(ABC, Generic[Seen]):
         Args:
             seen: what `look` made of the originals.
             pictures: b 3 h w, clamped to [0, 1]; the originals themselves where `reconstructions` is False.
-            budget: tokens an image.
+            budget: tokens per image.
         """
 
 

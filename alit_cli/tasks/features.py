@@ -22,7 +22,7 @@ INCEPTION = (".pth", ".pt")
 
 
 class Features(Task[None]):
-    """One vector an image, as float16.
+    """One vector per image, as float16.
 
     Args:
         extract: b 3 h w in [0, 1] → b d.

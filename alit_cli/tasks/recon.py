@@ -33,7 +33,7 @@ class Recon(Task[Tensor]):
 
     @torch.no_grad()
     def score(self, seen: Tensor, pictures: Tensor, budget: int) -> Values:
-        """Four numbers an image."""
+        """Four numbers per image."""
         mse = mse_per_image(pictures, seen).double().cpu().numpy()
         pairs = zip(_arrays(pictures), _arrays(seen), strict=True)
         similar = list(self.threads.map(lambda pair: ssim(*pair), pairs))

@@ -85,7 +85,8 @@ def check_need(point: Point, choices: list[tuple[float, int, NDArray[np.float32]
     for row in range(40):
         good = [choice for choice in choices if choice[2][row] < np.float32(point.threshold)]
         satisfied += bool(good)
-        chosen = good[0] if good else min(choices, key=lambda choice: float(choice[2][row]))
+        lowest = min(choices, key=lambda choice: float(choice[2][row]))
+        chosen = good[0] if good else lowest if point.tokenizer == ALL else choices[-1]
         bits.append(chosen[0])
         tokens.append(chosen[1])
         l1.append(float(chosen[2][row]))

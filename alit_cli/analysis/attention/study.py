@@ -32,7 +32,7 @@ class Question:
         source: which model and layer, for the sheets.
         keep: what a token's region is.
         background, ignore, min_area: what of a label map is a segment, as `segments` takes it.
-        shuffles: label maps of other images that each image's maps are held against.
+        shuffles: label maps of other images that each image's maps are compared with.
         seed: of that choice.
         sheets: images that get a contact sheet, the first ones.
         npz: whether the maps are written.
@@ -108,7 +108,7 @@ class AttentionStudy:
         return (len(self.segments), sum(self.segments)) if self.segments else None
 
     def rows(self) -> pd.DataFrame:
-        """A row an image and iteration, as `join_rows` has them."""
+        """One row per image and iteration, as `join_rows` has them."""
         overlap = pd.concat(self.overlap, ignore_index=True) if self.overlap else None
         return join_rows(pd.concat(self.spread, ignore_index=True), overlap)
 

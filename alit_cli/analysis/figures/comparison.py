@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import ScalarFormatter
 
-from alit_cli.analysis.figures.style import COLOURS, INK, MARKERS, figure_page
+from alit_cli.analysis.figures.style import COLOURS, GREY, INK, MARKERS, figure_page
 from alit_cli.analysis.stats.loss_histogram import EDGES
 from alit_cli.analysis.studies.comparison import ALL, Comparison, Point
 
@@ -56,10 +56,10 @@ def draw_comparison(result: Comparison, source: str, path: Path) -> None:
             for name, colour, marker in _looks(result)
         ]
         handles.append(Line2D([], [], color=INK, linestyle="--", label=ALL))
-        handles.append(Line2D([], [], color="#888888", linestyle=":", label="an adaptive one, by need"))
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(3, len(handles)), frameon=False, fontsize=8
-        )
+        if any(result.of(name, "need") for name in result.names):
+            handles.append(Line2D([], [], color=GREY, linestyle=":", label="each image by its own need"))
+        # Beside the title, as the lower edge holds the source.
+        figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
 
 
 def _looks(result: Comparison) -> list[tuple[str, str, str]]:
@@ -114,7 +114,7 @@ def _draw_below(axes: Axes, result: Comparison) -> None:
     axes.set_xlim(float(EDGES[left]), float(EDGES[right]))
     axes.set_ylim(0, result.images * 1.02)
     axes.set(xlabel="threshold of L1", ylabel=f"images below, of {result.images}")
-    axes.legend(title="tokenizer, tokens", fontsize=6.5, title_fontsize=7, frameon=False, loc="lower right")
+    axes.legend(title="tokenizer, tokens", fontsize=6.5, title_fontsize=7, frameon=False, loc="best")
 
 
 def _known(points: list[Point], name: str) -> list[Point]:

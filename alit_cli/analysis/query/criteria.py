@@ -37,7 +37,7 @@ PIECES = re.compile(
 
 @dataclass(frozen=True)
 class Comparison:
-    """A column held against a number or a word; `value` None: only which way is better is said."""
+    """`column operator value`; without a value (None), only whether smaller or larger is better is known."""
 
     name: str
     operator: str

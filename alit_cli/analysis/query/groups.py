@@ -48,9 +48,15 @@ def group_images(tables: Tables, by: str) -> Groups:
         images = open_columns(tables.path, ["image"])["image"].cast(pa.string())
         folders = pc.replace_substring_regex(images, r"/?[^/]*$", "")
         return _encode("folder", pc.if_else(pc.equal(folders, ""), ".", folders))
+    columns = [*tables.schema.names, *(column for source in tables.sources for column in source.columns)]
+    if by.partition("@")[0] not in [*columns, *tables.stems(columns)]:
+        raise InputError(
+            f"There is no column '{by}' to group by; give 'folder', a column such as "
+            f"{', '.join(tables.schema.names[:3])}, or a file of labels as FILE or FILE:COLUMN."
+        )
     found = tables.find(by)
     if found.per_budget:
-        raise InputError(f"'{by}' has a value for every budget; group by a column with one an image, or by folder.")
+        raise InputError(f"'{by}' has a value for every budget; group by a column with one per image, or by folder.")
     chunks = [pa.array(chunk.columns[by], from_pandas=True).cast(pa.string()) for chunk in tables.stream([by])]
     return _encode(by, pa.chunked_array(chunks, pa.string()))
 

@@ -32,7 +32,7 @@ class Narrowing:
     """Which images of a selection are wanted; the steps are taken in this order.
 
     Attributes:
-        where: a criterion on one value an image: `n_tokens`, `satisfied`, the group, `l1` at the chosen budget …
+        where: a criterion on one value per image: `n_tokens`, `satisfied`, the group, `l1` at the chosen budget …
         hardest, easiest: so many, of each group where there are groups; None: all.
     """
 

@@ -65,7 +65,7 @@ class Moments:
 
 
 class Reference:
-    """The set that others are held against; the root of its covariance is taken once."""
+    """The set that others are compared with; the root of its covariance is taken once."""
 
     def __init__(self, moments: Moments) -> None:
         self.moments = moments

@@ -31,7 +31,7 @@ RANK = "class_rank"
 """The rank of the true class, 1 for the first guess, of `alit score --task classify`."""
 NEED_POINTS = 25
 """Thresholds of L1 at which needs are computed, over the range that the images have."""
-ALL = "all, each image by its own need"
+ALL = "all, by each image's need"
 """The name of the mixture of every tokenizer."""
 
 
@@ -42,7 +42,7 @@ class Point:
     Attributes:
         tokenizer: its name, or ALL.
         way: 'budget', every image at this budget; or 'need', each image at its cheapest choice with an L1 below
-            `threshold`, and at its choice of lowest L1 where there is none.
+            `threshold` (`_need_points` says what an image without one gets).
         budget: tokens per image; None for needs.
         threshold: of L1; NaN for budgets.
         images: those of the means.
@@ -213,7 +213,10 @@ def _matched(tables: Sequence[Tables], names: Sequence[str]) -> tuple[list[_Read
         _read(name, table, own.get_indexer(shared)) for name, table, own in zip(names, tables, keys, strict=True)
     ]  # fmt: skip
     for one in read:
-        remarks += [f"{foreign.sentence} It is left out." for foreign in one.tables.foreign]
+        # A folder of scores often holds those of several tables; each takes its own, so that no list of them is needed.
+        if one.tables.foreign and not one.tables.sources:
+            count = len(one.tables.foreign)
+            remarks.append(f"None of the {count} score tables that were found belongs to '{one.tables.name}'.")
         remarks += one.tables.remarks
     return read, remarks
 
@@ -257,8 +260,8 @@ def _budget_points(one: _Read, distances: Sequence[float]) -> list[Point]:
 def _need_points(name: str, read: Sequence[_Read]) -> list[Point]:
     """For rising thresholds, each image at its cheapest choice of tokenizer and budget whose L1 is below.
 
-    A choice is taken by bits, since tokens of different codebooks do not cost the same. An image that no choice
-    satisfies gets the one of its lowest L1, of all tokenizers.
+    A choice is taken by bits, since tokens of different codebooks do not cost the same. An image that no budget of one
+    tokenizer satisfies gets the largest, as in a selection; of several tokenizers it gets the choice of its lowest L1.
     """
     bits = np.concatenate([one.bits for one in read])
     order = np.argsort(bits, kind="stable")
@@ -273,7 +276,8 @@ def _need_points(name: str, read: Sequence[_Read]) -> list[Point]:
     for threshold in np.unique(np.round(np.linspace(low, high, NEED_POINTS), 4)):
         # Compared in float32, as a selection does; the first True of a row is the cheapest choice.
         satisfied = l1.astype(np.float32) < np.float32(threshold)
-        choice = np.where(satisfied.any(axis=1), satisfied.argmax(axis=1), np.nanargmin(l1, axis=1))
+        fallback = np.nanargmin(l1, axis=1) if len(read) > 1 else l1.shape[1] - 1
+        choice = np.where(satisfied.any(axis=1), satisfied.argmax(axis=1), fallback)
         points.append(
             Point(
                 name,

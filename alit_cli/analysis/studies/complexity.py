@@ -28,7 +28,7 @@ POOLED = "overall, pooled within categories"
 
 @dataclass(frozen=True)
 class Measure:
-    """One number an image, to be correlated with its score.
+    """One number per image, to be correlated with its score.
 
     Attributes:
         kind: 'l1', 'relative l1', 'code length', 'tokens', 'relative tokens', 'baseline' or 'thumbnail'.
@@ -150,7 +150,7 @@ def code_length(losses: NDArray[np.floating[Any]], info: TableInfo) -> Floats:
 def _measures(
     study: Study, relative: Floats | None, absolute_at: Sequence[float], relative_at: Sequence[float]
 ) -> list[Measure]:
-    """Everything that is held against the score, the model's own numbers first."""
+    """Everything that is compared with the score, the model's own numbers first."""
     budgets = study.info.budgets
     measures = []
     for stem, kind, losses, at in (

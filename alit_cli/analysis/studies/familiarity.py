@@ -142,7 +142,7 @@ def compare_sets(
     resamples: int = 1000,
     seed: int = 0,
 ) -> Familiarity:
-    """Describe each set and hold it against the first, as they are and matched by JPEG bytes.
+    """Describe each set and compare it with the first, as they are and matched by JPEG bytes.
 
     Without thresholds, the quartiles of all sets' L1 at the middle budget are taken. Matching: all images of both
     sets are cut into 20 bins of JPEG bytes with equally many in each, and each bin gives as many images of either
@@ -165,7 +165,7 @@ def compare_sets(
 
 
 def _numbers(one: ImageSet, budgets: Sequence[int], thresholds: Sequence[float]) -> dict[str, NDArray[Any]]:
-    """Every number an image that sets are compared by."""
+    """Every number per image that sets are compared by."""
     found: dict[str, NDArray[Any]] = {
         f"l1_{budgets[0]}": one.l1[:, 0],
         f"l1_{budgets[-1]}": one.l1[:, -1],

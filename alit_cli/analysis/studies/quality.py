@@ -39,7 +39,7 @@ class Row:
         l1, psnr, ssim, lpips: means over the images.
         frechet: squared Fréchet distance of the reconstructions' features to the originals'.
         codes_used: share of the codebook that occurs at this budget, 0–1.
-        entropy: of the ids, in bits a token; at most log2 of the codebook.
+        entropy: of the ids, in bits per token; at most log2 of the codebook.
         changed: share of the ids of the budget before that are different here, 0–1.
     """
 

@@ -24,7 +24,7 @@ CANNY_SIGMA = 2.0
 
 LEVELS = np.arange(256)
 FOUR_BITS = [round(value / 17) * 17 for value in range(256)] * 3
-"""Each of three channels rounded to 16 levels: 12 bits a pixel."""
+"""Each of three channels rounded to 16 levels: 12 bits per pixel."""
 
 
 @dataclass(frozen=True)

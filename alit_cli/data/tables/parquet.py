@@ -17,6 +17,7 @@ from alit_cli.data.files import open_output, readable
 from alit_cli.data.marks import Kind
 from alit_cli.data.tables.parts import parts
 from alit_cli.data.tables.prefixes import has_columns, stored_names, take_columns
+from alit_cli.data.tables.sound import check_rows, check_unique
 from alit_cli.errors import InputError
 
 KEY = b"alit"
@@ -61,9 +62,17 @@ def read_schema(path: str | Path) -> pa.Schema:
     name = readable(file)
     try:
         with _open(file) as opened:
+            check_unique(opened.schema_arrow, file)
             return opened.schema_arrow
     except FileNotFoundError as problem:
-        raise InputError(f"'{name}' does not exist; `alit tokenize` makes a token table.") from problem
+        if os.path.isdir(f"{file}.work"):
+            raise InputError(
+                f"'{name}' is not finished: its work lies in '{name}.work'. Repeat the command that began it; `alit "
+                f"status {name}` says how far it is."
+            ) from problem
+        raise InputError(
+            f"'{name}' does not exist; `alit tokenize` makes a token table, and `alit select` makes a selection of it."
+        ) from problem
     except pa.ArrowException as problem:
         raise InputError(f"'{name}' is not a Parquet file, or is damaged.") from problem
     except OSError as problem:
@@ -92,10 +101,9 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
     pieces = []
     for file in parts(path):
         with _named_damage(path), _open(file) as opened:
-            if columns is None:
-                pieces.append(opened.read())
-            else:
-                pieces.append(take_columns(opened.read(columns=stored_names(schema, names)), names, schema))
+            rows = opened.read(columns=None if columns is None else stored_names(schema, names))
+            check_rows(rows, file)
+            pieces.append(rows if columns is None else take_columns(rows, names, schema))
     return pa.concat_tables(pieces)
 
 
@@ -122,6 +130,7 @@ def stream_columns(
                     batch = next(batches, None)
                 if batch is None:
                     break
+                check_rows(batch, file)
                 yield batch if columns is None else take_columns(batch, columns, schema)
 
 
@@ -132,6 +141,7 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | ND
     """
     pieces, first, taken = [], 0, 0
     schema = read_schema(path)
+    _check_columns(path, columns, schema)
     stored = stored_names(schema, columns)
     for file in parts(path):
         with _named_damage(file), _open(file) as opened:
@@ -143,6 +153,7 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | ND
                     taken += 1
                 if inside:
                     read = opened.read_row_group(group, columns=stored).take(pa.array(inside))
+                    check_rows(read, file)
                     pieces.append(take_columns(read, columns, schema))
                 first = after
     if not pieces:
@@ -181,5 +192,5 @@ def _named_damage(path: str | Path) -> Iterator[None]:
     """Turn what pyarrow raises for damaged data into a sentence."""
     try:
         yield
-    except (pa.ArrowInvalid, OSError) as problem:
+    except (pa.ArrowException, OSError) as problem:
         raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem
