@@ -15,7 +15,8 @@ from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record, read_alit, read_checkpoint, write_checkpoint
 from alit_cli.model.layers import Block
 from alit_cli.model.rollout import Alit
-from alit_cli.training.job import ModelOptions, TrainJob, training_job
+from alit_cli.training.crops import CROPS_MARK
+from alit_cli.training.job import ModelOptions, TrainJob, claim_folder, training_job
 from alit_cli.training.recipe import StageName
 from alit_cli.training.stages.tiles import HOLD, SEPARATION, TileSeparation
 from alit_cli.training.start import choose_start, load_start, tiled
@@ -178,3 +179,21 @@ def test_resampling_to_the_same_sizes_changes_nothing(small: Path) -> None:
     old, _ = read_alit(small)
     for name, tensor in resampled(old, old.config).items():
         torch.testing.assert_close(tensor, old.state_dict()[name], msg=name)
+
+
+def test_a_run_of_an_earlier_release_is_recognized(tmp_path: Path) -> None:
+    """Its job.json has the old names of recipe keys; memory and the model's name may change, steps may not."""
+    job = training_job(["photos"], tmp_path / "m.safetensors", ModelOptions(), ["base"], {}, {})
+    claim_folder(job, 5)
+    path = job.work / "job.json"
+    text = path.read_text()
+    for old, new in (("late", "late_bias"), ("views", "crops"), ("rollouts_from", "full_rollouts_from")):
+        assert f'"{new}"' in text
+        text = text.replace(f'"{new}"', f'"{old}"')
+    path.write_text(text)
+    (job.work / CROPS_MARK).write_text("{}")
+    more = {"base": {"accumulate": 3}}
+    renamed = training_job(["photos"], job.out, ModelOptions(name="x"), ["base"], more, {})  # type: ignore[arg-type]
+    claim_folder(renamed, 5)
+    with pytest.raises(InputError, match="crops 4, now 2"):
+        claim_folder(training_job(["photos"], job.out, ModelOptions(), ["base"], {}, {"crops": 2}), 5)
