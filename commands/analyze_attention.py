@@ -134,7 +134,7 @@ def command(
     config = tokenizer.config
     layer, iterations, batch = (options.pop(name) for name in ("layer", "iterations", "batch_size"))
     job = AttentionJob(items, layer, iterations, options["sheets"], batch)
-    source = f"model {config.name} ({tokenizer.model_id[:8]}), decoder layer {layer} of {config.layers}"
+    source = f"model {config.name} ({tokenizer.model_id[:8]}), decoder layer {layer} of {config.decoder_layers}"
     question = Question(source=f"{source}, {config.image_size}×{config.image_size} pixels", keep=Keep(*keep), **options)
     study = AttentionStudy(question, None if found is None else _masks(found, items, config.image_size))
     _take_all(study, items, attend(tokenizer, job))

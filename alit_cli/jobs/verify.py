@@ -89,9 +89,16 @@ def _wrong_rows(group: pa.Table, info: TableInfo) -> Iterator[str]:
     if models:
         yield f"rows are of the model {sorted(map(str, models))[0]}, the table of {info.model_id}"
     ends = group["n_tokens"].to_numpy() if info.stop is not None else np.full(len(ok), info.budgets[-1])
+    if info.prefix:  # one list for all budgets, as long as the last one that the image reached
+        name = f"{info.tokens}_{info.budgets[-1]}"
+        lengths = pc.fill_null(pc.list_value_length(group[name]), 0).to_numpy()
+        if (lengths != np.where(ok, ends, 0)).any():
+            yield f"{name} has lists that are not as long as their images' budgets"
+        yield from _wrong_ids(group[name], name, info)
     for budget in info.budgets:
         there = ok & (ends >= budget)
-        yield from _wrong_tokens(group[f"{info.tokens}_{budget}"], there, budget, info)
+        if not info.prefix:
+            yield from _wrong_tokens(group[f"{info.tokens}_{budget}"], there, budget, info)
         if info.losses:
             l1 = group[f"l1_{budget}"].to_numpy()
             if (np.isfinite(l1) != there).any():
