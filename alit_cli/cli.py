@@ -25,6 +25,7 @@ SECTIONS = {
         "view": "Show a token table as one HTML page.",
         "score": "Measure reconstructions: pixels, classes, depth, features.",
         "analyze": "Answer questions from the tables, with figures (see below).",
+        "study": "Do all of this for one folder, ending in a page and findings.",
     },
     "Tokens for other programs": {
         "decode": "Turn tokens back into pictures.",

@@ -35,10 +35,15 @@ def apply_config(ctx: click.Context, _param: click.Parameter, path: Path | None)
     ctx.default_map = values
 
 
-def _options(command: click.Command) -> dict[str, click.Option]:
-    """The command's options by what a file may call them: their long names, and those of the Python they fill."""
-    found = {}
+def _options(command: click.Command) -> dict[str, click.Parameter]:
+    """The command's options by what a file may call them: their long names, and those of the Python they fill.
+
+    An argument that takes any number of words may be given as a list under its name.
+    """
+    found: dict[str, click.Parameter] = {}
     for param in command.params:
+        if isinstance(param, click.Argument) and param.nargs == -1 and not param.required:
+            found[str(param.name)] = param
         if isinstance(param, click.Option):
             former: tuple[str, ...] = getattr(param, "formerly", ())
             for name in (param.name, *(text[2:] for text in (*param.opts, *former) if text.startswith("--"))):

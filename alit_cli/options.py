@@ -204,7 +204,10 @@ def report_options(out: str, tables: tuple[str, ...], more: str = "the figure") 
             for name in tables:
                 check_output(options["out"] / name, "analysis")
             check_output((options["out"] / tables[0]).with_suffix(f".{options['form']}"), "figure")
-            return function(*args, **options)
+            from alit_cli.analysis.figures.style import figure_size
+
+            with figure_size(options.pop("figure_size")):
+                return function(*args, **options)
 
         listed = format_option(json_option(config_option(quiet_option(checked))))
         return out_option(out, f"The folder for {', '.join(tables)} and {more}.")(listed)
@@ -221,6 +224,17 @@ def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Choice(["png", "svg", "pdf"]),
         default="png",
         help="The format of the figures.",
+    )(figure_size_option(function))
+
+
+def figure_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--figure-size wide|paper`: the command gets `figure_size`; `report_options` hands it on to the figures."""
+    return option(
+        OUTPUT,
+        "--figure-size",
+        type=click.Choice(["wide", "paper"]),
+        default="wide",
+        help="Figures for a screen, or as wide as one or two columns of a paper.",
     )(function)
 
 

@@ -11,7 +11,7 @@ import click
 
 from alit_cli.console import print_json, say, show_table
 from alit_cli.errors import InputError
-from alit_cli.grouped_help import INPUT, Command, example, option
+from alit_cli.grouped_help import INPUT, OUTPUT, Command, example, option
 from alit_cli.options import (
     bootstrap_option,
     few_samples_option,
@@ -33,6 +33,12 @@ if TYPE_CHECKING:
 @click.argument("tables", type=click.Path(path_type=Path), nargs=-1, required=True)
 @threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
 @option(
+    OUTPUT,
+    "--names",
+    metavar="NAME[,…]",
+    help="What the sets are called, one name for each table. [default: their files, or their folders]",
+)
+@option(
     INPUT,
     "--scores",
     type=click.Path(path_type=Path),
@@ -48,6 +54,7 @@ def command(
     tables: tuple[Path, ...],
     thr: tuple[float, ...] | None,
     scores: tuple[Path, ...],
+    names: str | None,
     few_samples: bool,
     bootstrap: int,
     seed: int,
@@ -64,7 +71,7 @@ def command(
     from alit_cli.analysis.studies.familiarity import compare_sets, read_set, save_tables
 
     opened = _open(tables, scores)
-    sets = [read_set(one, name, few_samples, seed) for one, name in zip(opened, _names(tables), strict=True)]
+    sets = [read_set(one, name, few_samples, seed) for one, name in zip(opened, _names(tables, names), strict=True)]
     result = compare_sets(sets, opened[0].budgets, thr, bootstrap, seed)
     files = [*save_tables(result, out), out / f"familiarity.{form}"]
     draw_familiarity(result, f"model: {made_by(opened[0].info)} · bars: 95 % intervals", files[-1])
@@ -98,9 +105,17 @@ def _open(paths: Sequence[Path], scores: Sequence[Path]) -> list[Tables]:
     return opened
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    stems = [path.stem for path in paths]
-    return stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
+def _names(paths: Sequence[Path], given: str | None) -> list[str]:
+    """How the sets are called: as given, else by their files, or by the folders of files that are all `tokens`."""
+    if given is not None:
+        names = [name.strip() for name in given.split(",")]
+        if len(names) != len(paths) or len(set(names)) < len(names) or not all(names):
+            raise InputError(f"--names {given} does not fit: give {len(paths)} different names, one for each table.")
+        return names
+    for names in ([path.stem for path in paths], [path.resolve().parent.name for path in paths]):
+        if len(set(names)) == len(names) and "tokens" not in names:
+            return names
+    return [str(path) for path in paths]
 
 
 def _say_remarks(opened: Sequence[Tables], result: Familiarity, given: bool) -> None:

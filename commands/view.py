@@ -1,4 +1,4 @@
-"""`alit view`: a token table as one page to look at."""
+"""`alit view`: token tables as one page to look at."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 import click
 
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
-from alit_cli.options import checkpoint_option, config_option, device_option, out_option, quiet_option
+from alit_cli.options import config_option, device_option, out_option, quiet_option, tables_options
 
 
 @click.command("view", cls=Command, epilog=example("alit view tokens.parquet --out report.html"))
-@click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
+@click.argument("tokens", metavar="[TABLE]...", type=click.Path(path_type=Path), nargs=-1)
 @out_option("report.html", "The HTML file to write.")
 @option(
     INPUT,
@@ -20,39 +20,58 @@ from alit_cli.options import checkpoint_option, config_option, device_option, ou
     help="Where the originals are now, as tokenize takes it; repeatable.",
 )
 @option(
-    OUTPUT, "--sample", type=click.IntRange(1, 2000), default=200, show_default=True, help="Images shown at the most."
+    OUTPUT,
+    "--sample",
+    type=click.IntRange(1, 2000),
+    default=200,
+    show_default=True,
+    help="Images with pictures at the most.",
 )
 @option(COMPUTE, "--thr", type=click.FloatRange(0, 1), help="The L1 to start with. [default: from the data]")
 @option(
     INPUT,
     "--beside",
     type=click.Path(path_type=Path),
-    help="The folder whose analyses (complexity, capacity, …) are shown too. [default: that of TABLE]",
+    help="The folder whose analyses (complexity, capacity, …) are shown too. [default: that of the first TABLE]",
 )
+@tables_options
 @option(OUTPUT, "--no-pictures", is_flag=True, help="Only numbers: decode nothing, need no model.")
-@checkpoint_option
+@option(
+    INPUT,
+    "--checkpoint",
+    "-c",
+    "checkpoints",
+    metavar="FILE",
+    multiple=True,
+    help="A model file; repeat it for tables of several models. [default: the model inside the package]",
+)
 @device_option
 @option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Pictures per batch. [default: the table's]")
 @quiet_option
 @config_option
-def command(table: Path, out: Path, no_pictures: bool, sample: int, thr: float | None, **options: Any) -> None:
-    """Write a page that shows TABLE: what its images need, and what of them is left at every budget.
+def command(tokens: tuple[Path, ...], no_pictures: bool, sample: int, thr: float | None, **options: Any) -> None:
+    """Write a page that shows one TABLE, or switches between several. [default: tokens.parquet]
 
-    The page is one file, needs no network and opens in any browser: a histogram of the tokens needed with a threshold
-    to move, L1 curves, and the images themselves with a slider over the budgets. All rows are counted; of a long table
-    a sample is shown.
+    The page is one file, needs no network and opens in any browser. Every column of the tables, of the scores beside
+    them and of tables of your own can set the threshold, filter, sort and colour; the images stand beside the charts,
+    with a slider over the budgets. A link to the page keeps what was chosen. Of a long table, numbers and pictures
+    are those of images drawn at random.
     """
     from alit_cli.console import follow, say
     from alit_cli.progress import Progress
     from alit_cli.report.view import ViewJob, make_view
 
-    job = ViewJob(table, out, pictures=not no_pictures, most=sample, threshold=thr, **options)
+    own = options.pop("tables")
+    tables = tokens or (Path("tokens.parquet"),)
+    job = ViewJob(tables, pictures=not no_pictures, most=sample, threshold=thr, own=own, **options)
     for record in follow(make_view(job), lambda record: record if isinstance(record, Progress) else None):
         last = record
     if not isinstance(last, Progress):
+        for remark in last.remarks:
+            say(remark)
         if last.shown < last.of:
-            say(f"{last.shown} of {last.of} images are shown, equally many of each need; all of them are counted.")
+            say(f"{last.shown} of {last.of} images are shown, as many of each need as there are.")
         if job.pictures and last.originals < last.shown:
             say(f"{last.shown - last.originals} originals were not found: their reconstructions are shown alone.")
         say(f"{last.size / 1e6:.1f} MB: open it in a browser.")
-    click.echo(out)
+    click.echo(job.out)

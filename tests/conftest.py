@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -43,6 +44,20 @@ def refused(alit: Alit) -> Refused:
         assert result.stdout == ""
 
     return run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; modules fill it in a fixture of the same name."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    """Three real photographs that may be redistributed: a face, a cup, a cat (sample_data/README.md)."""
+    folder = Path(__file__).parents[1] / "sample_data" / "images"
+    return [folder / f"{name}.jpg" for name in ("astronaut", "coffee", "chelsea")]
 
 
 @pytest.fixture

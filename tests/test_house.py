@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "config_files": {"errors"},
     "option_types": set[str](),
     "grouped_help": {"console"},
-    "options": {"data", "config_files", "console", "grouped_help", "option_types"},
+    "options": {"data", "analysis", "config_files", "console", "grouped_help", "option_types"},
     "cli": {"errors", "grouped_help", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},

@@ -20,14 +20,13 @@ NUMBERS = re.compile(r"([-+±.\d]*\d[\d.]*|█|\s)+")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder as the documents suppose it: the samples, `images/`, scores and a raw SAVOIAS."""
-    monkeypatch.chdir(tmp_path)
     shutil.copytree(ROOT / "sample_data", "sample_data")
     shutil.copytree(ROOT / "sample_data" / "images", "images")
     shutil.copy(ROOT / "sample_data" / "complexity.csv", "savoias.csv")
-    _raw_savoias(tmp_path / SAVOIAS)
-    return tmp_path
+    _raw_savoias(here / SAVOIAS)
+    return here
 
 
 def _raw_savoias(folder: Path) -> None:
@@ -81,6 +80,8 @@ def test_blocks_run_in_order_and_print_what_is_shown(
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_blocks_that_cannot_run_here_are_parsed(document: str, here: Path) -> None:
     """A misspelt option, an unknown choice or a missing argument fails, although nothing is invoked."""
+    Path("study").mkdir()
+    Path("study/study.toml").write_text('[study]\nimages = ["photos"]\n')
     for block in blocks(document):
         assert block.language in LANGUAGES, block.text
         if block.language in ("py", "python"):

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, Literal, cast, get_args
 
 Kind = Literal[
     "token table", "selection", "score table", "analysis", "figure", "picture", "attention maps", "export", "model",
-    "page", "working file",
+    "page", "study", "working file",
 ]  # fmt: skip
 """What a file is. A `working file` lies in a work folder or in the cache: its folder was checked, it has no mark."""
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
@@ -34,6 +34,7 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "export": (".jsonl", ".npz", ".tar"),
     "model": (".safetensors",),
     "page": (".html", ".htm"),
+    "study": (".md", ".json", ".toml"),
 }
 """How the name of a file of each kind may end."""
 LISTED = (".csv", ".jsonl")

@@ -53,6 +53,8 @@ def summarize(path: Path) -> ScoreSummary:
     means: dict[str, dict[str, float | None]] = {}
     for measure in info.measures:
         ends = [end for end in (*map(str, info.budgets), ORIGINAL) if f"{measure}_{end}" in names]
+        if ends and pa.types.is_string(table[f"{measure}_{ends[0]}"].type):
+            continue  # words, such as the class that a network sees, have no mean
         for label, most in (("top-1", 1), ("top-5", 5)) if measure == "class_rank" else ((measure, None),):
             means[label] = {end: _mean(table[f"{measure}_{end}"], most) for end in ends}
     means |= {name: {ANY: _mean(table[name], None)} for name in names if name.startswith("base_")}

@@ -1,96 +1,106 @@
-// Shared by the files after it: the data, the state, small helpers. Text enters the page as text, never as HTML.
-//
-// data = {table, version, model, budgets: [T], bits: [T], facts, sample: {of, pictures, originals}, images, panels}
-// facts.need[t][j]: of all images, how many satisfy L1 < facts.thresholds[j] at some budget up to budgets[t].
-// images[i] = {image, source, width, height, measures, l1: [T or empty], strip?, frames?, original?, ids?}
+// @ts-check
+// Shared by the files after it: the page's data, types, and small helpers. Text enters the page as text, never as HTML.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const { budgets, facts, images, model } = data;
-const T = budgets.length;
-const NEVER = T; // the need of an image that no budget satisfies
-const total = facts.statuses.ok || 0;
-const thresholds = facts.thresholds;
-const hasLoss = thresholds.length > 0;
-const hasPictures = data.sample.pictures;
+/**
+ * @typedef {"measure" | "number" | "group" | "guess"} Kind A number per budget, a number, a word, a word per budget.
+ * @typedef {{key: string, kind: Kind, label: string, operator: string, values: string, originals?: string,
+ *   words?: string[]}} ColumnData `values` is base64 of float32 (numbers) or int16 (places in `words`), row by row.
+ * @typedef {{place: number, sprite?: string, frames?: number, original?: boolean, ids?: string}} PictureData
+ *   `place` is the image's place in `images`; `sprite` a WebP of `frames` squares, first the original if there is one.
+ * @typedef {{name: string, id: string, side: number, codes: number, tokenDim: number, fit: string,
+ *   stop: number | null}} ModelData
+ * @typedef {{rows: number, statuses: Record<string, number>, failures: string[][], count: number[],
+ *   mean: (number | null)[]}} FactsData Counts over all rows of the table.
+ * @typedef {{path: string, model: ModelData, budgets: number[], bits: number[], facts: FactsData, start: number | null,
+ *   of: number, images: string[], sources: string[], sizes: number[][], columns: ColumnData[], leftOut: string[],
+ *   pictures: PictureData[]}} TableData `images` are all images with tokens, or some of `of` drawn at random.
+ * @typedef {{name: string, columns: string[], cells: string[][], rows: number}} CsvData
+ * @typedef {{topic: string, title: string, figures: {name: string, uri: string, photographs: boolean}[],
+ *   tables: CsvData[], left_out: number}} PanelData
+ * @typedef {{version: string, tables: TableData[], panels: PanelData[], strangers?: string[]}} PageData
+ */
 
+/** @type {(id: string) => any} An element of page.html; all of them are there. */
 const byId = (id) => document.getElementById(id);
 
-/** An element: attributes (functions become listeners), then children; strings become text. */
+/** @type {PageData} */
+const page = JSON.parse(byId("data").textContent);
+/** What the link to this page asks for: the state is kept behind the # of its address. */
+const asked = new URLSearchParams(location.hash.slice(1));
+const tableNumber = Math.min(Math.max(Number(asked.get("table")) || 0, 0), page.tables.length - 1);
+const data = page.tables[tableNumber];
+const { budgets, facts, images, model } = data;
+const T = budgets.length;
+const N = images.length;
+/** The need of an image that no budget satisfies. */
+const NEVER = T;
+/** Rows with tokens, of the whole table. */
+const total = facts.statuses.ok || 0;
+const hasSprites = data.pictures.some((picture) => picture.sprite);
+const hasOriginals = data.pictures.some((picture) => picture.original);
+
+/**
+ * An element: attributes (functions become listeners), then children; strings become text.
+ * @param {string} name
+ * @param {Record<string, any>} [attributes]
+ * @param {...any} children
+ * @returns {HTMLElement}
+ */
 function h(name, attributes = {}, ...children) {
-  return fill(document.createElement(name), attributes, children);
+  return /** @type {HTMLElement} */ (fill(document.createElement(name), attributes, children));
 }
 
-/** The same for SVG. */
+/**
+ * The same for SVG.
+ * @param {string} name
+ * @param {Record<string, any>} [attributes]
+ * @param {...any} children
+ * @returns {SVGElement}
+ */
 function svg(name, attributes = {}, ...children) {
-  return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  return /** @type {SVGElement} */ (fill(element, attributes, children));
 }
 
+/**
+ * @param {Element} element
+ * @param {Record<string, any>} attributes
+ * @param {any[]} children
+ */
 function fill(element, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(key, value);
     else if (value === true) element.setAttribute(key, "");
     else if (value !== false && value != null) element.setAttribute(key, value);
   }
-  element.append(...children.flat().filter((child) => child != null && child !== false));
+  element.append(...children.flat(2).filter((child) => child != null && child !== false));
   return element;
 }
 
+/** @param {number} value */
 const whole = (value) => Math.round(value).toLocaleString("en-US");
+/** @param {number} share */
 const percent = (share) => (Number.isFinite(share) ? `${(100 * share).toFixed(1)} %` : "–");
-const loss = (value) => (value == null ? "–" : value.toFixed(3));
-const threshold = (value) => String(Number(value.toFixed(4)));
+/** @param {number} count @param {string} word */
 const plural = (count, word) => `${whole(count)} ${word}${count === 1 ? "" : "s"}`;
 
-// -- State: what the reader has chosen; whoever shows it is told of changes ------------------------------------
-
-const state = {
-  thr: facts.start,
-  step: Math.floor(T / 2),
-  mode: "budget", // or "need" (each image at its own), or "original"
-  sort: hasLoss ? "need" : "table",
-  query: "",
-  only: null, // a need that the grid is restricted to
-};
-const listeners = [];
-
-/** Call `show` now, and again whenever one of these parts of the state changes. */
-function follow(keys, show) {
-  listeners.push([keys, show]);
-  show();
+/**
+ * A number with four significant digits; whole numbers as they are.
+ * @param {number | null | undefined} value
+ */
+function digits(value) {
+  if (value == null || !Number.isFinite(value)) return "–";
+  if (Number.isInteger(value)) return Math.abs(value) < 10_000 ? String(value) : whole(value);
+  if (Math.abs(value) >= 10_000) return whole(value);
+  const size = Math.abs(value);
+  return size < 1e-4 ? value.toExponential(2) : Number(value.toPrecision(4)).toString();
 }
 
-function choose(changes) {
-  const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
-  Object.assign(state, changes);
-  for (const [keys, show] of listeners) if (keys.some((key) => changed.includes(key))) show();
-}
-
-// -- What images need -----------------------------------------------------------------------------------------
-
-/** The place of the first budget whose L1 is below the threshold, compared as `alit select` does; else NEVER. */
-function needOf(image, at = thresholds[state.thr]) {
-  const limit = Math.fround(at);
-  const step = image.l1.findIndex((value) => value != null && Math.fround(value) < limit);
-  return step < 0 ? NEVER : step;
-}
-
-/** The last budget that an image has tokens for: fewer than all where the table stopped early. */
-function lastStep(image) {
-  return image.frames == null ? T - 1 : image.frames - (image.original ? 1 : 0) - 1;
-}
-
-/** Which picture of an image is shown: -1 is its original. */
-function shownStep(image) {
-  if (state.mode === "original") return -1;
-  return Math.min(state.mode === "need" ? needOf(image) : state.step, lastStep(image));
-}
-
-/** Images of the whole table by need at a threshold: T counts, then those that never get there. */
-function counts(j = state.thr) {
-  const upTo = facts.need.map((row) => row[j]);
-  return [...upTo.map((count, t) => count - (t ? upTo[t - 1] : 0)), total - upTo[T - 1]];
-}
-
-function needName(step) {
-  return step === NEVER ? "never" : String(budgets[step]);
+/**
+ * Little-endian numbers of base64.
+ * @param {string} text
+ * @returns {DataView<ArrayBuffer>}
+ */
+function bytesOf(text) {
+  return new DataView(Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0)).buffer);
 }

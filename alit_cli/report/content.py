@@ -5,29 +5,33 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from alit_cli.data.pictures.measures import PLAIN_MEASURES
+from alit_cli.data.files import readable
 from alit_cli.data.tables.token_table import TableInfo
-from alit_cli.report.analysis_panels import Panel
+from alit_cli.report.columns import Column, Numbers
 from alit_cli.report.facts import Facts
+from alit_cli.report.panels import Panel
 from alit_cli.report.sample import Sample
-from alit_cli.report.strips import Strip
+from alit_cli.report.sprites import Sprite
 
 
-def page_data(
-    info: TableInfo, facts: Facts, start: int, sample: Sample, strips: Sequence[Strip], panels: Sequence[Panel]
+def table_data(
+    path: Path, info: TableInfo, facts: Facts, numbers: Numbers, start: float | None, left_out: Sequence[str]
 ) -> dict[str, Any]:
-    """Everything but the names of the table and of the program.
+    """One table of the page, without its pictures.
 
     Args:
-        start: which of the thresholds comes first.
-        strips: one for each row of the sample, or none.
+        start: the threshold of L1 that comes first; None without losses.
+        left_out: score tables beside the table that belong to another one, as sentences.
     """
-    originals = sum(strip.original for strip in strips)
     return {
+        "path": readable(str(path)),
         "model": {
             "name": info.model,
             "id": info.model_id,
@@ -39,57 +43,65 @@ def page_data(
         },
         "budgets": info.budgets,
         "bits": [budget * info.bits_per_token for budget in info.budgets],
-        "facts": _facts(facts, start),
-        "sample": {"of": sample.of, "pictures": bool(strips) or not len(sample.rows), "originals": originals},
-        "images": _images(info, sample, strips),
-        "panels": [vars(panel) | {"tables": [vars(table) for table in panel.tables]} for panel in panels],
-    }
-
-
-def _facts(facts: Facts, start: int) -> dict[str, Any]:
-    return {
-        "rows": facts.rows,
-        "statuses": facts.statuses,
-        "failures": facts.failures,
-        "thresholds": [round(float(edge), 4) for edge in facts.thresholds],
+        "facts": {
+            "rows": facts.rows,
+            "statuses": facts.statuses,
+            "failures": facts.failures,
+            "count": facts.images.tolist(),
+            "mean": [_finite(float(value)) for value in facts.mean],
+        },
         "start": start,
-        "need": facts.need.tolist(),
-        "count": facts.images.tolist(),
-        "mean": _known(facts.mean),
-        "quantiles": [_known(row) for row in facts.quantiles],
+        "of": numbers.of,
+        "images": numbers.images,
+        "sources": numbers.sources,
+        "sizes": numbers.sizes.tolist(),
+        "columns": [_column(column) for column in numbers.columns],
+        "leftOut": list(left_out),
     }
 
 
-def _images(info: TableInfo, sample: Sample, strips: Sequence[Strip]) -> list[dict[str, Any]]:
-    """One object an image: names, L1, measures, pictures, and ids as base64 of little-endian uint16, end to end."""
-    rows = sample.table
-    measures = [name for name in PLAIN_MEASURES if name in rows.column_names]
-    columns = {name: rows[name].to_pylist() for name in ("image", "source", "width", "height", *measures)}
-    losses = [rows[f"l1_{budget}"].to_pylist() for budget in info.budgets] if info.losses else []
-    found = []
-    for row in range(len(rows)):
-        one: dict[str, Any] = {name: values[row] for name, values in columns.items() if name not in measures}
-        one["measures"] = {name: _rounded(columns[name][row]) for name in measures}
-        one["l1"] = [_exact(column[row]) for column in losses]
-        if strips:
-            one |= {"strip": strips[row].base64(), "frames": strips[row].frames, "original": strips[row].original}
+def picture_data(info: TableInfo, sample: Sample, sprites: Sequence[Sprite]) -> list[dict[str, Any]]:
+    """One object per image with pictures: its place among the table's images, the sprite, and its ids.
+
+    Ids are base64 of little-endian uint16, those of every budget end to end. Without sprites there are ids alone.
+    """
+    pictures = []
+    for row, place in enumerate(sample.places.tolist()):
+        picture: dict[str, Any] = {"place": place}
+        if sprites:
+            sprite = sprites[row]
+            picture |= {"sprite": sprite.base64(), "frames": sprite.frames, "original": sprite.original}
         if info.codes:
-            values = [rows[f"tokens_{budget}"][row].values for budget in info.budgets]
-            ids = [np.asarray(ids, "<u2") for ids in values if ids is not None]
-            one["ids"] = base64.b64encode(np.concatenate(ids).tobytes()).decode()
-        found.append(one)
-    return found
+            picture["ids"] = _ids(info, sample.tokens, row)
+        pictures.append(picture)
+    return pictures
 
 
-def _exact(value: float | None) -> float | None:
-    """The shortest number that is this one in float32, as which the page compares it."""
-    return None if value is None or not math.isfinite(value) else float(str(np.float32(value)))
+def panel_data(panels: Sequence[Panel]) -> list[dict[str, Any]]:
+    """The panels of other analyses."""
+    return [asdict(panel) for panel in panels]
 
 
-def _known(values: np.ndarray) -> list[float | None]:
-    return [_rounded(float(value)) for value in values]
+def _column(column: Column) -> dict[str, Any]:
+    described = {"key": column.key, "kind": column.kind, "label": column.label, "operator": column.operator}
+    words = {"words": column.words} if column.kind in ("group", "guess") else {}
+    originals = {} if column.originals is None else {"originals": _array(column.originals)}
+    return described | words | originals | {"values": _array(column.values)}
 
 
-def _rounded(value: float | None) -> float | None:
-    """Six digits that matter; what is not a number becomes null."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.6g}")
+def _array(values: np.ndarray[Any, Any]) -> str:
+    """Little-endian float32 or int16 as base64; what is not finite becomes NaN."""
+    if values.dtype.kind == "f":
+        values = np.where(np.isfinite(values), values, np.nan).astype("<f4")
+    return base64.b64encode(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).tobytes()).decode()
+
+
+def _ids(info: TableInfo, tokens: pa.Table, row: int) -> str:
+    values = [tokens[f"tokens_{budget}"][row].values for budget in info.budgets]
+    ids = [np.asarray(ids, "<u2") for ids in values if ids is not None]
+    return base64.b64encode(np.concatenate(ids).tobytes()).decode() if ids else ""
+
+
+def _finite(value: float) -> float | None:
+    """Six significant digits; what is no number becomes null."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None

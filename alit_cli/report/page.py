@@ -11,7 +11,19 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-SCRIPTS = ("base.js", "charts.js", "need.js", "grid.js", "detail.js", "main.js")
+SCRIPTS = (
+    "base.js",
+    "columns.js",
+    "state.js",
+    "charts.js",
+    "need.js",
+    "capacity.js",
+    "sprite.js",
+    "filters.js",
+    "grid.js",
+    "detail.js",
+    "main.js",
+)
 """In this order they are one script."""
 
 
@@ -20,7 +32,7 @@ def render(title: str, data: Mapping[str, Any]) -> str:
     style = _template("page.css")
     script = '"use strict";\n(() => {\n' + "\n".join(map(_template, SCRIPTS)) + "\n})();"
     policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; img-src data: blob:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     parts = {

@@ -1,4 +1,4 @@
-"""Which images of a long table the page shows: as many of every need as there are, chosen at random."""
+"""Which images the page shows pictures of: as many of every need as there are, chosen at random."""
 
 from __future__ import annotations
 
@@ -9,40 +9,35 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from alit_cli.data.pictures.measures import PLAIN_MEASURES
-from alit_cli.data.tables.parquet import column_names, stream_columns
+from alit_cli.data.tables.parquet import stream_columns
 from alit_cli.data.tables.token_table import TableInfo
-from alit_cli.report.facts import ok_rows, stream_losses
+from alit_cli.report.columns import Numbers
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of a token table, in its order.
+    """Images with pictures.
 
     Attributes:
-        rows: their numbers, m ascending.
-        of: how many images with tokens there are to choose from.
-        table: m rows with image, source, width, height, L1, tokens and the measures that there are.
+        places: their places among the images of the page's numbers, m ascending.
+        rows: their row numbers in the token table, m.
+        tokens: m rows with the tokens of every budget.
     """
 
+    places: NDArray[np.int64]
     rows: NDArray[np.int64]
-    of: int
-    table: pa.Table
+    tokens: pa.Table
 
 
-def take_sample(path: Path, info: TableInfo, most: int, threshold: float | None, seed: int = 0) -> Sample:
-    """Choose at most `most` of the images that have tokens, and read them.
+def take_sample(path: Path, info: TableInfo, numbers: Numbers, most: int, threshold: float | None) -> Sample:
+    """Choose at most `most` of the images that the page knows the numbers of, and read their tokens.
 
-    Where there are more, each need at the threshold (and 'never') has an equal part, as far as there are images of
-    it; without a threshold (a table without losses) all are one part. Raises InputError as `read_info`.
+    Where there are more, each need at the threshold of L1 (and 'never') has an equal part, as far as there are images
+    of it; without a threshold (a table without losses) all are one part. Raises InputError as `read_info`.
     """
-    strata = _strata(path, info, threshold)
-    rows = choose(strata, most, seed)
-    there = column_names(path)
-    columns = ["image", "source", "width", "height", *(name for name in PLAIN_MEASURES if name in there)]
-    stems = [info.tokens, *(["l1"] if info.losses else [])]
-    columns += [f"{stem}_{budget}" for stem in stems for budget in info.budgets]
-    return Sample(rows, int((strata >= 0).sum()), _read(path, columns, rows))
+    places = choose(_needs(numbers, threshold), most, 0)
+    rows = numbers.rows[places]
+    return Sample(places, rows, _read(path, [f"{info.tokens}_{budget}" for budget in info.budgets], rows))
 
 
 def choose(strata: NDArray[np.int8], most: int, seed: int) -> NDArray[np.int64]:
@@ -56,25 +51,21 @@ def choose(strata: NDArray[np.int8], most: int, seed: int) -> NDArray[np.int64]:
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, np.int64)
 
 
-def _strata(path: Path, info: TableInfo, threshold: float | None) -> NDArray[np.int8]:
-    """The need of every row as the place of its budget, T where it is never satisfied, -1 where it has no tokens."""
-    found = []
-    for batch, losses in stream_losses(path, info, ["image"]):
-        own = np.full(batch.num_rows, -1, np.int8)
-        if threshold is None or not losses.shape[1]:
-            own[ok_rows(batch)] = 0
-        else:
-            below = losses < np.float32(threshold)
-            own[ok_rows(batch)] = np.where(below.any(axis=1), below.argmax(axis=1), losses.shape[1])
-        found.append(own)
-    return np.concatenate(found) if found else np.zeros(0, np.int8)
+def _needs(numbers: Numbers, threshold: float | None) -> NDArray[np.int8]:
+    """The need of every image as the place of its budget, T where no budget satisfies."""
+    column = numbers.column("l1")
+    if column is None or threshold is None:
+        return np.zeros(len(numbers.images), np.int8)
+    below = column.values < np.float32(threshold)
+    needs: NDArray[np.int8] = np.where(below.any(axis=1), below.argmax(axis=1), below.shape[1]).astype(np.int8)
+    return needs
 
 
 def _read(path: Path, columns: list[str], rows: NDArray[np.int64]) -> pa.Table:
     """These rows; only one batch of the table is held at a time."""
-    found, start = [], 0
+    pieces, start = [], 0
     for batch in stream_columns(path, columns):
-        own = rows[(rows >= start) & (rows < start + batch.num_rows)] - start
-        found.append(batch.take(pa.array(own)))
+        here = rows[(rows >= start) & (rows < start + batch.num_rows)] - start
+        pieces.append(batch.take(pa.array(here)))
         start += batch.num_rows
-    return pa.Table.from_batches(found)
+    return pa.Table.from_batches(pieces)

@@ -23,13 +23,17 @@ UNKNOWN = -1
 
 
 class Classify(Task[Tensor]):
-    """The rank of the true class among all (1 is the first guess) and its probability, in the classifier's eyes.
+    """The rank of the true class among all (1 is the first guess), its probability, and which class is the first guess.
 
     Without labels the classifier's first guess on the original image stands for the truth, and the column
     `label_source` says so. An image whose label is not known has no numbers.
     """
 
-    measures = (Measure("class_rank", "int32", original=True), Measure("class_prob", original=True))
+    measures = (
+        Measure("class_rank", "int32", original=True),
+        Measure("class_prob", original=True),
+        Measure("class_guess", "string", original=True),
+    )
     extras: Mapping[str, Kind] = {"label": "string", "label_source": "string"}
 
     def __init__(self, network: Network, classes: NDArray[np.int64] | None, label_source: str) -> None:
@@ -46,14 +50,21 @@ class Classify(Task[Tensor]):
         else:
             truth = torch.from_numpy(self.classes[batch.rows]).to(logits.device)
         known = [int(one) for one in truth]
-        values: dict[str, list[Any]] = {f"{name}_original": value for name, value in _judge(logits, truth).items()}
+        values: dict[str, list[Any]] = {f"{name}_original": value for name, value in self._judge(logits, truth).items()}
         values["label"] = [None if one == UNKNOWN else self.names[one] for one in known]
         values["label_source"] = [None if one == UNKNOWN else self.label_source for one in known]
         return truth, values
 
     def score(self, seen: Tensor, pictures: Tensor, budget: int) -> Values:
-        """Rank and probability of the true class."""
-        return _judge(self._logits(pictures), seen)
+        """Rank and probability of the true class, and the first guess."""
+        return self._judge(self._logits(pictures), seen)
+
+    def _judge(self, logits: Tensor, truth: Tensor) -> dict[str, list[Any]]:
+        """The measures of b images. The first guess is known also where the true class is not."""
+        guesses = [self.names[int(guess)] for guess in logits.nan_to_num(-torch.inf).argmax(dim=1)]
+        finite = logits.isfinite().all(dim=1).tolist()
+        named = [guess if fine else None for guess, fine in zip(guesses, finite, strict=True)]
+        return {**_judge(logits, truth), "class_guess": named}
 
     @torch.no_grad()
     def _logits(self, images: Tensor) -> Tensor:

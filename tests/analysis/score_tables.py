@@ -22,10 +22,11 @@ def write_scores(
     extras: Mapping[str, Sequence[Any]] | None = None,
     budgets: Sequence[int] = BUDGETS,
     run: str | None = None,
+    model_id: str | None = None,
 ) -> Path:
     """Write a score table: each measure n T or n T+1 (the last: the originals) or with a further d; NaN for null.
 
-    `run` is the fingerprint of the run of `alit tokenize` that it says it scores.
+    `run` is the fingerprint of the run of `alit tokenize` that it says it scores, `model_id` the model of that run.
     """
     columns: dict[str, Any] = {"image": list(images)}
     for name, values in measures.items():
@@ -37,7 +38,7 @@ def write_scores(
     about = ScoreInfo(
         task=task,
         model=model,
-        model_id=info().model_id,
+        model_id=model_id or info().model_id,
         image_size=info().image_size,
         budgets=tuple(budgets),
         measures=tuple(measures),

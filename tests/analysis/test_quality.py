@@ -29,19 +29,18 @@ def columns(*lists: list[list[int] | None]) -> list[pa.ChunkedArray]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder with tokens, features, recon scores of all images and baselines."""
-    monkeypatch.chdir(tmp_path)
-    world = write_world(tmp_path)
+    world = write_world(here)
     names = pd.read_parquet("tokens.parquet")["image"].tolist()
     base = np.where(np.isnan(world["l1"][:, 0]), np.nan, 0.03)
     ones = np.where(np.isnan(world["l1"]), np.nan, 1.0)
-    write_scores(tmp_path / "scores" / "recon.parquet", names, {"psnr": 20 * ones, "ssim": ones * [0.1, 0.2, 0.3]})
+    write_scores(here / "scores" / "recon.parquet", names, {"psnr": 20 * ones, "ssim": ones * [0.1, 0.2, 0.3]})
     measures = {f"{what}_{name}": ones / 4 for what in ("thumb", "jpeg", "webp") for name in ("l1", "psnr", "ssim")}
     measures |= {"jpeg_size": 300 * ones, "webp_size": ones * [40, 50, 60]}
     extras = {f"base_{name}": base.tolist() for name in ("l1", "psnr", "ssim")}
-    write_scores(tmp_path / "scores" / "baselines.parquet", names, measures, extras)
-    return tmp_path
+    write_scores(here / "scores" / "baselines.parquet", names, measures, extras)
+    return here
 
 
 def test_codes_are_counted() -> None:

@@ -19,11 +19,10 @@ FILES = ["study/complexity.csv", "study/complexity.parquet", "study/complexity.p
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder with a token table and scores."""
-    monkeypatch.chdir(tmp_path)
-    write_study(tmp_path, {"Art": 30, "Interior Design": 20})
-    return tmp_path
+    write_study(here, {"Art": 30, "Interior Design": 20})
+    return here
 
 
 def test_complexity_prints_tables_and_writes_files(here: Path, alit: Alit) -> None:

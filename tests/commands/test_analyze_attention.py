@@ -15,16 +15,15 @@ from tests.training.photos import write_photos
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """Three photographs, masks of two of them, and a tiny model."""
-    monkeypatch.chdir(tmp_path)
     Path("masks").mkdir()
     for index, photo in enumerate(write_photos(Path("images"), 3)[:2]):
         mask = np.zeros((40, 40 + index), np.uint8)
         mask[: 10 * (index + 1), :20], mask[-3:] = 255, 1
         Image.fromarray(mask).save(f"masks/{photo.stem}.png")
-    tiny.checkpoint(tmp_path).rename("tiny.safetensors")
-    return tmp_path
+    tiny.checkpoint(here).rename("tiny.safetensors")
+    return here
 
 
 def test_maps_and_binding_are_printed_and_written(here: Path, alit: Alit) -> None:

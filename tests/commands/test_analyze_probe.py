@@ -14,17 +14,16 @@ from tests.model import tiny
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """Bright and dark pictures in a folder each, and a tiny model."""
-    monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     for name, low in (("bright", 150), ("dark", 0)):
         Path("photos", name).mkdir(parents=True)
         for index in range(8):
             pixels = rng.integers(low, low + 100, (32, 32, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(f"photos/{name}/{name}{index}.png")
-    tiny.checkpoint(tmp_path).rename("tiny.safetensors")
-    return tmp_path
+    tiny.checkpoint(here).rename("tiny.safetensors")
+    return here
 
 
 def test_probes_are_printed_and_written(here: Path, alit: Alit) -> None:

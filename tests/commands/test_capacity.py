@@ -15,11 +15,10 @@ HEADS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder with a token table and scores."""
-    monkeypatch.chdir(tmp_path)
-    write_world(tmp_path)
-    return tmp_path
+    write_world(here)
+    return here
 
 
 def test_select_by_rank_by_group_without_tokens(here: Path, alit: Alit) -> None:

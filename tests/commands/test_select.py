@@ -14,11 +14,10 @@ LOSSES = np.array([[0.01, 0.01, 0.01], [0.2, 0.05, 0.01], [0.2, 0.2, 0.2], [0.2,
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder with a token table, its last image failed."""
-    monkeypatch.chdir(tmp_path)
-    write_tokens(tmp_path / "tokens.parquet", LOSSES, failed=[4])
-    return tmp_path
+    write_tokens(here / "tokens.parquet", LOSSES, failed=[4])
+    return here
 
 
 def test_one_threshold_writes_the_selection_and_prints_its_table(here: Path, alit: Alit) -> None:
@@ -36,7 +35,7 @@ def test_one_threshold_writes_the_selection_and_prints_its_table(here: Path, ali
 def test_several_thresholds_are_compared_and_nothing_is_written(here: Path, alit: Alit) -> None:
     result = alit("select", "tokens.parquet", "--thr", "0.02,0.08,0.5")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["0.02", "0.08", "0.5"]
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["0.02", "0.08", "0.50"]
     assert "Nothing was written" in result.stderr
     assert [path.name for path in here.iterdir()] == ["tokens.parquet"]
 

@@ -22,12 +22,11 @@ PYTHON = (sys.executable, "-W", "error", "-m", "alit_cli")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder with photographs and a tiny model."""
-    monkeypatch.chdir(tmp_path)
-    write_photos(tmp_path / "images", 6)
-    tiny.checkpoint(tmp_path).rename(tmp_path / "tiny.safetensors")
-    return tmp_path
+    write_photos(here / "images", 6)
+    tiny.checkpoint(here).rename(here / "tiny.safetensors")
+    return here
 
 
 TINY = ("-c", "tiny.safetensors", "--device", "cpu")

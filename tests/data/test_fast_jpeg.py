@@ -15,7 +15,6 @@ from alit_cli.errors import ImageProblem
 from tests.data.conftest import Encode
 
 pytest.importorskip("simplejpeg")
-PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "data" / "val"
 
 
 def _verdict(data: bytes) -> tuple[str, bytes]:
@@ -74,8 +73,7 @@ def test_broken_files_are_what_pillow_says(photo: Image.Image, encode: Encode, m
             assert fast == pillow, kind
 
 
-@pytest.mark.skipif(not PHOTOGRAPHS.is_dir(), reason="needs the shared photographs")
-def test_real_photographs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in sorted(PHOTOGRAPHS.glob("*.jpg"))[:40]:
+def test_real_photographs(photographs: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in photographs:
         fast, pillow = _both(path.read_bytes(), monkeypatch)
         assert fast == pillow, path.name

@@ -2,41 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from alit_cli.data.pictures.fitting import read_picture
 from alit_cli.data.sources.listing import list_items
 from alit_cli.data.sources.parquet_rows import KEPT_GROUPS
 from alit_cli.errors import InputError
 from alit_cli.runs.item_file import ItemFile
-from tests.data.test_sources import make, make_tar
-
-
-def _png(value: int) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _parquet(path: Path, images: list[dict[str, object] | bytes | None], name: str = "image", group: int = 3) -> Path:
-    table = pa.table({"label": list(range(len(images))), name: images})
-    pq.write_table(table, path, row_group_size=group)
-    return path
+from tests.data.inputs import make, make_tar, png_bytes, write_parquet
 
 
 def test_rows_as_hugging_face_writes_them(tmp_path: Path) -> None:
-    images: list[dict[str, object] | bytes | None] = [{"bytes": _png(i), "path": f"cats/{i}.png"} for i in range(20)]
-    items = list_items([_parquet(tmp_path / "train-00000.parquet", images)])
+    images: list[dict[str, object] | bytes | None] = [
+        {"bytes": png_bytes(i), "path": f"cats/{i}.png"} for i in range(20)
+    ]
+    items = list_items([write_parquet(tmp_path / "train-00000.parquet", images)])
     assert [item.image for item in items] == [f"cats/{i}.png" for i in range(20)]
     with ThreadPoolExecutor(4) as pool:
         pictures = list(pool.map(lambda item: read_picture(item, 8), reversed(items)))
@@ -46,13 +33,13 @@ def test_rows_as_hugging_face_writes_them(tmp_path: Path) -> None:
 
 
 def test_plain_bytes_are_numbered_and_an_empty_row_is_a_status(tmp_path: Path) -> None:
-    items = list_items([_parquet(tmp_path / "b.parquet", [_png(1), None, _png(3)], "jpg", group=2)])
+    items = list_items([write_parquet(tmp_path / "b.parquet", [png_bytes(1), None, png_bytes(3)], "jpg", group=2)])
     assert [item.image for item in items] == ["b/0", "b/1", "b/2"]
     assert [read_picture(item, 8).status for item in items] == ["ok", "empty", "ok"]
 
 
 def test_structs_without_paths_are_numbered(tmp_path: Path) -> None:
-    items = list_items([_parquet(tmp_path / "c.parquet", [{"bytes": _png(1), "path": None}])])
+    items = list_items([write_parquet(tmp_path / "c.parquet", [{"bytes": png_bytes(1), "path": None}])])
     assert [item.image for item in items] == ["c/0"]
 
 

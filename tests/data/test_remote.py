@@ -25,8 +25,7 @@ from alit_cli.data.sources.remote_cache import RemoteCache
 from alit_cli.errors import InputError
 from alit_cli.runs.item_file import ItemFile
 from tests.conftest import Alit
-from tests.data.test_parquet_rows import _parquet, _png
-from tests.data.test_sources import make, make_tar
+from tests.data.inputs import make, make_tar, png_bytes, write_parquet
 from tests.model import tiny
 from tests.training.photos import write_photos
 
@@ -35,7 +34,7 @@ def _fill(folder: Path) -> Path:
     """A folder of photographs, a tar and a Parquet file."""
     make(folder, "photos/b/img10.jpg", "photos/b/img2.png", "photos/a b 😀.webp", "photos/.hidden.jpg", "photos/x.txt")
     make_tar(folder / "x.tar", "1.jpg", "notes.txt", "sub/2.png")
-    _parquet(folder / "y.parquet", [{"bytes": _png(i), "path": f"{i}.png"} for i in range(5)])
+    write_parquet(folder / "y.parquet", [{"bytes": png_bytes(i), "path": f"{i}.png"} for i in range(5)])
     return folder
 
 
@@ -89,7 +88,7 @@ def test_a_list_may_name_urls(tmp_path: Path, memory: str, monkeypatch: pytest.M
 
 
 def test_what_is_gone_later_is_a_row(memory: str) -> None:
-    fsspec.filesystem("memory").pipe_file("/data/1.png", _png(1))
+    fsspec.filesystem("memory").pipe_file("/data/1.png", png_bytes(1))
     (item,) = list_items([memory])
     fsspec.filesystem("memory").rm("/data/1.png")
     picture = read_picture(item, 8)
@@ -184,7 +183,9 @@ def test_a_remote_tar_is_fetched_once(tmp_path: Path, s3: str, alit: Alit) -> No
     with tarfile.open(tmp_path / "here" / "x.tar", "w") as archive:
         for path in photos:
             archive.add(path, path.name)
-    _parquet(tmp_path / "here" / "y.parquet", [{"bytes": path.read_bytes(), "path": None} for path in photos], group=4)
+    write_parquet(
+        tmp_path / "here" / "y.parquet", [{"bytes": path.read_bytes(), "path": None} for path in photos], group=4
+    )
     sizes = {name: (tmp_path / "here" / name).stat().st_size for name in ("x.tar", "y.parquet")}
     _upload(tmp_path / "here", f"{s3}/once")
     model = tiny.checkpoint(tmp_path)

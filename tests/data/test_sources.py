@@ -1,9 +1,7 @@
 """Inputs become items: which files, in which order, under which names, and what is refused."""
 
-import io
 import os
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -13,22 +11,7 @@ from hypothesis import strategies as st
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import ImageProblem, InputError
-
-
-def make(folder: Path, *names: str) -> Path:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(name.encode("utf-8", "surrogateescape"))
-    return folder
-
-
-def make_tar(path: Path, *names: str, mode: str = "w") -> Path:
-    with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
-        for name in names:
-            member = tarfile.TarInfo(name)
-            member.size = len(name) * 100
-            archive.addfile(member, io.BytesIO(name.encode() * 100))
-    return path
+from tests.data.inputs import make, make_tar
 
 
 def names(*paths: str | Path, limit: int | None = None) -> list[str]:

@@ -19,11 +19,10 @@ TINY = ("-c", "tiny.safetensors", "--device", "cpu")
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A working folder with a Parquet file as Hugging Face writes it, a WebDataset tar and a tiny model."""
-    monkeypatch.chdir(tmp_path)
-    tiny.checkpoint(tmp_path).rename(tmp_path / "tiny.safetensors")
-    photos = [path.read_bytes() for path in write_photos(tmp_path / "photos", 5)]
+    tiny.checkpoint(here).rename(here / "tiny.safetensors")
+    photos = [path.read_bytes() for path in write_photos(here / "photos", 5)]
     images = [{"bytes": data, "path": f"p{i}.png"} for i, data in enumerate(photos)]
     columns = {
         "image": pa.array([*images, {"bytes": b"bad", "path": "bad.png"}]),
@@ -39,7 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return tmp_path
+    return here
 
 
 def test_parquet_columns_keep_their_types_and_values(here: Path, alit: Alit) -> None:

@@ -20,35 +20,34 @@ from tests.model import tiny
 from tests.training.photos import write_photos
 
 
-def _limited(most: int) -> SplitOnOOM:
-    halving = SplitOnOOM()
-    calls: list[int] = []
+@dataclasses.dataclass
+class Limited:
+    """Work that has memory for so many images at a time, and the sizes of the batches that it was given."""
 
-    def work(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-        calls.append(len(a))
-        if len(a) > most:
+    most: int
+    batches: list[int] = dataclasses.field(default_factory=list)
+
+    def __call__(self, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        self.batches.append(len(a))
+        if len(a) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return a + b, a * 2
 
-    halving.work, halving.calls = work, calls  # type: ignore[attr-defined]
-    return halving
-
 
 def test_a_batch_is_done_in_halves_from_then_on() -> None:
-    halving = _limited(4)
+    halving, work = SplitOnOOM(), Limited(4)
     a, b = torch.arange(7.0), torch.ones(7)
     for _ in range(2):
-        total, double = halving(halving.work, a, b)  # type: ignore[attr-defined]
+        total, double = halving(work, a, b)
         assert total.equal(a + 1)
         assert double.equal(a * 2)
     assert halving.halved
-    assert halving.calls == [7, 4, 4, 4, 4]  # type: ignore[attr-defined]
+    assert work.batches == [7, 4, 4, 4, 4]
 
 
 def test_half_a_batch_that_does_not_fit_is_an_error() -> None:
-    halving = _limited(3)
     with pytest.raises(AlitError, match="--batch-size below 4"):
-        halving(halving.work, torch.ones(7), torch.ones(7))  # type: ignore[attr-defined]
+        SplitOnOOM()(Limited(3), torch.ones(7), torch.ones(7))
 
 
 def test_other_errors_stay_what_they_are() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,20 +15,23 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import select
 from alit_cli.data.pictures.fitting import fit
 from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import load
-from alit_cli.report.analysis_panels import find_panels
+from alit_cli.report.columns import read_numbers
 from alit_cli.report.facts import gather_facts
 from alit_cli.report.page import embedded_json
+from alit_cli.report.panels import find_panels
 from alit_cli.report.sample import choose, take_sample
-from alit_cli.report.strips import make_strip
+from alit_cli.report.sprites import make_sprite
 from alit_cli.report.view import ViewJob
+from tests.analysis.score_tables import write_world
 from tests.analysis.tables import write_tokens
 from tests.conftest import Alit
-from tests.report.conftest import HARMFUL, Made, make
+from tests.report.conftest import HARMFUL, Made, make, score, tokenized
 
 
 class Tags(HTMLParser):
@@ -51,29 +55,61 @@ def losses_table(folder: Path, rows: int = 3000) -> Path:
     return write_tokens(folder / "tokens.parquet", losses, failed=failed, group=1000)
 
 
-def test_every_threshold_counts_as_a_selection_does(tmp_path: Path) -> None:
-    path = losses_table(tmp_path)
-    facts = gather_facts(path, read_info(path))
-    assert (facts.rows, facts.ok) == (3000, 2970)
-    losses = pq.read_table(path).to_pandas().filter(regex="^l1_").dropna().to_numpy()
-    for edge in [*facts.thresholds[:: len(facts.thresholds) // 12], 0.05, 0.1]:
-        chosen = select(losses, (4, 8, 12), float(str(edge)))
-        upto = facts.need[:, int(np.abs(facts.thresholds - edge).argmin())]
-        satisfied = np.bincount(chosen.index[chosen.satisfied], minlength=3)
-        assert np.diff(upto, prepend=0).tolist() == satisfied.tolist()
-    assert facts.need[-1, 0] == 0 < facts.need[-1, 1]
-    assert facts.need[0, -1] >= 0.999 * facts.ok > facts.need[0, -2]
-    assert 0 < facts.start() < len(facts.thresholds) - 1
-
-
-def test_curves_are_those_of_the_columns(tmp_path: Path) -> None:
+def test_counts_and_means_are_those_of_all_rows(tmp_path: Path) -> None:
     path = losses_table(tmp_path)
     facts = gather_facts(path, read_info(path))
     table = pq.read_table(path).to_pandas()
+    assert (facts.rows, facts.statuses, int(facts.ok.sum())) == (3000, {"ok": 2970, "truncated": 30}, 2970)
+    assert len(facts.failures) == 30
     for step, budget in enumerate((4, 8, 12)):
-        column = table[f"l1_{budget}"].dropna()
-        assert facts.mean[step] == pytest.approx(column.mean(), rel=1e-5)
-        assert facts.quantiles[step] == pytest.approx(column.quantile([0.1, 0.25, 0.5, 0.75, 0.9]), abs=0.0006)
+        assert facts.mean[step] == pytest.approx(table[f"l1_{budget}"].dropna().mean(), rel=1e-5)
+
+
+def test_every_kind_of_column_is_read(tmp_path: Path) -> None:
+    world = write_world(tmp_path, 60)
+    own = tmp_path / "mine.csv"
+    rows = [f"photo/{row}.jpg,{row},{'red' if row % 2 else 'blue'}" for row in range(0, 60, 3)]
+    own.write_text("\n".join(["image,stars,colour", *rows]))
+    tables = Tables(tmp_path / "tokens.parquet", None, [own])
+    numbers = read_numbers(tables, gather_facts(tables.path, tables.info).ok)
+    assert (len(numbers.images), numbers.of) == (59, 59)  # the last image failed
+    kinds = {column.key: column.kind for column in numbers.columns}
+    assert kinds == {
+        "l1": "measure",
+        "class_rank": "measure",
+        "depth_error": "measure",
+        "label": "group",
+        "stars": "number",
+        "colour": "group",
+        "folder": "group",
+        "width": "number",
+        "height": "number",
+    }
+    by_key = {column.key: column for column in numbers.columns}
+    np.testing.assert_array_equal(by_key["l1"].values, world["l1"][:59].astype(np.float32))
+    np.testing.assert_array_equal(by_key["class_rank"].values, world["class_rank"][:59, :3])
+    originals = by_key["class_rank"].originals
+    assert originals is not None
+    np.testing.assert_array_equal(originals, world["class_rank"][:59, 3])
+    folder = by_key["folder"]
+    assert [folder.words[code] for code in folder.values] == [name.split("/")[0] for name in numbers.images]
+    assert by_key["stars"].values[3] == 3
+    assert np.isnan(by_key["stars"].values[1])
+    assert by_key["colour"].values[1] == -1
+
+
+def test_a_long_table_is_drawn_from_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("alit_cli.report.columns.MOST_ROWS", 500)
+    path = losses_table(tmp_path)
+    tables = Tables(path)
+    numbers = read_numbers(tables, gather_facts(path, tables.info).ok)
+    assert (len(numbers.rows), numbers.of) == (500, 2970)
+    assert (np.diff(numbers.rows) > 0).all()
+    assert not (numbers.rows % 100 == 0).any()  # those have failed
+    assert numbers.images == tuple(f"{row}.jpg" for row in numbers.rows)
+    assert 1300 < numbers.rows.mean() < 1700
+    page = make(ViewJob((path,), tmp_path / "long.html", pictures=False, most=40))
+    assert (len(page.table["images"]), page.table["of"], len(page.table["pictures"])) == (500, 2970, 40)
 
 
 def test_a_sample_holds_every_need_alike(tmp_path: Path) -> None:
@@ -83,14 +119,19 @@ def test_a_sample_holds_every_need_alike(tmp_path: Path) -> None:
     assert (np.diff(chosen) > 0).all()
     assert len(choose(strata, 5000, 0)) == 1000
     assert len(choose(strata[:0], 10, 0)) == 0
-    path = losses_table(tmp_path)
-    sample = take_sample(path, read_info(path), 40, 0.1)
-    assert (len(sample.rows), sample.of) == (40, 2970)
-    assert sample.table["image"].to_pylist() == [f"{row}.jpg" for row in sample.rows]
+    tables = Tables(losses_table(tmp_path))
+    numbers = read_numbers(tables, gather_facts(tables.path, tables.info).ok)
+    sample = take_sample(tables.path, tables.info, numbers, 40, 0.1)
+    assert sample.rows.tolist() == numbers.rows[sample.places].tolist()
+    assert len(sample.rows) == len(sample.tokens) == 40
+    losses = pq.read_table(tables.path, columns=["l1_4", "l1_8", "l1_12"]).to_pandas().to_numpy()[sample.rows]
+    selection = select(losses, (4, 8, 12), 0.1)
+    needs = np.where(selection.satisfied, selection.index, 3)
+    assert np.bincount(needs, minlength=4).tolist() == [10, 10, 10, 10]
 
 
 def test_the_page_holds_the_table_and_true_pictures(made: Made) -> None:
-    data, table, tokenizer = made.data, pq.read_table(made.job.table), load(made.job.checkpoint, "cpu")
+    data, table, tokenizer = made.table, pq.read_table(made.job.tables[0]), load(made.job.checkpoints[0], "cpu")
     assert data["budgets"] == [2, 4, 6]
     assert data["bits"] == [10, 20, 30]
     assert data["facts"]["statuses"] == {"ok": 9, "unreadable": 1}
@@ -98,18 +139,45 @@ def test_the_page_holds_the_table_and_true_pictures(made: Made) -> None:
     assert (made.viewed.shown, made.viewed.of, made.viewed.originals) == (9, 9, 9)
     assert made.viewed.size == made.job.out.stat().st_size
     rows = {row["image"]: row for row in table.to_pylist()}
-    assert len(data["images"]) == 9
-    for image in data["images"]:
-        row = rows[image["image"]]
-        assert [np.float32(loss) for loss in image["l1"]] == [np.float32(row[f"l1_{budget}"]) for budget in (2, 4, 6)]
-        ids = np.frombuffer(base64.b64decode(image["ids"]), "<u2").astype(np.int64)
+    columns = {column["key"]: column for column in data["columns"]}
+    l1 = np.frombuffer(base64.b64decode(columns["l1"]["values"]), "<f4").reshape(9, 3)
+    assert len(data["pictures"]) == 9
+    for picture in data["pictures"]:
+        place = picture["place"]
+        row = rows[data["images"][place]]
+        assert l1[place].tolist() == [np.float32(row[f"l1_{budget}"]) for budget in (2, 4, 6)]
+        ids = np.frombuffer(base64.b64decode(picture["ids"]), "<u2").astype(np.int64)
         assert ids.tolist() == [*row["tokens_2"], *row["tokens_4"], *row["tokens_6"]]
-        strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(image["strip"]))).convert("L"), np.float32)
+        strip = np.asarray(Image.open(io.BytesIO(base64.b64decode(picture["sprite"]))).convert("L"), np.float32)
         decoded = tokenizer.decode([ids[:2], ids[2:6], ids[6:]]).mul(255).byte().permute(0, 2, 3, 1).numpy()
-        with Image.open(made.job.table.parent / "photos" / image["image"]) as photo:
+        with Image.open(made.job.tables[0].parent / "photos" / row["image"]) as photo:
             original = fit(photo.convert("RGB"), 32)
-        for shown, picture in zip(np.split(strip, 4, axis=1), [original, *decoded], strict=True):
-            assert np.abs(shown - np.asarray(Image.fromarray(picture).convert("L"))).mean() < 8  # compressed
+        for shown, pixels in zip(np.split(strip, 4, axis=1), [original, *decoded], strict=True):
+            assert np.abs(shown - np.asarray(Image.fromarray(pixels).convert("L"))).mean() < 8  # compressed
+
+
+def test_scores_of_another_table_are_left_out_and_named(tmp_path: Path) -> None:
+    table = tokenized(tmp_path, 6)
+    score(table)
+    for name, about in {"recon": {"model_id": "f" * 16}, "depth@small": {"options": {"tokens": "other"}}}.items():
+        path = tmp_path / "scores" / f"{name}.parquet"
+        scores = pq.read_table(path)
+        stated = json.loads(scores.schema.metadata[b"alit"]) | about
+        pq.write_table(scores.replace_schema_metadata({b"alit": json.dumps(stated).encode()}), path)
+    page = make(ViewJob((table,), tmp_path / "page.html", pictures=False))
+    assert {"psnr", "depth_error"}.isdisjoint(column["key"] for column in page.table["columns"])
+    depth, recon = page.table["leftOut"]
+    assert ("depth@small" in depth, "another run" in depth) == (True, True)
+    assert ("recon" in recon, "tokens of the model" in recon) == (True, True)
+    assert set(page.viewed.remarks) == set(page.table["leftOut"])
+
+
+def test_several_tables_are_on_one_page(made: Made, tmp_path: Path) -> None:
+    one = made.job.tables[0]
+    other = write_tokens(tmp_path / "other.parquet", np.full((5, 3), 0.1))
+    page = make(ViewJob((one, other), tmp_path / "two.html", pictures=False, most=8))
+    assert [table["path"] for table in page.data["tables"]] == [str(one), str(other)]
+    assert [len(table["pictures"]) for table in page.data["tables"]] == [4, 4]
 
 
 def test_the_page_asks_for_nothing_and_runs_only_its_own_script(made: Made) -> None:
@@ -126,7 +194,7 @@ def test_the_page_asks_for_nothing_and_runs_only_its_own_script(made: Made) -> N
 
 
 def test_names_come_through_unchanged_and_harmless(made: Made) -> None:
-    names = {image["image"] for image in made.data["images"]}
+    names = set(made.table["images"])
     assert {name if name.endswith(".png") else f"{name}.png" for name in HARMFUL} <= names
     assert "window.hurt" in made.html
     assert not re.search(r"<[^>]*window\.hurt", made.html)
@@ -136,8 +204,8 @@ def test_names_come_through_unchanged_and_harmless(made: Made) -> None:
 def test_analyses_beside_the_table_are_shown(made: Made, tmp_path: Path) -> None:
     (panel,) = made.data["panels"]
     assert panel["topic"] == "complexity"
-    assert panel["figures"][0][0] == "complexity.png"
-    assert panel["figures"][0][1].startswith("data:image/png;base64,")
+    assert panel["figures"][0]["name"] == "complexity.png"
+    assert panel["figures"][0]["uri"].startswith("data:image/png;base64,")
     assert panel["tables"][0]["cells"] == [["<b>Art</b>", "l1_2", "0.1235"]]
     (tmp_path / "capacity.csv").write_text("")
     (tmp_path / "capacity.png").write_bytes(b"broken")
@@ -148,20 +216,20 @@ def test_analyses_beside_the_table_are_shown(made: Made, tmp_path: Path) -> None
         Image.new("RGB", (20, 20)).save(tmp_path / "attention" / "sheets" / f"{sheet}.png")
     (shown,) = find_panels(tmp_path)
     assert shown.topic == "attention"
-    assert [name for name, _ in shown.figures] == ["attention.png", *(f"{sheet}.png" for sheet in range(5))]
+    assert [figure.name for figure in shown.figures] == ["attention.png", *(f"{sheet}.png" for sheet in range(5))]
     assert shown.left_out == 4
-    assert len(shown.figures[0][1]) < 1_500_000
+    assert len(shown.figures[0].uri) < 1_500_000
     with pytest.raises(InputError, match="no folder"):
         find_panels(tmp_path / "gone")
 
 
 def test_without_originals_the_page_says_so(made: Made, tmp_path: Path) -> None:
-    photos = made.job.table.parent / "photos"
+    photos = made.job.tables[0].parent / "photos"
     moved = photos.rename(tmp_path / "elsewhere")
     try:
         alone = make(dataclasses.replace(made.job, out=tmp_path / "alone.html", most=4))
         assert alone.viewed.originals == 0
-        assert {image["frames"] for image in alone.data["images"]} == {3}
+        assert {picture["frames"] for picture in alone.table["pictures"]} == {3}
         again = make(dataclasses.replace(made.job, out=tmp_path / "again.html", images=(str(moved),)))
         assert again.viewed.originals == 9
     finally:
@@ -170,18 +238,18 @@ def test_without_originals_the_page_says_so(made: Made, tmp_path: Path) -> None:
 
 def test_a_table_without_losses_or_images_still_makes_a_page(tmp_path: Path) -> None:
     empty = write_tokens(tmp_path / "tokens.parquet", np.full((3, 3), np.nan), failed=[0, 1, 2])
-    none = make(ViewJob(empty, tmp_path / "none.html", threshold=0.1, pictures=False))
-    assert none.data["images"] == []
-    assert none.data["facts"]["thresholds"] == []
+    none = make(ViewJob((empty,), tmp_path / "none.html", threshold=0.1, pictures=False))
+    assert none.table["images"] == []
+    assert none.table["start"] is None
     assert none.viewed.of == 0
 
 
-def test_strips_keep_to_their_bytes() -> None:
+def test_sprites_keep_to_their_bytes() -> None:
     noise = [np.random.default_rng(i).integers(0, 255, (128, 128, 3), dtype=np.uint8) for i in range(5)]
     for most in (1_000_000, 30_000, 6_000):
-        strip = make_strip(noise[0], noise[1:], most)
-        picture = Image.open(io.BytesIO(strip.data))
-        assert len(strip.data) <= most
+        sprite = make_sprite(noise[0], noise[1:], most)
+        picture = Image.open(io.BytesIO(sprite.data))
+        assert len(sprite.data) <= most
         assert picture.width == 5 * picture.height
     assert picture.height < 128
 
@@ -219,3 +287,4 @@ def test_the_command_says_what_it_left_out(tmp_path: Path, monkeypatch: pytest.M
     assert result.exit_code == 0
     assert result.stdout == "report.html\n"
     assert "50 of 2970 images are shown" in result.stderr
+    assert (tmp_path / "report.html").exists()

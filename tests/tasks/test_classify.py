@@ -86,9 +86,11 @@ def test_rank_and_probability_of_the_true_class(made: tuple[Any, Request]) -> No
     for row, truth in enumerate((0, 1)):
         order = logits[row].argsort(descending=True).tolist()
         assert found["class_rank"][row] == order.index(truth) + 1
+        assert found["class_guess"][row] == NAMES[order[0]]
         assert found["class_prob"][row] == pytest.approx(float(logits[row].softmax(0)[truth]), rel=1e-4)
     for value in (found["class_rank"], found["class_prob"], originals["class_rank_original"], originals["label"]):
         assert value[2] is None
+    assert found["class_guess"][2] in NAMES  # what it sees is known without a label too
     assert originals["label"][:2] == ["tench, Tinca tinca", "Persian cat"]
     assert originals["label_source"] == ["folder", "folder", None]
 

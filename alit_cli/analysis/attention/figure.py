@@ -42,7 +42,7 @@ def draw_attention(summary: pd.DataFrame, first: int, shares: Mapping[str, str],
         if bound:
             _draw_objects(parts[1], summary, first, shares)
         for axes in figure.axes:
-            axes.set(xlabel="tokens", xticks=sorted(summary.tokens.unique())[:12])
+            axes.set(xlabel="tokens", xticks=sorted(summary.tokens.unique())[:: -(-summary.tokens.nunique() // 8)])
 
 
 def _draw_sparsity(axes: Axes, summary: pd.DataFrame) -> None:
@@ -50,6 +50,7 @@ def _draw_sparsity(axes: Axes, summary: pd.DataFrame) -> None:
     _line(axes, summary, "entropy", ORANGE, "entropy over that of an even map (even: 1)")
     _line(axes, summary, "latent_share", GREEN, "share of attention that goes to tokens")
     axes.axhline(0.1, color=BLUE, linewidth=0.8, linestyle=":")
+    axes.annotate("even", (1, 0.1), (0, 2), ("axes fraction", "data"), "offset points", ha="right", color=BLUE)
     axes.set_ylim(0, 1.02)
     _finish(axes, "Sparsity: how narrow a token's map is", "mean over tokens and images (band: 95 %)")
 
@@ -70,11 +71,11 @@ def _draw_objects(figure: SubFigure, summary: pd.DataFrame, first: int, shares: 
             axes.remove()
         else:
             _draw_region(axes, summary, first, share)
-            axes.set_title(f"Objects, region: {shares[share]}", loc="left", fontsize=10)
+            axes.set_title(f"Objects, region: {shares[share]}", loc="left")
     for axes in grid[:, 0]:
         axes.set_ylabel("mIoU of the best token per segment")
     lines, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(lines, names, loc="outside lower left", ncols=2, fontsize=8.5, frameon=False, handlelength=3)
+    figure.legend(lines, names, loc="outside lower left", ncols=2, handlelength=3)
 
 
 def _draw_region(axes: Axes, summary: pd.DataFrame, first: int, share: str) -> None:
@@ -101,12 +102,12 @@ def _line(
     if line.empty:
         return
     style = "--" if dashed else "-"
-    axes.plot(line.tokens, line["mean"], style, color=colour, marker="o", markersize=3.5, linewidth=1.6, label=label)
+    axes.plot(line.tokens, line["mean"], style, color=colour, marker="o", label=label)
     if band:
         axes.fill_between(line.tokens, line.low, line.high, color=colour, alpha=0.12, linewidth=0)
 
 
 def _finish(axes: Axes, title: str, label: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(title, loc="left")
     axes.set_ylabel(label)
-    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.14), fontsize=8.5, frameon=False, handlelength=3)
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.14), handlelength=3)

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from alit_cli.analysis.figures.style import COLOURS, INK, MARKERS, figure_page
+from alit_cli.analysis.figures.style import COLOURS, INK, MARKERS, figure_page, thin_ticks
 from alit_cli.analysis.studies.familiarity import Familiarity
 
 
@@ -19,25 +19,26 @@ def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
     `source` says under the figure where the numbers come from. What `open_output` raises.
     """
     names = [one.name for one in result.sets]
-    size = (13, 3.6 + 0.12 * len(names))
+    size = (13, 3.9 + 0.12 * len(names))
     with figure_page(size, "Familiar and unfamiliar images", source, path) as figure:
         left, middle, right = figure.subplots(1, 3)
         for number, one in enumerate(result.sets):
             own = result.needs[result.needs.set == one.name]
             colour, marker = _style(number)
             label = f"{one.name} (n = {len(one.l1)})"
-            left.plot(own.tokens, own.l1, color=colour, marker=marker, markersize=4, linewidth=1.5, label=label)
+            left.plot(own.tokens, own.l1, color=colour, marker=marker, label=label)
             width = 0.8 / len(names)
             places = np.arange(len(own)) + width * (number - (len(names) - 1) / 2)
             middle.bar(places, own.share, width, color=colour)
         left.set(xlabel="tokens", ylabel="mean L1 (pixels in 0–1)", xticks=result.budgets)
-        left.set_title("What more tokens buy", loc="left", fontsize=10)
-        left.legend(frameon=False, fontsize=8.5)
+        left.set_title("What more tokens buy", loc="left")
+        left.legend()
+        thin_ticks(left, result.budgets)
         threshold = result.thresholds[len(result.thresholds) // 2]
         middle.set_xticks(range(len(result.budgets)), [str(budget) for budget in result.budgets])
         middle.set(xlabel="tokens needed", ylabel="share of images")
         middle.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        middle.set_title(f"Tokens needed for L1 < {threshold:g} (the last: or never)", loc="left", fontsize=10)
+        middle.set_title(f"Tokens needed for L1 < {threshold:g} (last: or never)", loc="left")
         _draw_differences(right, result, names, f"tokens(l1<{threshold:g})")
 
 
@@ -50,16 +51,20 @@ def _draw_differences(axes: Axes, result: Familiarity, names: Sequence[str], nee
         place = labels.index((row.set, row.measure)) + (0.14 if row.matched else -0.14)
         axes.plot([row.low, row.high], [place, place], color=colour, linewidth=1.5)
         face = "white" if row.matched else colour
-        axes.plot(row.delta, place, color=colour, marker=marker, markerfacecolor=face, markersize=6)
+        axes.plot(row.delta, place, color=colour, marker=marker, markerfacecolor=face)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(
-        xlim=(-1, 1),
-        xticks=(-1, -0.5, 0, 0.5, 1),
-        xlabel=f"Cliff's δ: less than {names[0]}  ←  0  →  more than {names[0]}",
+    axes.set(xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1), xlabel=f"Cliff's δ (above 0: more than {names[0]})")
+    several = len(names) > 2
+    axes.set_yticks(
+        range(len(labels)), [f"{name}\n{_said(measure)}" if several else _said(measure) for name, measure in labels]
     )
-    axes.set_yticks(range(len(labels)), [f"{name}: {measure}" for name, measure in labels])
-    axes.invert_yaxis()
-    axes.set_title(f"Against {names[0]} (open: at matched JPEG bytes)", loc="left", fontsize=10)
+    axes.set_ylim(len(labels) - 0.4, -0.6)  # the first set on top, and no more room than the rows need
+    axes.set_title("Differences (open: matched)", loc="left")
+
+
+def _said(measure: str) -> str:
+    """A measure of the differences in words."""
+    return "L1 that\nmore tokens\nsave" if measure == "l1 gap" else "tokens\nneeded"
 
 
 def _style(number: int) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
-from alit_cli.analysis.figures.style import GREY, INK, budget_colours, figure_page
+from alit_cli.analysis.figures.style import GREY, INK, budget_colours, figure_page, is_paper, thin_ticks
 from alit_cli.analysis.stats.loss_histogram import EDGES
 from alit_cli.analysis.studies.quality import BASE, SYSTEMS, TOKENS, Quality, Row
 
@@ -57,12 +57,16 @@ def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Pat
                 axes.remove()
         shown = [system for system in SYSTEMS if result.of(system)]
         handles = [_handle(system) for system in shown]
-        figure.legend(handles=handles, loc="outside upper right", ncols=len(shown), frameon=False, fontsize=9)
+        figure.legend(
+            handles=handles,
+            loc="outside upper left" if is_paper() else "outside upper right",
+            ncols=3 if is_paper() else len(shown),
+        )
 
 
 def _handle(system: str) -> Line2D:
     colour, marker, style = LOOKS[system]
-    return Line2D([], [], color=colour, marker=marker, linestyle=style, markersize=4, label=SYSTEMS[system])
+    return Line2D([], [], color=colour, marker=marker, linestyle=style, label=SYSTEMS[system])
 
 
 def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
@@ -75,9 +79,7 @@ def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
             for value in values:
                 axes.axhline(value, color=colour, linestyle=style, linewidth=1)
         elif rows:
-            axes.plot(
-                [row.bits for row in rows], values, style, color=colour, marker=marker, markersize=4, linewidth=1.6
-            )
+            axes.plot([row.bits for row in rows], values, style, color=colour, marker=marker)
             spent += [row.bits for row in rows]
     axes.set_xscale("log", base=2)
     ticks: list[float] = []
@@ -87,42 +89,42 @@ def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.minorticks_off()
-    axes.set(xlabel="bits an image (log scale)", ylabel=AXES[name])
+    axes.set(xlabel="bits per image (log scale)", ylabel=AXES[name])
 
 
 def _draw_below(axes: Axes, result: Quality, budgets: Sequence[int]) -> None:
     """Share of images below each threshold, a line per budget."""
     colours = budget_colours(budgets)
     for budget, share in zip(budgets, result.below, strict=True):
-        axes.plot(EDGES, share, color=colours[budget], linewidth=1.6, label=str(budget))
+        axes.plot(EDGES, share, color=colours[budget], label=str(budget))
     changing = np.flatnonzero((result.below > 0.005).any(axis=0) & (result.below < 0.995).any(axis=0))
     if len(changing):
         axes.set_xlim(float(EDGES[max(changing[0] - 10, 0)]), float(EDGES[min(changing[-1] + 10, len(EDGES) - 1)]))
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set(xlabel="threshold of L1", ylabel="share of images below")
-    axes.set_title("Images below each L1, by tokens", loc="left", fontsize=10)
-    axes.legend(title="tokens", fontsize=7.5, title_fontsize=8, frameon=False, loc="lower right", ncols=2)
+    axes.set_title("Images below each L1, by tokens", loc="left")
+    axes.legend(title="tokens", fontsize="small", title_fontsize="small", loc="lower right", ncols=2)
 
 
 def _draw_codes(axes: Axes, result: Quality) -> None:
     """Share of the codebook that occurs; the entropy of the ids as a share of what it could be."""
     rows = result.of(TOKENS)
     budgets = [_budget(row) for row in rows]
-    axes.plot(budgets, [row.codes_used for row in rows], "-o", color="#0d6b63", markersize=4, label="codes that occur")
+    axes.plot(budgets, [row.codes_used for row in rows], "-o", color="#0d6b63", label="codes that occur")
     most = math.log2(result.codes)
     entropy = [row.entropy / most for row in rows]
     label = f"entropy of the ids, of {most:.4g} bits"
-    axes.plot(budgets, entropy, "--s", color="#b9480e", markersize=4, label=label)
+    axes.plot(budgets, entropy, "--s", color="#b9480e", label=label)
     ids = [min(row.images * _budget(row) / result.codes, 1) for row in rows]
     if ids[0] < 1:
         axes.plot(budgets, ids, ":", color=GREY, label="as many codes as there are ids")
-    axes.set_title("Codes in use", loc="left", fontsize=10)
-    axes.set_xticks(budgets[:12])
+    axes.set_title("Codes in use", loc="left")
+    thin_ticks(axes, budgets)
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set(xlabel="tokens", ylabel=f"share of {result.codes} codes, or of the entropy")
-    axes.legend(fontsize=8, frameon=False, loc="best")
+    axes.legend(fontsize="small")
 
 
 def _draw_changed(axes: Axes, result: Quality) -> None:
@@ -132,7 +134,7 @@ def _draw_changed(axes: Axes, result: Quality) -> None:
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set(xlabel="tokens", ylabel="share of earlier ids")
-    axes.set_title("Ids that the iteration changes", loc="left", fontsize=10)
+    axes.set_title("Ids that the iteration changes", loc="left")
 
 
 def _budget(row: Row) -> int:

@@ -1,22 +1,37 @@
-"""How every figure looks: style, colours, a title above and its source below; written whole or not at all."""
+"""How every figure looks: style, colours, and two sizes; written whole or not at all.
+
+A `wide` figure stands for itself on a screen: a title above, its source below. A `paper` figure has the true width of
+one or two columns of a conference paper and letters of the size of its captions; it has no title and no source line,
+because the paper's caption says both.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from alit_cli.data.files import open_output
 from alit_cli.data.marks import figure_metadata
 from alit_cli.data.tables.token_table import TableInfo
 
 Colours = Mapping[int, tuple[float, ...]]
+FigureSize = Literal["wide", "paper"]
+SIZE: ContextVar[FigureSize] = ContextVar("figure_size", default="wide")
+"""The size that figures are drawn in; like matplotlib's own settings it holds for all figures of a block."""
+ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9
+"""Inches: the widths of a column and of a page of the usual two-column paper."""
+WIDEST_OF_ONE_COLUMN = 8.0
+"""Inches of a wide figure up to which it fits one column."""
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#e6e6e6"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -35,7 +50,31 @@ STYLE: dict[Any, object] = {
     "grid.color": FAINT,
     "xtick.color": GREY,
     "ytick.color": GREY,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.0,
+    "axes.titlesize": 10,
+    "legend.frameon": False,
+    "legend.fontsize": "medium",
 }
+PAPER: dict[Any, object] = {
+    "font.size": 7.0,
+    "axes.titlesize": 7.0,
+    "lines.linewidth": 1.0,
+    "lines.markersize": 2.6,
+    "axes.linewidth": 0.6,
+    "grid.linewidth": 0.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "axes.labelpad": 2.0,
+    "axes.titlepad": 3.0,
+    "legend.handlelength": 1.8,
+    "legend.labelspacing": 0.3,
+    "legend.columnspacing": 1.2,
+    "pdf.fonttype": 42,
+}
+"""What differs at the size of a column. Type 42 embeds letters as outlines, which publishers ask for."""
 
 
 def budget_colours(budgets: Sequence[int]) -> Colours:
@@ -50,26 +89,72 @@ def made_by(info: TableInfo) -> str:
 
 
 @contextmanager
+def figure_size(size: FigureSize) -> Iterator[None]:
+    """Draw all figures of this block in one size."""
+    token = SIZE.set(size)
+    try:
+        yield
+    finally:
+        SIZE.reset(token)
+
+
+def is_paper() -> bool:
+    """Whether figures are drawn at the size of a paper's column."""
+    return SIZE.get() == "paper"
+
+
+@contextmanager
+def drawing_style() -> Iterator[None]:
+    """Draw in alit's style, at the size that is set."""
+    with matplotlib.rc_context({**STYLE, **(PAPER if is_paper() else {})}):
+        yield
+
+
+@contextmanager
 def figure_page(size: tuple[float, float], title: str, source: str, path: Path) -> Iterator[Figure]:
     """An empty figure to draw on, which is written at the end of the block.
 
     Args:
-        size: inches.
-        title: above the figure.
+        size: inches of the wide figure; at a paper's size it is made smaller in the same proportion.
+        title: above the wide figure.
         source: below it: how many images, which model.
         path: its suffix is the format. Raises what `open_output` raises.
     """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.suptitle(title, x=0.008, ha="left", fontsize=13, fontweight="bold")
-        figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
+    with drawing_style():
+        figure = empty_figure(size)
+        if not is_paper():
+            figure.suptitle(title, x=0.008, ha="left", fontsize=13, fontweight="bold")
+            figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
         yield figure
         save_figure(figure, path)
+
+
+def empty_figure(size: tuple[float, float]) -> Figure:
+    """A figure of this size in inches, or of a paper's column in the same proportion; call it in `drawing_style`."""
+    if is_paper():
+        figure = Figure(figsize=column_size(size), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
+    else:
+        figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def column_size(size: tuple[float, float]) -> tuple[float, float]:
+    """Inches of a paper's figure for those of the wide one: as wide as one column or two.
+
+    Letters shrink less than the figure does, so that it is made a little higher in proportion.
+    """
+    width = ONE_COLUMN if size[0] <= WIDEST_OF_ONE_COLUMN else TWO_COLUMNS
+    return width, 1.12 * size[1] * width / size[0]
+
+
+def thin_ticks(axes: Axes, budgets: Sequence[int]) -> None:
+    """Put ticks at budgets, as many as have room: half of them where there are more than eight."""
+    axes.set_xticks(budgets[:: -(-len(budgets) // 8)])
 
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format of its suffix, whole or not at all."""
     form = path.suffix[1:]
     with open_output(path, "figure") as file:
-        figure.savefig(file, dpi=160, format=form, metadata=figure_metadata(form))
+        figure.savefig(file, dpi=300 if is_paper() else 160, format=form, metadata=figure_metadata(form))

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
-from alit_cli.analysis.figures.style import GREY, figure_page
+from alit_cli.analysis.figures.style import GREY, figure_page, is_paper, thin_ticks
 from alit_cli.analysis.probe.probing import Accuracy, pool_name
 
 COLOURS = {"latents": "#0072b2", "first": "#56b4e9", "image": "#d55e00", "both": "#009e73"}
 
 
 def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -> None:
-    """Accuracy over tokens, a line a pool with 95 % bars, beside raw pixels and chance.
+    """Accuracy over tokens, a line per pool with 95 % bars, beside raw pixels and chance.
 
     Args:
         found: the probes, raw pixels first.
@@ -32,12 +33,40 @@ def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -
         axes.axhline(plain.chance, color=GREY, linestyle=":", label="chance: the most frequent class")
         pools = list(dict.fromkeys(row.pool for row in found[1:]))
         budgets = sorted({row.tokens for row in found if row.tokens is not None})
-        apart = 0.1 * min((b - a for a, b in pairwise(budgets)), default=1)  # so that no bar hides another
-        for number, pool in enumerate(pools):
-            rows = [row for row in found if row.pool == pool]
-            places = [(row.tokens or 0) + apart * (number - (len(pools) - 1) / 2) for row in rows]
-            line, low, high = (np.array([getattr(row, name) for row in rows]) for name in ("accuracy", "low", "high"))
-            style: dict[str, Any] = {"color": COLOURS[pool], "marker": "o", "markersize": 4, "elinewidth": 0.9}
-            axes.errorbar(places, line, (line - low, high - line), label=pool_name(pool, first), **style)
-        axes.set(xlabel="tokens", ylabel="top-1 accuracy (bars and band: 95 %)", xticks=budgets, ylim=(0, None))
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+        if len(budgets) > 1:
+            _draw_lines(axes, found[1:], pools, budgets, first)
+        else:
+            _draw_points(axes, found[1:], first)
+        axes.set(ylabel="top-1 accuracy (bars and band: 95 %)", ylim=(0, None))
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16) if is_paper() else (1.01, 0.8))
+
+
+def _draw_lines(axes: Axes, rows: Sequence[Accuracy], pools: Sequence[str], budgets: Sequence[int], first: int) -> None:
+    """A line per pool over the tokens."""
+    apart = 0.1 * min(b - a for a, b in pairwise(budgets))  # so that no bar hides another
+    for number, pool in enumerate(pools):
+        own = [row for row in rows if row.pool == pool]
+        places = [(row.tokens or 0) + apart * (number - (len(pools) - 1) / 2) for row in own]
+        line, error = _bars(own)
+        axes.errorbar(
+            places, line, error, color=COLOURS[pool], marker="o", elinewidth=0.9, label=pool_name(pool, first)
+        )
+    axes.set_xlabel("tokens")
+    thin_ticks(axes, budgets)
+
+
+def _draw_points(axes: Axes, rows: Sequence[Accuracy], first: int) -> None:
+    """One point per pool, named below it: of one iteration there is no course to follow."""
+    for place, row in enumerate(rows):
+        line, error = _bars([row])
+        axes.errorbar([place], line, error, color=COLOURS[row.pool], fmt="o", elinewidth=0.9)
+    axes.set_xticks(range(len(rows)), [pool_name(row.pool, first).replace(" ", "\n", 1) for row in rows])
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    if rows:
+        axes.set_xlabel(f"pool of the encoder's output at {rows[0].tokens} tokens")
+
+
+def _bars(rows: Sequence[Accuracy]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The accuracies, and how far their intervals reach below and above."""
+    line, low, high = (np.array([getattr(row, name) for row in rows]) for name in ("accuracy", "low", "high"))
+    return line, np.stack([line - low, high - line])

@@ -22,13 +22,16 @@ QUALITIES = (88, 80, 70, 55, 40, 25)
 """WebP qualities to try, the first that fits."""
 LONGEST = 16_000
 """Pixels of a WebP's side, rounded down from 16,383."""
+SMALLEST = 32
+"""Pixels of a picture's side below which it is not made smaller, even where it takes more bytes than allowed."""
 
 
 @dataclass(frozen=True)
-class Strip:
+class Sprite:
     """Pictures of one image from left to right: its original where `original`, then each budget that it reached.
 
-    `data` is a WebP of equal squares, `frames` of them.
+    `data` is a WebP of equal squares, `frames` of them. One file per image is decoded once, and the page moves it
+    behind a window to show another budget, which is what makes its slider smooth.
     """
 
     data: bytes
@@ -58,20 +61,22 @@ def read_original(item: Item | None, info: TableInfo, size: tuple[int, int]) -> 
     return picture.pixels if same else None
 
 
-def make_strip(original: Pixels | None, reconstructions: Sequence[Pixels], most: int) -> Strip:
-    """Put pictures beside each other in at most `most` bytes, as finely as those allow (a tiny excess at the worst)."""
+def make_sprite(original: Pixels | None, reconstructions: Sequence[Pixels], most: int) -> Sprite:
+    """Put pictures beside each other in at most `most` bytes, as finely as those allow.
+
+    First the quality falls, then the side. A sprite of `SMALLEST` pixels may take a little more than `most`.
+    """
     frames: list[NDArray[np.uint8]] = [*([] if original is None else [original]), *reconstructions]
     side = min(len(frames[0]), LONGEST // len(frames))
-    data = b""
     while True:
         picture = Image.fromarray(np.concatenate([_resized(frame, side) for frame in frames], axis=1))
         for quality in QUALITIES:
             data = _webp(picture, quality)
             if len(data) <= most:
                 break
-        if len(data) <= most or side <= 32:
-            return Strip(data, len(frames), original is not None)
-        side = max(side * 3 // 4, 32)
+        if len(data) <= most or side <= SMALLEST:
+            return Sprite(data, len(frames), original is not None)
+        side = max(side * 3 // 4, SMALLEST)
 
 
 def _resized(frame: Pixels, side: int) -> Pixels:

@@ -42,12 +42,21 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """A figure as a data URI; one of photographs keeps its colours on a dark page."""
+
+    name: str
+    uri: str
+    photographs: bool
+
+
+@dataclass(frozen=True)
 class Panel:
-    """What one analysis left: figures as (file name, data URI), tables, and figures that were too many."""
+    """What one analysis left: figures, tables, and how many further figures there are."""
 
     topic: str
     title: str
-    figures: list[tuple[str, str]] = field(default_factory=list)
+    figures: list[Drawing] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     left_out: int = 0
 
@@ -69,12 +78,17 @@ def _panel(topic: str, folder: Path) -> Panel:
     places = (sorted(folder.glob(pattern)) for folder in folders for pattern in patterns)
     names = [path for place in places for path in place if path.is_file()]
     pictures = [path for path in names if path.suffix in {".png", ".svg"}]
-    figures = [(path.name, uri) for path in pictures[:MOST_FIGURES] if (uri := _figure(path))]
+    shown = pictures[:MOST_FIGURES]
+    figures = [Drawing(path.name, uri, _shows_photographs(path)) for path in shown if (uri := _uri(path))]
     tables = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
     return Panel(topic, TOPICS[topic], figures, tables, max(len(pictures) - MOST_FIGURES, 0))
 
 
-def _figure(path: Path) -> str | None:
+def _shows_photographs(path: Path) -> bool:
+    return path.parent.name == "sheets" or "overview" in path.stem
+
+
+def _uri(path: Path) -> str | None:
     """A figure as a data URI of at most about MOST_BYTES; None where it is damaged or cannot be made so small."""
     content = path.read_bytes()
     if path.suffix == ".svg":
