@@ -161,6 +161,7 @@ class _ProgressDisplay:
     def __init__(self, every: float) -> None:
         self.every = every
         self.work: tuple[str, int] | None = None
+        self.begun: set[tuple[str, int]] = set()
         self.bar: Any = None
         self.is_shown = True
 
@@ -169,8 +170,10 @@ class _ProgressDisplay:
         if self.work != (report.unit, report.total):
             self.close()
             self.work = (report.unit, report.total)
-            if self._is_done_before(report):
+            # Work that was interrupted by other work of this run, such as training by k-means, is no earlier run's.
+            if self.work not in self.begun and self._is_done_before(report):
                 return
+            self.begun.add(self.work)
             self.bar = _new_bar(report, self.every)
         if self.bar is not None:
             notes = [report.note] if report.note else []

@@ -69,9 +69,9 @@ def check_output(path: str | Path, kind: Kind) -> None:
     path = os.fspath(path)
     name, suffix = readable(path), os.path.splitext(path)[1].lower()
     if suffix not in SUFFIXES[kind]:
+        endings = " or ".join(filter(None, SUFFIXES[kind]))
         raise InputError(
-            f"'{name}' has the wrong ending: {_article(kind)} is written as {' or '.join(SUFFIXES[kind])}; "
-            "choose another --out."
+            f"'{name}' has the wrong ending: {_article(kind)} is written as {endings}; choose another --out."
         )
     if os.path.isdir(path):
         raise InputError(f"'{name}' cannot be written (it is a folder); name a file with --out.")
@@ -97,7 +97,7 @@ def check_output_folder(path: str | Path) -> None:
         raise InputError(f"'{name}' is a folder that this command reads its images from; choose another --out.")
 
 
-_FILE_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
+_FILE_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix}
 
 
 def _article(kind: str) -> str:

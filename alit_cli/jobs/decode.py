@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 from PIL import Image
 
-from alit_cli.data.files import check_output_folder, open_output, protected
+from alit_cli.data.files import LONGEST_NAME, check_output_folder, open_output, protected
 from alit_cli.data.marks import png_metadata
 from alit_cli.data.tables.parquet import column_names, open_columns
 from alit_cli.data.tables.token_table import TableInfo, read_info
@@ -91,11 +93,17 @@ def _decode(job: DecodeJob, info: TableInfo, column: str) -> Iterator[Progress]:
 def file_names(images: list[str]) -> list[str]:
     """A relative PNG path for every key: the suffix is replaced, or kept where two keys differ only by it.
 
+    What no file's name can be is changed: a part of more than 255 bytes is cut and gets a checksum, a NUL is spelled
+    out.
+
     Raises:
-        InputError: a key would leave the folder.
+        InputError: a key would leave the folder, or names no file.
     """
+    images = [_possible(image) for image in images]
     paths = [PurePosixPath(image) for image in images]
     for image, path in zip(images, paths, strict=True):
+        if not path.name:
+            raise InputError(f"The image name {image!r} is no name of a file: decode it from another table.")
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"The image name {image!r} points out of the output folder: decode it from another table.")
     names = [f"{path.with_suffix('')}.png" for path in paths]
@@ -105,6 +113,18 @@ def file_names(images: list[str]) -> list[str]:
         if apart == names:
             return names
         names = apart
+
+
+def _possible(image: str) -> str:
+    """A key as a path that a file can have."""
+    cut = [
+        part
+        # Room is left for a second suffix.
+        if len(os.fsencode(part)) <= LONGEST_NAME - len(".png")
+        else f"{os.fsencode(part)[:200].decode('utf-8', 'ignore')}~{hashlib.sha256(part.encode()).hexdigest()[:12]}"
+        for part in image.replace("\0", "\\x00").split("/")
+    ]
+    return "/".join(cut)
 
 
 def _column(job: DecodeJob, info: TableInfo) -> str:

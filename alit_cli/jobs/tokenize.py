@@ -17,6 +17,7 @@ from alit_cli.config import ModelConfig
 from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
+from alit_cli.data.sources.items import Found
 from alit_cli.data.sources.listing import no_copy, stream_items
 from alit_cli.data.sources.remote import is_url
 from alit_cli.data.sources.remote_cache import RemoteCache
@@ -144,8 +145,12 @@ class TokenizeJob:
         # With --limit most of a remote tar is never read, so no copy of it is made.
         copies = keep_copies and self.limit is None
         copy = RemoteCache(self.work_folder, int(self.remote_cache_gib * GIB)).of if copies else no_copy
-        stream = stream_items(list(self.paths), self.limit, self.nul_separated, columns, copy)
-        return ItemStream(report_count(with_views(stream, self.views), report, "images found"), columns)
+
+        def stream(prefixed: bool) -> Iterator[Found]:
+            found = stream_items(list(self.paths), self.limit, self.nul_separated, columns, copy, prefixed)
+            return report_count(with_views(found, self.views), report, "images found")
+
+        return ItemStream(stream(False), columns, partial(stream, True))
 
     def worker_factory(self, plans: Mapping[Path, Plan], here: bool) -> WorkerFactory:
         """What makes the workers; the model is loaded by each of them."""

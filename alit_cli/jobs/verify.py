@@ -50,7 +50,7 @@ def problems(table: Path, tokens: Path | None = None) -> Iterator[str]:
 
 def _wrong_table(table: Path, planned: int | None, wanted: pa.Schema, check: CheckRows) -> Iterator[str]:
     """What is wrong with the columns, the number of rows and the keys; `check` looks at the rows of each row group."""
-    keys: Counter[str] = Counter()
+    keys: Counter[str | None] = Counter()
     rows = 0
     try:
         for group in _groups(table):
@@ -60,11 +60,13 @@ def _wrong_table(table: Path, planned: int | None, wanted: pa.Schema, check: Che
             rows += group.num_rows
             keys.update(group["image"].to_pylist())
             yield from check(group)
-    except (pa.ArrowInvalid, OSError, KeyError) as problem:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as problem:
         yield f"it is damaged after row {rows}: {str(problem).splitlines()[0]}"
         return
     if planned is not None and rows != planned:
         yield f"it has {rows} rows, but {planned} images were planned"
+    if None in keys:
+        yield f"{keys.pop(None)} rows have no name in image"
     if twice := [key for key, count in keys.items() if count > 1]:
         yield f"{len(twice)} images stand in it more than once, such as '{twice[0]}'"
 
@@ -80,7 +82,9 @@ def _wrong_columns(schema: pa.Schema, wanted: pa.Schema) -> Iterator[str]:
 
 def _wrong_rows(group: pa.Table, info: TableInfo) -> Iterator[str]:
     """What is wrong in the rows of one row group."""
-    ok = pc.equal(group["status"], "ok").to_numpy()
+    if group["status"].null_count:
+        yield f"{group['status'].null_count} rows have no status"
+    ok = pc.fill_null(pc.equal(group["status"], "ok"), False).to_numpy()
     models = set(group["model_id"].unique().to_pylist()) - {info.model_id}
     if models:
         yield f"rows are of the model {sorted(map(str, models))[0]}, the table of {info.model_id}"

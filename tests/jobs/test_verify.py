@@ -85,7 +85,9 @@ def _scores(path: Path, names: list[str], values: list[float | None], **changed:
     info = ScoreInfo(**about)
     schema = score_schema(info, [Measure("psnr")], {"error": "string"})
     columns = {f"psnr_{budget}": values for budget in info.budgets}
-    write_table(score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path)
+    write_table(
+        score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path, "score table"
+    )
 
 
 def test_score_tables_are_held_against_their_tokens(tmp_path: Path, alit: Alit) -> None:
@@ -124,7 +126,7 @@ def test_a_selection(tmp_path: Path, alit: Alit) -> None:
     assert alit("select", tmp_path / "tokens.parquet", "--thr", 0.9, "--out", out).exit_code == 0
     assert alit("verify", out).stdout == f"{out} is a sound selection: 2 rows\n"
     assert status(out).kind == "selection"
-    write_table(_changed(pq.read_table(out), "n_tokens", [4, 5]), out)
+    write_table(_changed(pq.read_table(out), "n_tokens", [4, 5]), out, "selection")
     assert any("no budget of the model" in problem for problem in problems(out))
     assert alit("verify", out).exit_code == 1
 

@@ -92,6 +92,8 @@ class Tables:
     ) -> None:
         self.path, self.info = tokens, read_info(tokens)
         self.name = readable(str(tokens))
+        if not count_rows(tokens):
+            raise InputError(f"'{self.name}' has no rows, so there is nothing to ask of it.")
         self.budgets = self.info.budgets
         self.schema = schema_of(tokens)
         self.sources: list[ScoreSource] = []

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alit_cli.data.files import open_output, readable
 from alit_cli.data.marks import Kind
 from alit_cli.data.tables.parts import parts
+from alit_cli.data.tables.sound import check_rows, check_unique
 from alit_cli.errors import InputError
 
 KEY = b"alit"
@@ -60,6 +61,7 @@ def read_schema(path: str | Path) -> pa.Schema:
     name = readable(file)
     try:
         with _open(file) as opened:
+            check_unique(opened.schema_arrow, file)
             return opened.schema_arrow
     except FileNotFoundError as problem:
         raise InputError(f"'{name}' does not exist; `alit tokenize` makes a token table.") from problem
@@ -92,6 +94,7 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
     for file in parts(path):
         with _named_damage(path), _open(file) as opened:
             pieces.append(opened.read(columns=None if columns is None else names))
+            check_rows(pieces[-1], file)
     return pa.concat_tables(pieces)
 
 
@@ -116,6 +119,7 @@ def stream_columns(
                     batch = next(batches, None)
                 if batch is None:
                     break
+                check_rows(batch, file)
                 yield batch
 
 
@@ -125,6 +129,7 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | ND
     Raises InputError as `stream_columns`.
     """
     pieces, first, taken = [], 0, 0
+    _check_columns(path, columns, read_schema(path))
     for file in parts(path):
         with _named_damage(file), _open(file) as opened:
             for group in range(opened.num_row_groups):
@@ -135,6 +140,7 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | ND
                     taken += 1
                 if inside:
                     pieces.append(opened.read_row_group(group, columns=list(columns)).take(pa.array(inside)))
+                    check_rows(pieces[-1], file)
                 first = after
     if not pieces:
         return open_columns(path, columns).slice(0, 0)
@@ -171,5 +177,5 @@ def _named_damage(path: str | Path) -> Iterator[None]:
     """Turn what pyarrow raises for damaged data into a sentence."""
     try:
         yield
-    except (pa.ArrowInvalid, OSError) as problem:
+    except (pa.ArrowException, OSError) as problem:
         raise InputError(f"'{readable(os.fspath(path))}' is damaged; make it again.") from problem

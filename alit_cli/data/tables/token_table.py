@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,8 @@ from alit_cli.data.files import readable
 from alit_cli.data.pictures.fitting import Fit, Picture
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.sources.extra_columns import kept_column, kept_schema
-from alit_cli.data.tables.parquet import KEY, read_description
+from alit_cli.data.tables.parquet import KEY, read_description, read_schema
+from alit_cli.data.tables.sound import check_columns, check_description
 from alit_cli.errors import InputError
 
 FORMAT_NAME, FORMAT_VERSION = "alit", 1
@@ -160,11 +161,10 @@ class TableInfo:
                     f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
                 )
             values = {field.name: found[field.name] for field in fields(cls)}
-            if values["fit"] not in get_args(Fit):
-                raise ValueError("no such fit")
+            check_description(values)
             options = TableOptions.from_dict(values["options"])
             return cls(**{**values, "budgets": tuple(values["budgets"]), "options": options})
-        except (ValueError, KeyError, TypeError) as problem:
+        except (ValueError, KeyError, TypeError, RecursionError) as problem:
             raise InputError("The description inside the table is not one of alit.") from problem
 
 
@@ -239,9 +239,11 @@ def read_info(path: str | Path) -> TableInfo:
     """What a table (a file or a folder of parts) says about itself; InputError where it is not one of ours."""
     description = read_description(path)
     try:
-        return TableInfo.from_json(description)
+        info = TableInfo.from_json(description)
     except InputError as problem:
         raise InputError(f"'{readable(os.fspath(path))}' cannot be used: {problem}") from problem
+    check_columns(read_schema(path), os.fspath(path))
+    return info
 
 
 def _token_type(info: TableInfo) -> pa.DataType:
