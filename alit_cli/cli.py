@@ -105,7 +105,7 @@ class Commands(click.Group):
             _fail(str(error), error.exit_code)
         except (KeyboardInterrupt, Terminated) as stop:
             _show_traceback()
-            click.echo(f"\nInterrupted. To go on, run the same command again: {ctx.meta[LINE]}", err=True)
+            click.echo(f"\nInterrupted. To resume, run the same command again: {ctx.meta[LINE]}", err=True)
             exit_code = 143 if isinstance(stop, Terminated) else 130
             _end_at_once(stop, exit_code)
             ctx.exit(exit_code)

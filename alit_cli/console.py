@@ -13,7 +13,8 @@ from typing import Any, Protocol, TextIO, TypeVar
 import click
 
 from alit_cli.progress import Progress, ProgressCallback, no_progress
-from alit_cli.table_layout import GAP, Cell, fit_table, wrap_words
+from alit_cli.results import Result
+from alit_cli.table_layout import GAP, Cell, fit_table, format_numbers, wrap_words
 
 QUIET = "alit.quiet"
 """The key under which `--quiet` is kept for the length of a command."""
@@ -42,6 +43,23 @@ def say(text: str) -> None:
 def show(text: str) -> None:
     """Print a sentence of the result on stdout; a terminal gets it wrapped at words."""
     click.echo("\n".join(wrap_words(text, terminal_width(sys.stdout))))
+
+
+def say_next(*commands: str) -> None:
+    """Name the commands that usually come next, as a remark on stderr."""
+    say(f"Next: {' · '.join(commands)}")
+
+
+def show_fields(fields: Mapping[str, object]) -> None:
+    """Print one `name: value` per line on stdout, without those that are None; values are wrapped at words."""
+    width = terminal_width(sys.stdout)
+    for name, value in fields.items():
+        if value is not None:
+            text = format_numbers([value])[0] if isinstance(value, float) else str(value)
+            first, *rest = wrap_words(f"{name}: {text}", width)
+            click.echo(
+                "\n".join([first, *(f"  {line}" for line in wrap_words(" ".join(rest), width and width - 2) if line)])
+            )
 
 
 def terminal_width(stream: TextIO) -> int | None:
@@ -87,8 +105,26 @@ def percent(share: float) -> str | None:
     return None if math.isnan(share) else f"{100 * share:5.1f} %"
 
 
+def show_result(result: Result, as_json: bool) -> None:
+    """Print an answer: remarks on stderr; on stdout its tables and sentences, or one JSON object."""
+    for remark in result.remarks:
+        say(remark)
+    if as_json:
+        print_json(result.data)
+        return
+    for block in result.blocks:
+        if isinstance(block, str):
+            show(block)
+        else:
+            show_table(block.title, block.columns, block.rows)
+
+
 def print_json(value: Any) -> None:
-    """Print one JSON object on stdout; dataclasses, paths and numpy scalars are welcome, NaN becomes null."""
+    """Print one JSON object on stdout; dataclasses, paths and numpy scalars are welcome, NaN becomes null.
+
+    Every command uses the same names: `out` is the file or folder that was written, `files` further ones, `table` the
+    table that was read, `rows` and `images` are counts.
+    """
     click.echo(json.dumps(_jsonable(value), indent=2))
 
 

@@ -1,15 +1,17 @@
 """The options that several commands share, each a decorator, so that they behave alike everywhere."""
 
+import contextlib
+import dataclasses
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from alit_cli.config_files import apply_config
-from alit_cli.console import QUIET
+from alit_cli.console import QUIET, say
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Decorator, option
 from alit_cli.option_types import Numbers
 
@@ -116,11 +118,36 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def tokens_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--tokens FILE`: the token table of an analysis that has something else as its argument."""
-    kind, text = click.Path(path_type=Path), "The token table."
-    default = "tokens.parquet"
-    return option(INPUT, "--tokens", type=kind, metavar="FILE", default=default, help=text)(function)
+def tokens_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """TOKENS, the token table: the command gets `tokens`, a Path. `--tokens FILE` of the last release still works."""
+    kind = click.Path(path_type=Path)
+
+    @functools.wraps(function)
+    def command(*args: Any, former_tokens: Path | None, **options: Any) -> Any:
+        if former_tokens is not None:
+            say("The token table is an argument now: leave --tokens out, it will be gone in the next release.")
+            options["tokens"] = former_tokens
+        return function(*args, **options)
+
+    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
+    return click.argument("tokens", type=kind, default="tokens.parquet")(command)
+
+
+def as_record(record: type[Any]) -> Decorator:
+    """Hand a command's options over as one frozen record whose fields have their names.
+
+    The command gets the record first, then what is no field of it (`as_json`) by name.
+    """
+    names = [field.name for field in dataclasses.fields(record)]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(**options: Any) -> Any:
+            return function(record(**{name: options.pop(name) for name in names if name in options}), **options)
+
+        return command
+
+    return decorate
 
 
 def scores_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -199,20 +226,34 @@ def report_options(out: str, tables: tuple[str, ...], more: str = "the figure") 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
-            from alit_cli.data.files import check_output
+            from alit_cli.analysis.figures.style import figure_size
+            from alit_cli.data.files import check_output, computed_from
 
             for name in tables:
                 check_output(options["out"] / name, "analysis")
             check_output((options["out"] / tables[0]).with_suffix(f".{options['form']}"), "figure")
-            from alit_cli.analysis.figures.style import figure_size
-
-            with figure_size(options.pop("figure_size")):
+            with figure_size(options.pop("figure_size")), computed_from(_runs(options)):
                 return function(*args, **options)
 
         listed = format_option(json_option(config_option(quiet_option(checked))))
         return out_option(out, f"The folder for {', '.join(tables)} and {more}.")(listed)
 
     return decorate
+
+
+def _runs(options: Mapping[str, Any]) -> list[str]:
+    """The fingerprints of the token tables among a command's options; what is no token table is passed over."""
+    from alit_cli.data.tables.token_table import read_info
+    from alit_cli.errors import InputError
+
+    values = [options.get(name) for name in ("tokens", "table", "tables")]
+    paths = [path for value in values for path in (value if isinstance(value, tuple) else (value,))]
+    runs = []
+    for path in paths:
+        if isinstance(path, Path):
+            with contextlib.suppress(InputError):  # the command itself says what is wrong with its input
+                runs.append(read_info(path).options.plan)
+    return [run for run in runs if run is not None]
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 from PIL import Image
 
-from alit_cli.data.files import LONGEST_NAME, check_output_folder, open_output, protected
+from alit_cli.data.files import LONGEST_NAME, check_output_folder, open_output, protected, remove_orphans_below
 from alit_cli.data.marks import png_metadata
 from alit_cli.data.tables.parquet import column_names, open_columns
 from alit_cli.data.tables.token_table import TableInfo, read_info
@@ -58,6 +58,7 @@ def decode(job: DecodeJob) -> Iterator[Progress]:
     column = _column(job, info)
     with protected(_sources(job.table)):
         check_output_folder(job.out)
+        remove_orphans_below(job.out)
         yield from _decode(job, info, column)
 
 
@@ -107,7 +108,7 @@ def file_names(images: list[str]) -> list[str]:
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"The image name {image!r} points out of the output folder: decode it from another table.")
     names = [f"{path.with_suffix('')}.png" for path in paths]
-    while True:  # a longer name may be that of another image in its turn
+    while True:  # a longer name may be that of yet another image
         count = Counter(names)
         apart = [f"{image}.png" if count[name] > 1 else name for image, name in zip(images, names, strict=True)]
         if apart == names:
@@ -133,6 +134,11 @@ def _column(job: DecodeJob, info: TableInfo) -> str:
         if job.budget is not None:
             raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out.")
         return info.tokens
+    if f"{info.tokens}_{info.budgets[0]}" not in columns:
+        raise InputError(
+            f"{job.table} is a selection without tokens; make it without --no-tokens, or decode the token table with "
+            "--budget."
+        )
     if info.stop is not None:
         raise InputError(
             f"Each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "

@@ -190,7 +190,7 @@ class _Described:
     """One score table before its plan is known.
 
     Attributes:
-        output: what the run is told of it.
+        output: how the run describes it.
         info: what the table will say of itself.
         schema: its columns.
     """

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
 
 from alit_cli.errors import InputError
-from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import TokenizerModel
 from alit_cli.runs.job import Hardware
 
 Precision = Literal["float32", "bf16"]
@@ -48,7 +47,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return "bf16" if name == "bf16" else "float32"
 
 
-def speed_up(model: Alit, device: torch.device, compiled: bool = True) -> None:
+def speed_up(model: TokenizerModel, device: torch.device, compiled: bool = True) -> None:
     """Prepare a model in place for long work on a GPU: convolutions channels-last, transformer blocks compiled.
 
     On other devices nothing is done: on a CPU channels-last changes neither a bit nor the speed. A block that cannot be
@@ -62,10 +61,11 @@ def speed_up(model: Alit, device: torch.device, compiled: bool = True) -> None:
     if device.type != "cuda":
         return
     torch._dynamo.config.suppress_errors = True
-    model.base.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for part in model.convolutions:
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not compiled:
         return
-    for blocks in (model.encoder.blocks, model.decoder.blocks):
+    for blocks in model.transformers:
         blocks.compile()
 
 
@@ -74,15 +74,3 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def peak_memory(device: torch.device) -> float:
-    """The largest memory so far in GiB: a GPU's, else this process's; 0 where the system does not say (Windows)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    try:
-        import resource
-    except ImportError:  # Windows has no such module
-        return 0.0
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / (2**30 if sys.platform == "darwin" else 2**20)  # bytes on a Mac, KiB elsewhere

@@ -240,13 +240,14 @@ def _cache(
     if needed > free:
         raise InputError(
             f"{per_photo} crops of {len(training)} photographs take {needed / 2**20:,.1f} MiB and {folder} has "
-            f"{free / 2**20:,.1f} MiB free. Give fewer --crops, or --crops 0 to decode them anew at every use."
+            f"{free / 2**20:,.1f} MiB free. Give fewer --crops, or --crops 0 to decode them again at every use."
         )
     store = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     with named_write_errors(path), open(path, "r+b") as file:
         if hasattr(os, "posix_fallocate"):  # a page of the map that finds no room on the disk would kill the process
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     readable = 0
+    yield Progress(0, len(training), "photographs")
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
         decoded = pool.map(
             lambda index: _random_crops(items[index], settings, per_photo, [settings.seed, int(index)]), training
