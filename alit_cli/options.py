@@ -133,6 +133,21 @@ def tokens_argument(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("tokens", type=kind, default="tokens.parquet")(command)
 
 
+def token_tables_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """TOKENS…, one token table or several: the command gets `tokens`, a tuple of Paths."""
+    kind = click.Path(path_type=Path)
+
+    @functools.wraps(function)
+    def command(*args: Any, tokens: tuple[Path, ...], former_tokens: Path | None, **options: Any) -> Any:
+        if former_tokens is not None:
+            say("The token table is an argument now: leave --tokens out, it will be gone in the next release.")
+            tokens = (former_tokens,)
+        return function(*args, tokens=tokens or (Path("tokens.parquet"),), **options)
+
+    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
+    return click.argument("tokens", nargs=-1, type=kind)(command)
+
+
 def as_record(record: type[Any]) -> Decorator:
     """Hand a command's options over as one frozen record whose fields have their names.
 
