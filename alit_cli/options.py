@@ -13,7 +13,7 @@ import click
 from alit_cli.config_files import apply_config
 from alit_cli.console import QUIET, say
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Decorator, option
-from alit_cli.option_types import Numbers
+from alit_cli.option_types import Names, Numbers
 
 
 def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
@@ -146,6 +146,12 @@ def token_tables_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 
     command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
     return click.argument("tokens", nargs=-1, type=kind)(command)
+
+
+def names_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--names A,B`: the command gets `names`, a tuple; empty leaves the choice to it."""
+    text = "What to call the tables, one name for each. [default: their files or folders, or their models]"
+    return option(OUTPUT, "--names", type=Names(), metavar="NAME[,…]", default=(), help=text)(function)
 
 
 def as_record(record: type[Any]) -> Decorator:

@@ -7,9 +7,8 @@ import click
 
 from alit_cli.analysis.answers.questions import ComparisonQuestion, QualityQuestion
 from alit_cli.console import show_result
-from alit_cli.grouped_help import INPUT, Command, example, option
-from alit_cli.option_types import Names
-from alit_cli.options import report_options, tables_options, threshold_option, token_tables_argument
+from alit_cli.grouped_help import Command, example
+from alit_cli.options import names_option, report_options, tables_options, threshold_option, token_tables_argument
 
 
 @click.command(
@@ -22,14 +21,7 @@ from alit_cli.options import report_options, tables_options, threshold_option, t
 )
 @token_tables_argument
 @threshold_option("L1 to count images below. [default: spread over the data]")
-@option(
-    INPUT,
-    "--names",
-    type=Names(),
-    metavar="NAME[,…]",
-    default=(),
-    help="What to call the tokenizers of several tables. [default: as their models]",
-)
+@names_option
 @tables_options
 @report_options("study", ("quality.csv", "quality.parquet", "quality_below.csv"))
 def command(tokens: tuple[Path, ...], names: tuple[str, ...], as_json: bool, **options: Any) -> None:
