@@ -71,4 +71,4 @@ def _pooled(
     values = torch.stack(pools, dim=2).permute(1, 0, 2, 3).cpu().numpy()  # b, three pools, T, w
     for picture, pixels, (every, few, image) in zip(pictures, fitted, values, strict=True):
         tokens_at = tuple(tokenizer.budgets[t] for t in iterations)
-        yield Pooled(picture.image, iterations, tokens_at, every, few, image, raw_pixels(pixels))
+        yield Pooled(picture.image, iterations, tokens_at, every, few, image, raw_pixels(pixels), n)

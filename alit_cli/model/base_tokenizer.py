@@ -57,6 +57,10 @@ class BaseTokenizer(nn.Module, ABC):
     def autoencode(self, images: Tensor) -> Autoencoding:
         """Training pass of the base tokenizer alone, b 3 h w."""
 
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """b 3 h w → b 3 h w, unclamped: encoded and decoded as the 1D tokenizer uses the two halves, without tokens."""
+        return self.autoencode(images).reconstruction
+
     @abstractmethod
     def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """The modules before and after the grid (a VQGAN's codebook belongs to neither)."""

@@ -171,6 +171,13 @@ class VAE(BaseTokenizer):
         """b d g g unscaled latents → b 3 h w."""
         return self.unfold(self.decoder(self.from_latent(latent)))
 
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """b 3 h w → b 3 h w, from the mean, through the scales of both halves.
+
+        They differ where a decoder was fine-tuned on scaled latents, as in the released models.
+        """
+        return self.decode(self.target(self.encode(images)))
+
     def autoencode(self, images: Tensor) -> Autoencoding:
         """From a sampled latent in training, from the mean in eval; the KL divergence is to a unit Gaussian."""
         mean, log_variance = self.posterior(images)

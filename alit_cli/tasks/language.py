@@ -1,5 +1,4 @@
-"""Whether a vision–language model (BLIP) still says the same: its answers to questions, or how likely it finds a
-caption."""
+"""Whether a vision–language model (BLIP) still gives the same answers, or finds a caption as likely."""
 
 from __future__ import annotations
 
@@ -119,7 +118,7 @@ class Captions(Task[Lines]):
 
     @torch.no_grad()
     def _likelihood(self, images: Tensor, lines: Lines) -> list[float | None]:
-        """One number an image, None where there is no caption."""
+        """One number per image, None where there is no caption."""
         pixels, found = self.network.pixels(images), list[float]()
         owners, texts = _flat(lines)
         for start in range(0, len(texts), len(images)):

@@ -84,11 +84,13 @@ def load_network(request: Request, auto: str, fresh: tuple[str, ...] = ()) -> Ne
             "choose a model that was."
         )
     digest, workers = weights_digest(model, missing), max(1, request.workers)
-    return Network(source, model.eval().to(device), processor, device, digest, not missing, request.threads, workers)
+    # A file in half precision is computed with in single precision, as pictures come in float32.
+    model = model.eval().float().to(device)
+    return Network(source, model, processor, device, digest, not missing, request.threads, workers)
 
 
 def quiet_transformers() -> Any:
-    """The library, with its progress bars and its chatter off. Raises InputError where it is not installed."""
+    """The library, with its progress bars and messages off. Raises InputError where it is not installed."""
     try:
         import transformers
         from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
@@ -127,5 +129,10 @@ def _why(source: str, auto: str, problem: Exception) -> str:
         return f"There is no folder '{source}', it is not in the Hugging Face cache, and {reason}; check the name."
     if "Unrecognized configuration class" in str(problem):
         return f"'{source}' is another kind of model than this task takes ({what}); choose one that was trained for it."
+    if "image processor" in str(problem) and Path(source).is_dir():
+        return (
+            f"'{source}' holds a model but no image processor (preprocessor_config.json), which says how pictures are "
+            f"resized and normalised: save the one that it was trained with by processor.save_pretrained('{source}')."
+        )
     first = " ".join(str(problem).split()).split(". ")[0].rstrip(".")[:200]
     return f"'{source}' cannot be used as a model of transformers for this task ({what}): {first}."

@@ -1,4 +1,4 @@
-"""The tables of `alit analyze attention`: a row an image and iteration, and their means by iteration."""
+"""The tables of `alit analyze attention`: one row per image and iteration, and their means by iteration."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def measure_name(tokens: str, share: str, shuffled: bool) -> str:
 
 
 def spread_rows(maps: TokenMaps) -> pd.DataFrame:
-    """One row an iteration: `image` and the fields of `Spread`."""
+    """One row per iteration: `image` and the fields of `Spread`."""
     return pd.DataFrame(dataclasses.asdict(spread) for spread in spreads(maps)).assign(image=maps.image)
 
 
 def overlap_rows(maps: TokenMaps, keep: Keep, label_maps: Mapping[str, Segments]) -> pd.DataFrame:
-    """One row a label map (image key → segments) and iteration: `image iteration segments`, what binds, and `own`.
+    """One row per label map (image key → segments) and iteration: `image iteration segments`, what binds, and `own`.
 
     `<all|first>_<share|best>` is the mean over segments of the best token's overlap; `own` says whether the label map
     is that of the maps' image.
@@ -55,7 +55,7 @@ def _scores(found: Binding, keep: Keep) -> dict[str, float]:
 
 
 def join_rows(spread: pd.DataFrame, overlap: pd.DataFrame | None) -> pd.DataFrame:
-    """A row an image and iteration: `image iteration tokens`, the fields of `Spread`; with label maps, what binds.
+    """One row per image and iteration: `image iteration tokens`, the fields of `Spread`; with label maps, what binds.
 
     `segments` and `iou_…` are of the image's label map under its own maps, `chance_…` the mean under the maps of other
     images: the same segments, and as many tokens to choose the best from.

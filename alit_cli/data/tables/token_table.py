@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from alit_cli.config import token_bits
 from alit_cli.data.files import readable
 from alit_cli.data.pictures.fitting import Fit, Picture
-from alit_cli.data.pictures.measures import PLAIN_MEASURES
+from alit_cli.data.pictures.measures import PLAIN_MEASURES, WHOLE_NUMBERS
 from alit_cli.data.sources.extra_columns import kept_column, kept_schema
 from alit_cli.data.tables.parquet import KEY, read_description
 from alit_cli.errors import InputError
@@ -179,7 +179,7 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
         ("height", pa.int32()),
     ]
     if measures:
-        columns += [(name, pa.int32() if name.endswith("_bytes") else pa.float32()) for name in PLAIN_MEASURES]
+        columns += [(name, pa.int32() if name in WHOLE_NUMBERS else pa.float32()) for name in PLAIN_MEASURES]
         columns += [(f"thumbnail_{budget}", pa.float32()) for budget in info.budgets]
     if info.losses:
         columns += [(f"l1_{budget}", pa.float32()) for budget in info.budgets]
