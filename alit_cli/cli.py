@@ -105,7 +105,7 @@ class Commands(click.Group):
             _fail(str(error), error.exit_code)
         except (KeyboardInterrupt, Terminated) as stop:
             _show_traceback()
-            click.echo(f"\nInterrupted. To go on, run the same command again: {ctx.meta[LINE]}", err=True)
+            click.echo(f"\nInterrupted. To resume, run the same command again: {ctx.meta[LINE]}", err=True)
             ctx.exit(143 if isinstance(stop, Terminated) else 130)
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.EPIPE:

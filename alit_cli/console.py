@@ -14,7 +14,7 @@ import click
 
 from alit_cli.progress import Progress, ProgressCallback, no_progress
 from alit_cli.results import Result
-from alit_cli.table_layout import GAP, Cell, fit_table, wrap_words
+from alit_cli.table_layout import GAP, Cell, fit_table, format_numbers, wrap_words
 
 QUIET = "alit.quiet"
 """The key under which `--quiet` is kept for the length of a command."""
@@ -43,6 +43,23 @@ def say(text: str) -> None:
 def show(text: str) -> None:
     """Print a sentence of the result on stdout; a terminal gets it wrapped at words."""
     click.echo("\n".join(wrap_words(text, terminal_width(sys.stdout))))
+
+
+def say_next(*commands: str) -> None:
+    """Name the commands that usually come next, as a remark on stderr."""
+    say(f"Next: {' · '.join(commands)}")
+
+
+def show_fields(fields: Mapping[str, object]) -> None:
+    """Print one `name: value` per line on stdout, without those that are None; values are wrapped at words."""
+    width = terminal_width(sys.stdout)
+    for name, value in fields.items():
+        if value is not None:
+            text = format_numbers([value])[0] if isinstance(value, float) else str(value)
+            first, *rest = wrap_words(f"{name}: {text}", width)
+            click.echo(
+                "\n".join([first, *(f"  {line}" for line in wrap_words(" ".join(rest), width and width - 2) if line)])
+            )
 
 
 def terminal_width(stream: TextIO) -> int | None:
@@ -103,7 +120,11 @@ def show_result(result: Result, as_json: bool) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on stdout; dataclasses, paths and numpy scalars are welcome, NaN becomes null."""
+    """Print one JSON object on stdout; dataclasses, paths and numpy scalars are welcome, NaN becomes null.
+
+    Every command uses the same names: `out` is the file or folder that was written, `files` further ones, `table` the
+    table that was read, `rows` and `images` are counts.
+    """
     click.echo(json.dumps(_jsonable(value), indent=2))
 
 
@@ -176,6 +197,7 @@ class _ProgressDisplay:
     def __init__(self, every: float) -> None:
         self.every = every
         self.work: tuple[str, int] | None = None
+        self.begun: set[tuple[str, int]] = set()
         self.bar: Any = None
         self.is_shown = True
 
@@ -184,8 +206,10 @@ class _ProgressDisplay:
         if self.work != (report.unit, report.total):
             self.close()
             self.work = (report.unit, report.total)
-            if self._is_done_before(report):
+            # Work that was interrupted by other work of this run, such as training by k-means, is no earlier run's.
+            if self.work not in self.begun and self._is_done_before(report):
                 return
+            self.begun.add(self.work)
             self.bar = _new_bar(report, self.every)
         if self.bar is not None:
             notes = [report.note] if report.note else []

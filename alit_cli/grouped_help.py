@@ -59,7 +59,11 @@ class Command(click.Command):
             old: option.opts[0] for option in self.params if isinstance(option, Option) for old in option.formerly
         }
         args, used = _renamed(args, new_names)
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx  # so that the sentence names this command's help
+            raise
         with ctx.scope(cleanup=False):  # so that --quiet is known
             for old in used:
                 say(f"{old} is called {new_names[old]} now; the old name will be gone in the next release.")

@@ -1,6 +1,7 @@
 """What options hold beyond click's own types: numbers and names with commas between them."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -40,3 +41,63 @@ class Names(click.ParamType):  # type: ignore[type-arg]
         """Split, and leave out what is empty."""
         pieces = value if isinstance(value, list | tuple) else str(value).split(",")
         return tuple(piece for each in pieces if (piece := str(each).strip()))
+
+
+class Choices(click.ParamType):  # type: ignore[type-arg]
+    """Some of a few names with commas between them, or a list in a config file; the command gets a tuple."""
+
+    name = "choices"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Split, and say which name is none of them."""
+        pieces = tuple(value) if isinstance(value, list | tuple) else tuple(value.split(","))
+        for piece in pieces:
+            if piece not in self.names:
+                self.fail(f"'{piece}' is not one of {', '.join(self.names)}", param, ctx)
+        return pieces
+
+
+class ChoicePerKey(click.ParamType):  # type: ignore[type-arg]
+    """One choice for all keys, or `key=choice` with commas; the command gets a dict with the keys that were given."""
+
+    name = "choice per key"
+
+    def __init__(self, keys: Sequence[str], choices: Sequence[str]) -> None:
+        self.keys, self.choices = keys, choices
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        """Read the pairs, or say which piece is none."""
+        if isinstance(value, dict):
+            return value
+        choices: dict[str, str] = {}
+        for piece in str(value).split(","):
+            key, equals, choice = piece.rpartition("=")
+            if choice not in self.choices or (equals and key not in self.keys):
+                example = f"{self.keys[-1]}={self.choices[-1]}"
+                self.fail(f"'{piece}' is neither one of {', '.join(self.choices)} nor like {example}", param, ctx)
+            choices |= dict.fromkeys([key] if equals else self.keys, choice)
+        return choices
+
+
+class NumberPairs(click.ParamType):  # type: ignore[type-arg]
+    """Pairs of numbers like `0.1:0.2,0.5:0.8`; the command gets a tuple of pairs in ascending order."""
+
+    name = "pairs"
+
+    def __init__(self, example: str) -> None:
+        self.example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read the pairs, or say how they are written."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            pairs = sorted(tuple(map(float, piece.split(":"))) for piece in str(value).split(","))
+        except ValueError:
+            pairs = []
+        if not pairs or any(len(pair) != 2 for pair in pairs):
+            self.fail(f"'{value}' is not of the form {self.example}", param, ctx)
+        return tuple(pairs)

@@ -129,7 +129,7 @@ def tokens_argument(function: Callable[..., Any]) -> Callable[..., Any]:
             options["tokens"] = former_tokens
         return function(*args, **options)
 
-    command = click.option("--tokens", "former_tokens", type=kind, hidden=True)(command)
+    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
     return click.argument("tokens", type=kind, default="tokens.parquet")(command)
 
 

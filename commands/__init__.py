@@ -1,1 +1,1 @@
-"""The doors: one file a command, options in, one call into the library, results printed."""
+"""The doors: one file per command, options in, one call into the library, results printed."""

@@ -160,7 +160,7 @@ def _study(
 
     config = tokenizer.config
     source = (
-        f"model {config.name} ({tokenizer.model_id[:8]}), decoder layer {question.layer} of {config.layers}, "
+        f"model {config.name} ({tokenizer.model_id[:8]}), decoder layer {question.layer} of {config.decoder_layers}, "
         f"{config.image_size}×{config.image_size} pixels"
     )
     asked = Question(

@@ -1,7 +1,9 @@
 """`alit bench`: how fast this machine tokenizes."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,46 +18,84 @@ from alit_cli.options import (
     stop_option,
 )
 
+if TYPE_CHECKING:
+    from alit_cli.jobs.bench import Timing
+
 
 @click.command("bench", cls=Command, epilog=example("alit bench", "alit bench ./images --stop 'l1<0.08'"))
 @click.argument("paths", nargs=-1)
 @checkpoint_option
 @device_option
 @precision_option
-@option(HARDWARE, "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Images per batch.")
-@option(INPUT, "--limit", type=click.IntRange(1), default=64, show_default=True, help="Images that are read.")
+@option(HARDWARE, "--batch-size", type=click.IntRange(1), default=16, help="Images per batch.")
+@option(INPUT, "--limit", type=click.IntRange(1), default=64, help="Images that are read.")
 @stop_option
 @json_option
 @quiet_option
 @config_option
-def command(paths: tuple[str, ...], stop: float | None, as_json: bool, **options: Any) -> None:
-    """Time each stage of tokenization on this machine, with PATHS as tokenize takes them or synthetic photographs.
+def command(
+    paths: tuple[str, ...],
+    checkpoint: str | None,
+    device: str,
+    precision: str,
+    batch_size: int,
+    limit: int,
+    stop: float | None,
+    as_json: bool,
+) -> None:
+    """Measure how long a million images take on this machine, and where the time goes.
 
-    Beside the speeds stand those that a large matrix product and a plain decoder, measured in the same run, allow for
-    the same arithmetic and the same bytes, and how much of them is reached. Then, what bf16 changes in the results.
+    PATHS are images as alit tokenize takes them; without PATHS, synthetic photographs are used. Every stage is timed
+    alone, then all of alit tokenize, with and without early stopping. Where the arithmetic or the decoding of files
+    bounds the speed, the bound is printed beside it. The last line says how far bf16 changes the results.
     """
-    from alit_cli.console import print_json, say, show_table
+    from alit_cli.console import print_json, say, show, show_table
     from alit_cli.jobs.bench import Bench, parameters
     from alit_cli.jobs.tokenize import TokenizeJob
     from alit_cli.model.tokenizer import load
 
-    job = TokenizeJob(paths, Path("unused"), **options)
+    job = TokenizeJob(
+        paths,
+        Path("unused"),
+        checkpoint=checkpoint,
+        device=device,
+        precision=precision,
+        batch_size=batch_size,
+        limit=limit,
+    )
     tokenizer = load(job.checkpoint, job.device, job.precision)
     millions = parameters(tokenizer.model) / 1e6
     name = f"{tokenizer.config.name}, {millions:.1f} million parameters, {tokenizer.config.image_size} px"
     say(f"{name}; on {tokenizer.device} in {tokenizer.precision}, batches of {job.batch_size}")
     bench = Bench(tokenizer, job)
     rates = bench.rates
-    say(f"matrix product {rates.matmul / 1e9:.4g} GFLOP/s, plain decoding {rates.decode / 1e6:.3g} MB/s a thread")
+    say(f"matrix product {rates.matmul / 1e9:.4g} GFLOP/s, plain decoding {rates.decode / 1e6:.3g} MB/s per thread")
     timings, agreement = list(bench.timings(stop)), bench.agreement()
+    whole, early = timings[-2:]
     if as_json:
         model = {"model": tokenizer.config.name, "device": str(tokenizer.device), "precision": tokenizer.precision}
-        print_json({**model, "rates": rates, "stages": timings, "bf16": agreement})
+        hours = {"hours_per_million": _hours(whole), "hours_per_million_stopped": _hours(early)}
+        print_json({**model, **hours, "rates": rates, "stages": timings, "bf16": agreement})
         return
-    rows = [
-        [t.stage, t.images_per_second, t.gflop or None, t.floor or None, f"{t.share:.0%}" if t.floor else None]
-        for t in timings
-    ]
-    show_table("", ["stage", "images/s", "GFLOP an image", "images/s at those rates", "reached"], rows)
+    stopped = early.stage.removeprefix("alit tokenize ")
+    show(
+        f"A million images take {_hours(whole):.3g} hours here at every budget "
+        f"({whole.images_per_second:.3g} images/s), and {_hours(early):.3g} hours with {stopped}."
+    )
+    rows = [[t.stage, t.images_per_second, t.gflop or None, *_bound(t)] for t in timings]
+    show_table("", ["stage", "images/s", "GFLOP/image", "bound, images/s", "reached"], rows)
     ids = f"{agreement.ids_equal:.2%} of the ids equal, " if tokenizer.config.codes else ""
-    click.echo(f"bf16 beside float32: {ids}L1 off by {agreement.l1_mean:.1e}, at most {agreement.l1_largest:.1e}")
+    show(f"bf16 beside float32: {ids}L1 off by {agreement.l1_mean:.1e}, at most {agreement.l1_largest:.1e}")
+
+
+def _hours(timing: Timing) -> float:
+    """For a million images."""
+    return 1e6 / timing.images_per_second / 3600
+
+
+def _bound(timing: Timing) -> tuple[float | None, str | None]:
+    """The speed that a large matrix product and a plain decoder allow, and the share of it that is reached.
+
+    A matrix product of another shape may well be slower than the model's own, so a bound that is passed is none.
+    """
+    return (timing.floor, f"{timing.share:.0%}") if 0 < timing.share <= 1 else (None, None)

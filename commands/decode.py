@@ -1,12 +1,18 @@
 """`alit decode`: tokens back to pictures."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from alit_cli.grouped_help import COMPUTE, HARDWARE, Command, example, option
-from alit_cli.options import checkpoint_option, config_option, device_option, out_option, quiet_option
+from alit_cli.options import (
+    checkpoint_option,
+    config_option,
+    device_option,
+    json_option,
+    out_option,
+    quiet_option,
+)
 
 
 @click.command(
@@ -23,15 +29,31 @@ from alit_cli.options import checkpoint_option, config_option, device_option, ou
 @checkpoint_option
 @device_option
 @option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Images per batch. [default: the table's]")
+@json_option
 @quiet_option
 @config_option
-def command(table: Path, out: Path, **options: Any) -> None:
-    """Decode the tokens of TABLE (a selection, or a token table with --budget) into PNG files."""
-    from alit_cli.console import follow, say
+def command(
+    table: Path,
+    out: Path,
+    budget: int | None,
+    checkpoint: str | None,
+    device: str,
+    batch_size: int | None,
+    as_json: bool,
+) -> None:
+    """Decode the tokens of TABLE into PNG files.
+
+    TABLE is a selection of alit select [default: selection.parquet], or a token table with --budget.
+    """
+    from alit_cli.console import follow, print_json, say, show
     from alit_cli.jobs.decode import DecodeJob, decode
 
-    for progress in follow(decode(DecodeJob(table, out, **options)), lambda progress: progress):
+    job = DecodeJob(table, out, budget, checkpoint, device, batch_size)
+    for progress in follow(decode(job), lambda progress: progress):
         last = progress
     if last.failed:
-        say(f"{last.failed} rows have no tokens: their images could not be read")
-    click.echo(f"{last.done - last.failed} pictures in {out}")
+        say(f"{last.failed} rows have no tokens, because their images could not be read.")
+    if as_json:
+        print_json({"out": out, "table": table, "images": last.done - last.failed, "failed": last.failed})
+    else:
+        show(f"{last.done - last.failed} pictures are in {out}.")

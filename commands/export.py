@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from alit_cli.grouped_help import COMPUTE, INPUT, OUTPUT, Command, example, option
-from alit_cli.options import config_option, out_option, quiet_option
+from alit_cli.options import config_option, json_option, out_option, quiet_option
 
 
 @click.command(
@@ -26,16 +26,23 @@ from alit_cli.options import config_option, out_option, quiet_option
     INPUT, "--selection", type=click.Path(path_type=Path), help="What alit select made of TABLE: each at its budget."
 )
 @out_option(None, "The file to write.")
+@json_option
 @quiet_option
 @config_option
-def command(table: Path, form: str | None, budget: int | None, selection: Path | None, out: Path) -> None:
+def command(
+    table: Path, form: str | None, budget: int | None, selection: Path | None, out: Path, as_json: bool
+) -> None:
     """Write the tokens of TABLE, a selection [default: selection.parquet] or a token table, for another program.
 
-    jsonl: an object a line. npz: all tokens end to end, with offsets. webdataset: KEY.tokens.npy and KEY.json in a tar.
-    Beside them go what alit tokenize was told to --keep, the size, the L1, and what the selection says of the image.
+    jsonl: one JSON object per line. npz: all tokens end to end, with offsets. webdataset: KEY.tokens.npy and KEY.json
+    in a tar. Beside them go the columns that alit tokenize kept, the size, the L1, and what the selection says of the
+    image.
     """
-    from alit_cli.console import run_with_progress
+    from alit_cli.console import print_json, run_with_progress
     from alit_cli.jobs.export import export
 
     run_with_progress(lambda _tell: export(table, out, form, budget, selection))
-    click.echo(out)
+    if as_json:
+        print_json({"out": out, "table": table, "bytes": out.stat().st_size})
+    else:
+        click.echo(out)

@@ -112,11 +112,11 @@ def command(
 ) -> None:
     """Decode every budget of TABLE once and score it against the original image, for one task or several.
 
-    Writes a table a task and network, scores/TASK@MODEL.parquet: `image`, then every measure at every budget and, where
+    Writes one table per task and network, scores/TASK@MODEL.parquet: `image`, every measure at every budget and, where
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
     """
-    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, show_table
+    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, say_next, show_table
     from alit_cli.jobs.score import ScoreJob
     from alit_cli.jobs.score_summary import summarize
     from alit_cli.runs.estimate import estimate
@@ -132,7 +132,8 @@ def command(
         if as_json:
             print_json({"out": job.out, "seconds": expected.seconds, **vars(expected)})
         else:
-            show_table(*expected.as_table(str(job.out)))
+            row = expected.as_row()
+            show_table(f"{job.out}: speed from {expected.basis}", list(row), [list(row.values())])
         return
     workers = workers_of_options(worker, engine, devices)
     if workers.share.count > 1:
@@ -149,6 +150,7 @@ def command(
             _show(summary)
     for path in job.paths():
         check_error_rate(path, max_error_rate)
+    say_next(f"alit analyze quality {table}", f"alit info {table}")
 
 
 def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ import click
 from click.core import ParameterSource
 
 from alit_cli.analysis.answers.questions import SelectQuestion
-from alit_cli.console import show_result
+from alit_cli.console import say_next, show_result
 from alit_cli.errors import InputError
 from alit_cli.grouped_help import COMPUTE, OUTPUT, Command, example, option
 from alit_cli.option_types import Numbers
@@ -74,3 +74,5 @@ def command(question: SelectQuestion, as_json: bool) -> None:
     if several > 1 and source is ParameterSource.COMMANDLINE:
         raise InputError(f"--out holds the selection of one threshold, but there are {several}; give one, or no --out.")
     show_result(answer_select(question), as_json)
+    if several == 1:
+        say_next(f"alit decode {question.out} --out recon/", f"alit export {question.out} --out tokens.npz")

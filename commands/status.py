@@ -18,13 +18,22 @@ if TYPE_CHECKING:
 @quiet_option
 @config_option
 def command(out: Path, as_json: bool) -> None:
-    """Say how far the table OUT of alit tokenize or alit score is [default: tokens.parquet], while it runs or after.
+    """Say how far the table OUT is [default: tokens.parquet], or the training of the model OUT.
 
-    A folder of score tables, such as scores, stands for each of them.
+    It can be asked while the work runs, after an interruption, and after the end. A folder of score tables, such as
+    scores, stands for each of them.
     """
-    from alit_cli.console import print_json
+    from alit_cli.console import print_json, show_fields
     from alit_cli.runs.status import status, tables_at
+    from alit_cli.training.work_folder import read_training, training_folder
 
+    if not out.is_file() and (folder := training_folder(out)) is not None:
+        training = read_training(folder)
+        if as_json:
+            print_json({"kind": "training", **vars(training)})
+        else:
+            show_fields(training.fields())
+        return
     tables = tables_at(out)
     statuses = {table: status(table) for table in tables}
     if as_json:

@@ -120,7 +120,7 @@ def command(
     Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
-    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, show_table
+    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, say_next, show_table
     from alit_cli.data.tables.summary import summarize
     from alit_cli.jobs.tokenize import TokenizeJob
     from alit_cli.runs.estimate import estimate
@@ -137,7 +137,8 @@ def command(
         if as_json:
             print_json({"out": job.out, "seconds": expected.seconds, **vars(expected)})
         else:
-            show_table(*expected.as_table(out))
+            row = expected.as_row()
+            show_table(f"{out}: speed from {expected.basis}", list(row), [list(row.values())])
         return
     workers = workers_of_options(worker, engine, devices)
     if workers.share.count > 1:
@@ -152,6 +153,7 @@ def command(
     else:
         _show(table, summary)
     check_error_rate(table, max_error_rate)
+    say_next(f"alit view {out}", f"alit select {out} --thr 0.08", f"alit score {out} --task recon")
 
 
 def _show(out: Path, summary: "Summary") -> None:

@@ -1,13 +1,72 @@
 """`alit train`: photographs to a finished tokenizer."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
+from alit_cli.config import PRESETS
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
-from alit_cli.option_types import Numbers
-from alit_cli.options import config_option, device_option, out_option, precision_option, quiet_option
+from alit_cli.option_types import ChoicePerKey, Choices, NumberPairs, Numbers
+from alit_cli.options import config_option, device_option, out_option, quiet_option
+
+StageName = Literal["base", "distill", "finetune"]
+STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
+PRECISIONS = ("auto", "float32", "bf16")
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What `alit train` is asked for; None leaves the value of the preset, or of the model to start from."""
+
+    photos: tuple[str, ...]
+    out: Path
+    # The model.
+    preset: str | None
+    name: str | None
+    base_tokenizer: Literal["vqgan", "vae"] | None
+    continuous: bool
+    image_size: int | None
+    tokens_per_iteration: int | None
+    iterations_per_rollout: int | None
+    width: int | None
+    layers: int | None
+    heads: int | None
+    codes: int | None
+    token_dim: int | None
+    # Where it starts.
+    init: Path | None
+    init_fit: Literal["tile", "resample"] | None
+    release_tiles: int | None
+    # How it is trained.
+    stages: tuple[StageName, ...]
+    base_steps: int | None
+    distill_steps: int | None
+    finetune_steps: int | None
+    batch_size: int | None
+    accumulate: int | None
+    lr: float | None
+    trained_iterations: Literal["all", "sampled"] | None
+    late_bias: float | None
+    halting: bool | None
+    iteration_weights: tuple[float, ...] | None
+    lpips: tuple[Path, ...]
+    perceptual_weight: float | None
+    gan: str | None
+    gan_schedule: tuple[tuple[float, float], ...] | None
+    crops: int | None
+    crop_area: tuple[float, ...] | None
+    decode_threads: int | None
+    seed: int | None
+    # What is written, and when.
+    half: bool
+    save_every: float
+    validate_every: int
+    resume: bool
+    overwrite: bool
+    precision: dict[str, str]
+    device: str
 
 
 @click.command(
@@ -15,121 +74,280 @@ from alit_cli.options import config_option, device_option, out_option, precision
     cls=Command,
     epilog=example(
         "alit train ./photos --out m.safetensors",
-        "alit train 'packs/train-*.tar' --preset nano --out nano.safetensors --half",
+        "alit train 'packs/train-*.tar' --image-size 256 --tokens-per-iteration 32 --out m256.safetensors",
     ),
 )
 @click.argument("photos", nargs=-1, required=True)
-@out_option("model.safetensors", "The checkpoint to write; unfinished work lies in OUT.work/ beside it.")
+@out_option("model.safetensors", "The checkpoint to write. Unfinished work lies in OUT.work/ beside it.")
 @option(
     COMPUTE,
     "--preset",
-    type=click.Choice(["nano", "tiny", "small", "base", "semilarge"]),
-    default="nano",
-    help="The size of the model, with its recipe.",
+    type=click.Choice(PRESETS),
+    help="Sizes and recipe. [default: nano, or that of a whole model given with --init]",
 )
+@option(OUTPUT, "--name", metavar="NAME", help="What the model calls itself. [default: the name of OUT]")
 @option(
     COMPUTE,
     "--base-tokenizer",
     type=click.Choice(["vqgan", "vae"]),
-    help="Base tokenizer. [default: nano's is a vae, that of the others a vqgan]",
+    help="Base tokenizer. [default: a vae for nano, a vqgan for the other presets]",
 )
 @option(COMPUTE, "--continuous", is_flag=True, help="Leave the 1D latents unquantized.")
+@option(COMPUTE, "--image-size", type=click.IntRange(1), help="Pixels along one side of an image.")
+@option(COMPUTE, "--tokens-per-iteration", type=click.IntRange(1), help="1D tokens that each iteration adds.")
+@option(
+    COMPUTE,
+    "--iterations-per-rollout",
+    type=click.IntRange(1),
+    help="Iterations of a rollout, so the number of budgets.",
+)
+@option(COMPUTE, "--width", type=click.IntRange(1), help="Width of both transformers.")
+@option(COMPUTE, "--layers", type=click.IntRange(1), help="Layers of each transformer.")
+@option(COMPUTE, "--heads", type=click.IntRange(1), help="Attention heads of each layer.")
+@option(COMPUTE, "--codes", type=click.IntRange(2, 65536), help="Codes that a 1D token can be.")
+@option(COMPUTE, "--token-dim", type=click.IntRange(1), help="Numbers per code.")
+@option(
+    INPUT,
+    "--init",
+    type=click.Path(path_type=Path),
+    help="A model to start from, also one of another image size or number of tokens; or a base tokenizer alone.",
+)
+@option(
+    COMPUTE,
+    "--init-fit",
+    type=click.Choice(["tile", "resample"]),
+    help="How an --init of another size is made to fit: every tile of the larger image is a copy of the smaller model, "
+    "or its positions are resampled. [default: tile where the sizes allow it]",
+)
+@option(
+    COMPUTE,
+    "--release-tiles",
+    metavar="STEPS",
+    type=click.IntRange(0),
+    help="Steps over which attention between the tiles of a tiled --init is released. [default: 400]",
+)
 @option(
     COMPUTE,
     "--stages",
+    type=Choices(STAGES),
+    metavar="base,distill,finetune",
     default="base,distill,finetune",
-    show_default=True,
-    help="Which stages to run: base (tokenizer), distill (latent distillation), finetune (pixels).",
-)
-@option(
-    INPUT, "--init", type=click.Path(path_type=Path), help="A model to go on from, or a base tokenizer to build on."
+    help="Which stages to run: base (base tokenizer), distill (latent distillation), finetune (on pixels).",
 )
 @option(COMPUTE, "--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
 @option(COMPUTE, "--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
 @option(COMPUTE, "--finetune-steps", type=click.IntRange(1), help="Steps of the fine-tuning stage.")
-@option(COMPUTE, "--batch-size", type=click.IntRange(1), help="Photographs a step, of all processes, in every stage.")
-@option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Work a step off in so many pieces, to save memory.")
+@option(COMPUTE, "--batch-size", type=click.IntRange(1), help="Photographs per step, of all processes, in every stage.")
+@option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Do each step in this many pieces, to save memory.")
 @option(COMPUTE, "--lr", type=float, help="Peak learning rate, in every stage.")
-@option(COMPUTE, "--iterations", type=click.Choice(["all", "sampled"]), help="Whole rollouts, or a sampled one a step.")
-@option(COMPUTE, "--late", type=float, help="How much sampling prefers late iterations, in every stage.")
-@option(COMPUTE, "--halting/--no-halting", default=None, help="Dynamic halting of image tokens (whole rollouts only).")
 @option(
     COMPUTE,
-    "--lpips",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="Weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each. [default: no perceptual term]",
-)
-@option(COMPUTE, "--gan", metavar="STAGES", help="Stages with a critic: finetune, base,finetune or none.")
-@option(
-    COMPUTE, "--views", type=click.IntRange(0), help="Random crops kept per photograph; 0: a fresh one at every use."
+    "--trained-iterations",
+    formerly=["--iterations"],
+    type=click.Choice(["all", "sampled"]),
+    help="Train all iterations of a rollout in each step, or a sampled one. [default: all; sampled for nano]",
 )
 @option(
-    HARDWARE, "--workers", type=click.IntRange(1), help="Threads that decode photographs, with --views 0. [default: 4]"
+    COMPUTE,
+    "--late-bias",
+    formerly=["--late"],
+    type=float,
+    help="Bias of the sampled iteration towards late ones; 0 is uniform. Applies to every stage.",
+)
+@option(
+    COMPUTE, "--halting/--no-halting", default=None, help="Dynamic halting of image tokens (not with sampled ones)."
 )
 @option(
     COMPUTE,
     "--iteration-weights",
     type=Numbers(float),
     metavar="NUMBER[,…]",
-    help="λ of the distillation loss, iteration by iteration; those after count 1. [default: 2.5,2,1.5,1.25]",
+    help="λ of the distillation loss, iteration by iteration; the rest count 1. [default: 2.5,2,1.5,1.25; 1 for nano]",
 )
-@option(COMPUTE, "--seed", type=int, help="Seed of everything that is drawn.")
-@option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
 @option(
-    RUN, "--save-every", type=click.FloatRange(0), default=5.0, show_default=True, help="Minutes between saved states."
+    COMPUTE,
+    "--lpips",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Weight files of LPIPS (torchvision's vgg16 and lpips' vgg), one option each, for a perceptual term in base "
+    "and finetune. [default: no perceptual term]",
 )
+@option(COMPUTE, "--perceptual-weight", type=click.FloatRange(0), help="Weight of LPIPS beside L1. [default: 1]")
+@option(
+    COMPUTE,
+    "--gan",
+    type=click.Choice(["none", "base", "finetune", "base,finetune"]),
+    help="Stages with a critic. [default: finetune; none for nano]",
+)
+@option(
+    COMPUTE,
+    "--gan-schedule",
+    type=NumberPairs("0.1:0.2,0.5:0.8"),
+    metavar="SHARE:WEIGHT,…",
+    help="The critic's weight from each share of the steps on. [default: 0.1:0.2,0.5:0.8]",
+)
+@option(
+    COMPUTE,
+    "--crops",
+    formerly=["--views"],
+    type=click.IntRange(0),
+    help="Random crops cached per photograph; 0 makes a new one at every use. [default: 0; 4 for nano]",
+)
+@option(
+    COMPUTE,
+    "--crop-area",
+    type=Numbers(float),
+    metavar="LOW,HIGH",
+    help="Share of a photograph's area that a crop takes. [default: 0.8,1]",
+)
+@option(
+    HARDWARE,
+    "--decode-threads",
+    formerly=["--workers"],
+    type=click.IntRange(1),
+    help="Threads that decode photographs, with --crops 0. [default: 4]",
+)
+@option(COMPUTE, "--seed", type=int, help="Seed of everything that is drawn. [default: 0]")
+@option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
+@option(RUN, "--save-every", type=click.FloatRange(0), default=5.0, help="Minutes between saved states.")
+@option(RUN, "--validate-every", type=click.IntRange(1), default=200, help="Steps between two validations.")
 @option(
     RUN,
-    "--validate-every",
-    type=click.IntRange(1),
-    default=200,
-    show_default=True,
-    help="Steps between two validations.",
+    "--resume",
+    is_flag=True,
+    help="Fail if there is no OUT.work/ to resume from. (Without this option it is resumed if it exists.)",
 )
-@option(RUN, "--resume", is_flag=True, help="Insist on going on with OUT.work/ (what happens anyway where it exists).")
-@option(RUN, "--overwrite", is_flag=True, help="Discard the unfinished run in OUT.work/.")
-@precision_option
+@option(RUN, "--overwrite", is_flag=True, help="Delete the unfinished run in OUT.work/ first.")
+@option(
+    HARDWARE,
+    "--precision",
+    type=ChoicePerKey(STAGES, PRECISIONS),
+    metavar="auto|float32|bf16|STAGE=…",
+    default="auto",
+    help="Of every stage, or stage by stage (base=bf16,distill=float32). auto is bf16 where the hardware has it.",
+)
 @device_option
 @quiet_option
 @config_option
-def command(photos: tuple[str, ...], out: Path, **options: Any) -> None:
+def command(**values: Any) -> None:
     """Train a tokenizer on PHOTOS (folders, files, globs, tars).
 
-    Prints the losses and, on photographs held out of training, the L1 at every token budget; OUT.work/ keeps the log,
-    pictures of reconstructions and TensorBoard's curves. Run the same command again to go on after an interruption.
-    `torchrun --nproc-per-node N -m alit_cli train …` and `accelerate launch` share the work among processes.
+    Prints the losses and, on photographs held out of training, the L1 at every token budget. OUT.work/ keeps the log,
+    pictures of reconstructions and TensorBoard's curves. Run the same command again to resume after an interruption.
+    `torchrun --nproc-per-node N -m alit_cli train …` shares the work among processes.
     """
-    from alit_cli.console import follow, say
-    from alit_cli.training.log import TrainRecord
-    from alit_cli.training.loop import Pace
-    from alit_cli.training.recipe import STAGES
-    from alit_cli.training.train import headline, train, training_job
+    _train(TrainOptions(**values))
 
-    pace = Pace(save_seconds=60 * options.pop("save_every"), validate_steps=options.pop("validate_every"))
-    steps = {name: options.pop(f"{name}_steps") for name in STAGES}
-    every_stage = {name: options.pop(name) for name in ("batch_size", "accumulate", "precision", "late")}
-    every_stage["learning_rate"] = options.pop("lr")
-    if every_stage["precision"] == "auto":
-        every_stage["precision"] = None  # a preset knows better
-    if options["gan"] is not None:
-        options["gan"] = tuple(stage for stage in options["gan"].split(",") if stage != "none")
-    options["lpips"] = tuple(map(str, options["lpips"])) or None
-    names = {"preset": "preset_name", "base_tokenizer": "base", "init": "start"}  # options are named as in a --config
-    options = {names.get(name, name): value for name, value in options.items()}
-    job = training_job(photos, out, steps=steps, every_stage=every_stage, **options)
-    records = train(job, pace)
-    if not job.processes.is_main:
-        for _ in records:
+
+def _train(options: TrainOptions) -> None:
+    from alit_cli.console import follow, say, say_next
+    from alit_cli.progress import Progress
+    from alit_cli.training.distributed import Distributed
+    from alit_cli.training.log import Remark, TrainRecord
+    from alit_cli.training.loop import Intervals
+    from alit_cli.training.train import headline, train
+
+    distributed = Distributed.join(options.device)
+    job = _job(options, distributed)
+    intervals = Intervals(save_seconds=60 * options.save_every, validate_steps=options.validate_every)
+    reports = train(job, intervals)
+    if not distributed.is_main:  # the main process prints for all
+        for _ in reports:
             pass
+        distributed.leave()
         return
+
+    def progress(report: Progress | TrainRecord | Remark) -> Progress | None:
+        if isinstance(report, TrainRecord):
+            return report.progress
+        return report if isinstance(report, Progress) else None
+
     say(headline(job))
-    record = None
-    for record in follow(records, lambda r: r.progress if isinstance(r, TrainRecord) else r):
-        if isinstance(record, TrainRecord) and record.validation:
-            figures = "  ".join(f"{budget}: {l1:.4f}" for budget, l1 in record.validation.items())
-            unit = "grid tokens" if record.stage == "base" else "tokens"
-            say(f"{record.stage} step {record.step}: validation L1 by {unit}  {figures}")
-    if record is None:
-        say(f"{job.work} holds all stages: nothing was left to train")
-    click.echo(out)
+    trained = False
+    for report in follow(reports, progress):
+        trained |= isinstance(report, TrainRecord)
+        if isinstance(report, Remark):
+            say(report.text)
+        elif isinstance(report, TrainRecord) and report.validation:
+            say(report.headline)
+    if not trained:
+        say(f"{job.work} holds all stages already; there is nothing left to do.")
+    distributed.leave()
+    click.echo(job.out)
+    say_next(f"alit tokenize ./images -c {job.out} --out tokens.parquet", f"alit info {job.out}")
+
+
+def _model(options: TrainOptions) -> Any:
+    """Sizes and start of the model."""
+    from alit_cli.training.job import ModelOptions
+
+    return ModelOptions(
+        options.preset,
+        options.name,
+        options.base_tokenizer,
+        options.continuous,
+        options.init,
+        options.init_fit,
+        {
+            "image_size": options.image_size,
+            "tokens_per_iteration": options.tokens_per_iteration,
+            "iterations": options.iterations_per_rollout,
+            "width": options.width,
+            "layers": options.layers,
+            "heads": options.heads,
+            "codes": options.codes,
+            "token_dim": options.token_dim,
+        },
+    )
+
+
+def _job(options: TrainOptions, distributed: Any) -> Any:
+    """What the room of training takes, from what the user gave."""
+    from alit_cli.errors import InputError
+    from alit_cli.training.crops import DECODE_THREADS
+    from alit_cli.training.job import training_job
+
+    every_stage = {
+        "batch_size": options.batch_size,
+        "accumulate": options.accumulate,
+        "learning_rate": options.lr,
+        "late_bias": options.late_bias,
+    }
+    steps: dict[StageName, int | None] = {
+        "base": options.base_steps,
+        "distill": options.distill_steps,
+        "finetune": options.finetune_steps,
+    }
+    stage_changes: dict[StageName, dict[str, Any]] = {
+        name: {**every_stage, "steps": steps[name], "precision": options.precision.get(name)} for name in STAGES
+    }
+    changes = {
+        "crops": options.crops,
+        "crop_area": options.crop_area,
+        "iterations": options.trained_iterations,
+        "halting": options.halting,
+        "iteration_weights": options.iteration_weights,
+        "lpips": tuple(map(str, options.lpips)) or None,
+        "perceptual_weight": options.perceptual_weight,
+        "gan": None if options.gan is None else tuple(name for name in options.gan.split(",") if name != "none"),
+        "gan_schedule": options.gan_schedule,
+        "seed": options.seed,
+    }
+    job = training_job(
+        options.photos,
+        options.out,
+        _model(options),
+        options.stages,
+        stage_changes,
+        changes,
+        options.release_tiles,
+        half=options.half,
+        decode_threads=options.decode_threads or DECODE_THREADS,
+        overwrite=options.overwrite,
+        distributed=distributed,
+    )
+    if options.resume and not job.work.exists():
+        raise InputError(
+            f"There is no unfinished run in {job.work}. Give its --out, or leave --resume out to begin one."
+        )
+    return job

@@ -6,7 +6,7 @@ import click
 
 from alit_cli.errors import AlitError
 from alit_cli.grouped_help import INPUT, Command, example, option
-from alit_cli.options import config_option, quiet_option
+from alit_cli.options import config_option, json_option, quiet_option
 
 MAKERS = {"token table": "tokenize", "score table": "score", "selection": "select"}
 
@@ -19,15 +19,16 @@ MAKERS = {"token table": "tokenize", "score table": "score", "selection": "selec
     type=click.Path(path_type=Path),
     help="The token table of a score table. [default: found beside it]",
 )
+@json_option
 @quiet_option
 @config_option
-def command(table: Path, tokens: Path | None) -> None:
-    """Check TABLE [default: tokens.parquet], a token table, a score table or a selection: checksums, a row for every
-    image, one model, whole tokens; of scores also that their rows are the token table's.
+def command(table: Path, tokens: Path | None, as_json: bool) -> None:
+    """Check TABLE [default: tokens.parquet], a token table, a score table or a selection: checksums, one row per image,
+    one model, whole tokens; of scores also that their rows are the token table's.
 
-    Prints what is wrong, a line each, and exits with 1; a sound table exits with 0.
+    Prints what is wrong, one line per problem, and then exits with 1; a sound table exits with 0.
     """
-    from alit_cli.console import say
+    from alit_cli.console import print_json, say, show
     from alit_cli.data.tables.parquet import open_columns
     from alit_cli.data.tables.score_table import kind_of
     from alit_cli.jobs.verify import problems, tokens_of
@@ -36,12 +37,16 @@ def command(table: Path, tokens: Path | None) -> None:
     if kind == "score table" and tokens is None and (tokens := tokens_of(table)) is None:
         say("The token table of these scores is not beside them: name it with --tokens to compare the rows.")
     found = list(problems(table, tokens))
-    for problem in found:
-        click.echo(problem)
+    # A table with problems may be too damaged to count its rows.
+    rows = None if found else open_columns(table, ["image"]).num_rows
+    if as_json:
+        print_json({"table": table, "kind": kind, "rows": rows, "tokens": tokens, "problems": found})
+    else:
+        for problem in found:
+            show(problem)
     if found:
         again = "" if kind == "selection" else " --overwrite"
         raise AlitError(f"{table} is not sound: make it again with alit {MAKERS[kind]}{again}.")
-    rows = f"{open_columns(table, ['image']).num_rows} rows" + (
-        f", those of {tokens}" if tokens and kind == "score table" else ""
-    )
-    click.echo(f"{table} is a sound {kind}: {rows}")
+    same = f", those of {tokens}" if tokens and kind == "score table" else ""
+    if not as_json:
+        show(f"{table} is a sound {kind}: {rows} rows{same}.")

@@ -248,7 +248,7 @@ def test_an_interruption_names_the_command_that_goes_on(stop: signal.Signals, co
         process.send_signal(stop)
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == code
-    assert stderr == "\nInterrupted. To go on, run the same command again: alit dummy 'my photos'\n"
+    assert stderr == "\nInterrupted. To resume, run the same command again: alit dummy 'my photos'\n"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

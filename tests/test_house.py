@@ -32,19 +32,20 @@ MAY_IMPORT = {
     "data": BASE | {"data"},
     "runs": BASE | {"data", "runs"},
     "model": BASE | {"data", "runs", "model"},
-    "training": BASE | {"data", "model", "training"},
+    "training": BASE | {"data", "runs", "model", "training"},
     "tasks": BASE | {"data", "model", "tasks"},
     "jobs": BASE | {"data", "runs", "model", "tasks", "jobs", "__version__"},
     "analysis": BASE | {"data", "analysis", "table_layout", "results"},
     "report": BASE | {"data", "model", "tasks", "jobs", "analysis", "report", "__version__"},
     "weights": set[str](),
+    "api": {"data", "model", "analysis", "__version__"},
     "console": {"progress", "table_layout", "results"},
     "results": {"table_layout"},
     "table_layout": set[str](),
     "config_files": {"errors"},
     "option_types": set[str](),
     "grouped_help": {"console"},
-    "options": {"data", "analysis", "config_files", "console", "grouped_help", "option_types"},
+    "options": {"errors", "data", "analysis", "config_files", "console", "grouped_help", "option_types"},
     "cli": {"errors", "grouped_help", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
@@ -200,7 +201,7 @@ def test_dependencies_tell_the_truth() -> None:
 
 def test_every_package_is_listed() -> None:
     found = {str(file.parent.relative_to(ROOT)).replace("/", ".") for file in FILES if file.stem == "__init__"}
-    found = {name.replace("commands", "alit_cli.commands") for name in found}
+    found = {name.replace("commands", "alit_cli.commands").replace("alit_cli.api", "alit") for name in found}
     assert found == set(PROJECT["tool"]["setuptools"]["packages"])
 
 
@@ -221,6 +222,7 @@ def test_the_wheel_holds_everything_and_nothing_else(wheel: Path) -> None:
     page = [file for suffix in ("html", "css", "js") for file in ROOT.glob(f"alit_cli/report/*.{suffix}")]
     expected = {str(file.relative_to(ROOT)) for file in [*FILES, *weights, *page]} | {"alit_cli/py.typed"}
     expected = {re.sub(r"^commands/", "alit_cli/commands/", name) for name in expected}
+    expected = {re.sub(r"^alit_cli/api/", "alit/", name) for name in expected}
     names = zipfile.ZipFile(wheel).namelist()
     assert {name for name in names if ".dist-info/" not in name} == expected
     assert any(name.endswith("licenses/LICENSE") for name in names)
@@ -237,6 +239,8 @@ def test_commands_are_found_where_the_package_is(kind: str, wheel: Path, tmp_pat
         for folder in ("alit_cli", "commands"):
             shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
         expected = tmp_path / "commands"
+    if kind == "wheel":
+        python("import sys, alit; alit.__version__; assert 'torch' not in sys.modules; alit.load", tmp_path)
     code = "import alit_cli.cli, alit_cli.commands.select as module; print(module.__file__)"
     assert Path(python(code, tmp_path).strip()).parent == expected
     line = [sys.executable, "-m", "alit_cli", "--help"]
@@ -266,7 +270,7 @@ def test_options_have_a_group_and_show_their_defaults(path: tuple[str, ...], com
     if isinstance(command, click.Group):
         return
     for option in command.params:
-        if not isinstance(option, click.Option):
+        if not isinstance(option, click.Option) or option.hidden:
             continue
         assert isinstance(option, Option), f"{' '.join(path)} {option.opts[0]} belongs to no group of the help"
         assert option.group in GROUPS
@@ -323,3 +327,23 @@ def test_errors_are_whole_sentences(file: Path) -> None:
         assert sentence[0].isupper() or sentence[0] in "'{" or sentence.startswith("-"), f"{where} begins in lower case"
         # An error that repeats another one's words ends as that one does.
         assert sentence.endswith((".", "?")) or sentence.endswith(": {}"), f"{where} has no full stop"
+
+
+NOUN = "rows?|tables?|cells?|bits?|lines?|objects?|panels?|sheets?|columns?|numbers?|values?|vectors?|tokens?|images?"
+NOUN += "|pictures?|photographs?|steps?|entry|entries|records?|operations|nats|rollout|option"
+UNIT = "image|batch|task|pixel|token|row|column|line|budget|second|step|iteration|region|thread|group|network|shard"
+UNIT += "|picture|photograph|worker|process|measure|mask|run|stage|position|segment|command"
+VERB = "is|has|needs?|would|may|can|takes|at a time|of"
+PER = re.compile(rf"\b(?:{NOUN}) an? (?:{UNIT})\b(?! (?:{VERB})\b)")
+"""`a row an image`, which is `one row per image`."""
+
+PRIVATE = re.compile(r"\b(anew|held against|hold it against|work(s|ed)? off|in its turn|to go on)\b")
+"""Words that nobody greps for: say again, compare, finish, resume."""
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_words_are_plain(file: Path) -> None:
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        where = f"{file}:{number}: {line.strip()}"
+        assert not PER.search(line), f"{where}: write 'per'"
+        assert not PRIVATE.search(line), f"{where}: use a plain word"

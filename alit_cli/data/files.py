@@ -86,9 +86,9 @@ def check_output(path: str | Path, kind: Kind) -> None:
     path = os.fspath(path)
     name, suffix = readable(path), os.path.splitext(path)[1].lower()
     if suffix not in SUFFIXES[kind]:
+        endings = " or ".join(filter(None, SUFFIXES[kind]))
         raise InputError(
-            f"'{name}' has the wrong ending: {_article(kind)} is written as {' or '.join(SUFFIXES[kind])}; "
-            "choose another --out."
+            f"'{name}' has the wrong ending: {_article(kind)} is written as {endings}; choose another --out."
         )
     if os.path.isdir(path):
         raise InputError(f"'{name}' cannot be written (it is a folder); name a file with --out.")
@@ -114,7 +114,7 @@ def check_output_folder(path: str | Path) -> None:
         raise InputError(f"'{name}' is a folder that this command reads its images from; choose another --out.")
 
 
-_FILE_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
+_FILE_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes if suffix}
 
 
 def _article(kind: str) -> str:
@@ -226,13 +226,27 @@ def _lock(file: BinaryIO) -> bool | None:
         return None
 
 
+TEMPORARY = r"\.\d+-[0-9a-f]{8}\.tmp"
+"""How the name of a temporary file ends: the process that writes it, and a random number."""
+
+
 def _remove_orphans(path: str) -> None:
-    """Remove temporary files of `path` that nobody has locked, and that are not so new that the lock may yet come."""
+    """Remove the temporary files of `path` that killed processes have left."""
     folder, name = os.path.split(path)
-    pattern = re.compile(re.escape(_stem(name)) + r"\.\d+-[0-9a-f]{8}\.tmp")
+    _remove_unlocked(folder, re.compile(re.escape(_stem(name)) + TEMPORARY))
+
+
+def remove_orphans_below(folder: str | Path) -> None:
+    """Remove the temporary files of any name that killed processes have left in a folder and in those below it."""
+    for inner, _, _ in os.walk(folder):
+        _remove_unlocked(inner, re.compile(".*" + TEMPORARY, re.DOTALL))
+
+
+def _remove_unlocked(folder: str, pattern: re.Pattern[str]) -> None:
+    """Remove files that nobody has locked, and that are not so new that the lock may yet come."""
     with contextlib.suppress(OSError):
-        for found in filter(pattern.fullmatch, os.listdir(folder or ".")):
-            orphan = os.path.join(folder, found)
+        for name in filter(pattern.fullmatch, os.listdir(folder or ".")):
+            orphan = os.path.join(folder, name)
             with contextlib.suppress(OSError), open(orphan, "r+b") as file:
                 if time.time() - os.path.getmtime(orphan) > ORPHAN_SECONDS and _lock(file):
                     os.unlink(orphan)

@@ -24,7 +24,7 @@ Kind = Literal[
 ]  # fmt: skip
 """What a file is. A `working file` lies in a work folder or in the cache: its folder was checked, it has no mark."""
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
-    "token table": (".parquet", ".pq"),
+    "token table": (".parquet", ".pq", ""),
     "selection": (".parquet", ".pq", ".csv"),
     "score table": (".parquet", ".pq"),
     "analysis": (".csv", ".parquet"),
@@ -36,7 +36,7 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "page": (".html", ".htm"),
     "study": (".md", ".json", ".toml"),
 }
-"""How the name of a file of each kind may end."""
+"""How the name of a file of each kind may end; a name without an ending is no lie."""
 LISTED = (".csv", ".jsonl")
 """Formats without a place for a mark."""
 MANIFEST = ".alit.json"

@@ -1,1 +1,1 @@
-"""Long work: generators that yield one record a step."""
+"""Long work: generators that yield one record per step."""

@@ -43,7 +43,9 @@ def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[ImageRecord[Toke
         InputError: the model has no such layer or iteration.
     """
     iterations = checked_iterations(tokenizer, job.iterations)
-    layers = tokenizer.config.layers
+    layers = tokenizer.config.decoder_layers
+    if not layers:
+        raise InputError(f"The tokenizer {tokenizer.config.name} decodes without attention to its tokens.")
     if not -layers <= job.layer < layers:
         raise InputError(f"This model's decoder has {layers} layers: --layer is one of {-layers} … {layers - 1}.")
 
@@ -54,8 +56,8 @@ def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[ImageRecord[Toke
 
 
 def checked_iterations(tokenizer: Tokenizer, iterations: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The iterations in rising order, all of them for None; InputError for one that the model does not have."""
-    known = range(tokenizer.config.iterations)
+    """The iterations in rising order, all of them for None. Raises InputError: the model has no such iteration."""
+    known = range(len(tokenizer.budgets))
     for t in iterations or ():
         if t not in known:
             raise InputError(f"This model has the iterations 0 … {known[-1]}, not {t}.")
@@ -73,9 +75,10 @@ def _maps(
     for latents in tokenizer.iterate(tokenizer.as_pixels(np.stack(pixels)), config.budgets[iterations[-1]]):
         if latents.t not in iterations:
             continue
-        found = tokenizer.attention(latents.vectors, layer).transpose(1, 2)
+        # Rows of the attention are positions of the grid and columns are tokens; a map belongs to a token.
+        weights = tokenizer.attention(latents.vectors, layer).transpose(1, 2)
         side = config.grid_side
-        attention.append(found.reshape(len(pixels), latents.budget, side, side).cpu().numpy())
+        attention.append(weights.reshape(len(pixels), latents.budget, side, side).cpu().numpy())
         if decoded:
             images = tokenizer.reconstruct(latents.vectors[:decoded]).clamp(0, 1).mul(255).round().byte()
             pictured.append(images.permute(0, 2, 3, 1).cpu().numpy())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 from PIL import Image
 
-from alit_cli.data.files import check_output_folder, open_output, protected
+from alit_cli.data.files import LONGEST_NAME, check_output_folder, open_output, protected, remove_orphans_below
 from alit_cli.data.marks import png_metadata
 from alit_cli.data.tables.parquet import column_names, open_columns
 from alit_cli.data.tables.token_table import TableInfo, read_info
@@ -56,6 +58,7 @@ def decode(job: DecodeJob) -> Iterator[Progress]:
     column = _column(job, info)
     with protected(_sources(job.table)):
         check_output_folder(job.out)
+        remove_orphans_below(job.out)
         yield from _decode(job, info, column)
 
 
@@ -91,20 +94,38 @@ def _decode(job: DecodeJob, info: TableInfo, column: str) -> Iterator[Progress]:
 def file_names(images: list[str]) -> list[str]:
     """A relative PNG path for every key: the suffix is replaced, or kept where two keys differ only by it.
 
+    What no file's name can be is changed: a part of more than 255 bytes is cut and gets a checksum, a NUL is spelled
+    out.
+
     Raises:
-        InputError: a key would leave the folder.
+        InputError: a key would leave the folder, or names no file.
     """
+    images = [_possible(image) for image in images]
     paths = [PurePosixPath(image) for image in images]
     for image, path in zip(images, paths, strict=True):
+        if not path.name:
+            raise InputError(f"The image name {image!r} is no name of a file: decode it from another table.")
         if path.is_absolute() or ".." in path.parts:
             raise InputError(f"The image name {image!r} points out of the output folder: decode it from another table.")
     names = [f"{path.with_suffix('')}.png" for path in paths]
-    while True:  # a longer name may be that of another image in its turn
+    while True:  # a longer name may be that of yet another image
         count = Counter(names)
         apart = [f"{image}.png" if count[name] > 1 else name for image, name in zip(images, names, strict=True)]
         if apart == names:
             return names
         names = apart
+
+
+def _possible(image: str) -> str:
+    """A key as a path that a file can have."""
+    cut = [
+        part
+        # Room is left for a second suffix.
+        if len(os.fsencode(part)) <= LONGEST_NAME - len(".png")
+        else f"{os.fsencode(part)[:200].decode('utf-8', 'ignore')}~{hashlib.sha256(part.encode()).hexdigest()[:12]}"
+        for part in image.replace("\0", "\\x00").split("/")
+    ]
+    return "/".join(cut)
 
 
 def _column(job: DecodeJob, info: TableInfo) -> str:
@@ -113,6 +134,11 @@ def _column(job: DecodeJob, info: TableInfo) -> str:
         if job.budget is not None:
             raise InputError(f"{job.table} is a selection, each image has its budget: leave --budget out.")
         return info.tokens
+    if f"{info.tokens}_{info.budgets[0]}" not in columns:
+        raise InputError(
+            f"{job.table} is a selection without tokens; make it without --no-tokens, or decode the token table with "
+            "--budget."
+        )
     if info.stop is not None:
         raise InputError(
             f"Each image of {job.table} stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "

@@ -64,7 +64,7 @@ def export(
 
 
 class JsonLines:
-    """A JSON object a line."""
+    """A JSON object per line."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.stream = stream

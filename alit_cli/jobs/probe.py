@@ -43,6 +43,8 @@ def encode_pooled(tokenizer: Tokenizer, job: ProbeJob) -> Iterator[ImageRecord[P
     Raises:
         InputError: the model has no such iteration, or fewer latents than `first` at the earliest one.
     """
+    if tokenizer.config.kind != "alit":  # the pools below rely on how its encoder lays out a sequence
+        raise InputError(f"A probe reads the encoder of an ALIT model, and {tokenizer.config.name} is another one.")
     iterations = checked_iterations(tokenizer, job.iterations)
     least = tokenizer.budgets[iterations[0]]
     first = tokenizer.budgets[0] if job.first is None else job.first
@@ -61,7 +63,7 @@ def _pooled(
     """The vectors of one batch."""
     fitted = pixels_of(pictures)
     state = tokenizer.start(tokenizer.as_pixels(np.stack(fitted)))
-    n = tokenizer.config.grid_tokens
+    n = tokenizer.config.grid_side**2
     pools: list[Tensor] = []
     while state.t <= iterations[-1]:
         state, latents = tokenizer.advance(state)

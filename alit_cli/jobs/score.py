@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib import metadata
@@ -24,10 +24,10 @@ from alit_cli.errors import InputError
 from alit_cli.jobs.score_shard import Scorers, ScoreSettings, ScoreWorker, TaskChoice, load_scorers
 from alit_cli.jobs.tokenize import BATCH_SIZE, IMAGES_PER_SHARD
 from alit_cli.model.device import choose_device, hardware_of
-from alit_cli.progress import Progress, ProgressCallback, no_progress, report_count
+from alit_cli.progress import ProgressCallback, no_progress, report_count
 from alit_cli.runs.job import Hardware, ItemStream, Output, Place, WorkerFactory
 from alit_cli.runs.plan import Plan
-from alit_cli.runs.run import ALONE, run
+from alit_cli.runs.run import ALONE, Progresses, run
 from alit_cli.runs.workers import Workers
 
 
@@ -113,7 +113,8 @@ class ScoreJob:
     def worker_factory(self, plans: Mapping[Path, Plan], here: bool) -> WorkerFactory:
         """What makes the workers. The only worker of this process gets the networks that outputs() has loaded."""
         schemas = {path: self._described[path].planned_schema(plan) for path, plan in plans.items()}
-        settings = dataclasses.replace(self._settings, schemas=schemas)
+        # What a table says of itself was taken from the paths as given; only workers get absolute ones.
+        settings = dataclasses.replace(self._settings, schemas=schemas).with_absolute_paths()
         loaded = self._loaded.pop() if self._loaded else None
         if loaded and not here:
             loaded.threads.shutdown()
@@ -188,7 +189,7 @@ class _Described:
     """One score table before its plan is known.
 
     Attributes:
-        output: what the run is told of it.
+        output: how the run describes it.
         info: what the table will say of itself.
         schema: its columns.
     """
@@ -206,7 +207,7 @@ class _Described:
         return self.schema.with_metadata({KEY: info.to_json().encode()})
 
 
-def score(job: ScoreJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Iterator[Progress]:
+def score(job: ScoreJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Progresses:
     """Write a score table for every task; as run(), which has the arguments."""
     return run(job, workers, report)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -27,6 +28,7 @@ from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.runs.job import Place, ShardInput, ShardProgress
 from alit_cli.tasks.base import Batch, Request, Task, Values, build_task
+from alit_cli.tasks.classify import FOLDERS
 
 SAME = 0.01
 """How far the L1 of a decoded image may be from the table's before it must be another image; it is 1e-6 in float32 and
@@ -72,6 +74,23 @@ class ScoreSettings:
     depth_unit: str | None
     questions: Path | None
     lpips: tuple[Path, ...]
+
+    def with_absolute_paths(self) -> ScoreSettings:
+        """The same settings for a process in another working folder, as actors of Ray are."""
+        return replace(
+            self,
+            checkpoint=self.checkpoint and _absolute(self.checkpoint),
+            tasks=tuple(replace(choice, model=_absolute(choice.model)) for choice in self.tasks),
+            labels=self.labels if self.labels in (None, FOLDERS) else os.path.abspath(str(self.labels)),
+            depth_maps=self.depth_maps and self.depth_maps.absolute(),
+            questions=self.questions and self.questions.absolute(),
+            lpips=tuple(file.absolute() for file in self.lpips),
+        )
+
+
+def _absolute(name: str) -> str:
+    """The absolute path of a file or folder; anything else, such as a hub id, is left as it is."""
+    return os.path.abspath(name) if name and os.path.exists(name) else name
 
 
 @dataclass(frozen=True, eq=False)

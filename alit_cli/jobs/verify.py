@@ -51,7 +51,7 @@ def problems(table: Path, tokens: Path | None = None) -> Iterator[str]:
 
 def _wrong_table(table: Path, planned: int | None, wanted: pa.Schema, check: CheckRows) -> Iterator[str]:
     """What is wrong with the columns, the number of rows and the keys; `check` looks at the rows of each row group."""
-    keys: Counter[str] = Counter()
+    keys: Counter[str | None] = Counter()
     rows = 0
     try:
         for group in _groups(table):
@@ -61,11 +61,13 @@ def _wrong_table(table: Path, planned: int | None, wanted: pa.Schema, check: Che
             rows += group.num_rows
             keys.update(group["image"].to_pylist())
             yield from check(group)
-    except (pa.ArrowInvalid, OSError, KeyError) as problem:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as problem:
         yield f"it is damaged after row {rows}: {str(problem).splitlines()[0]}"
         return
     if planned is not None and rows != planned:
         yield f"it has {rows} rows, but {planned} images were planned"
+    if None in keys:
+        yield f"{keys.pop(None)} rows have no name in image"
     if twice := [key for key, count in keys.items() if count > 1]:
         yield f"{len(twice)} images stand in it more than once, such as '{twice[0]}'"
 
@@ -82,14 +84,23 @@ def _wrong_columns(schema: pa.Schema, wanted: pa.Schema) -> Iterator[str]:
 
 def _wrong_rows(group: pa.Table, info: TableInfo) -> Iterator[str]:
     """What is wrong in the rows of one row group."""
-    ok = pc.equal(group["status"], "ok").to_numpy()
+    if group["status"].null_count:
+        yield f"{group['status'].null_count} rows have no status"
+    ok = pc.fill_null(pc.equal(group["status"], "ok"), False).to_numpy()
     models = set(group["model_id"].unique().to_pylist()) - {info.model_id}
     if models:
         yield f"rows are of the model {sorted(map(str, models))[0]}, the table of {info.model_id}"
     ends = group["n_tokens"].to_numpy() if info.stop is not None else np.full(len(ok), info.budgets[-1])
+    if info.prefix:  # one list for all budgets, as long as the last one that the image reached
+        name = f"{info.tokens}_{info.budgets[-1]}"
+        lengths = pc.fill_null(pc.list_value_length(group[name]), 0).to_numpy()
+        if (lengths != np.where(ok, ends, 0)).any():
+            yield f"{name} has lists that are not as long as their images' budgets"
+        yield from _wrong_ids(group[name], name, info)
     for budget in info.budgets:
         there = ok & (ends >= budget)
-        yield from _wrong_tokens(group[f"{info.tokens}_{budget}"], there, budget, info)
+        if not info.prefix:
+            yield from _wrong_tokens(group[f"{info.tokens}_{budget}"], there, budget, info)
         if info.losses:
             l1 = group[f"l1_{budget}"].to_numpy()
             if (np.isfinite(l1) != there).any():

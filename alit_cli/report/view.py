@@ -14,7 +14,7 @@ from alit_cli.data.files import check_output, open_output, readable
 from alit_cli.data.pictures.fitting import Pixels
 from alit_cli.data.sources.items import Item
 from alit_cli.data.tables.originals import find_originals
-from alit_cli.data.tables.parquet import column_names
+from alit_cli.data.tables.parquet import column_names, count_rows
 from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 from alit_cli.model.tokenizer import Tokenizer, load
@@ -128,6 +128,8 @@ def _check(path: Path, out: Path) -> TableInfo:
     if info.tokens in column_names(path):
         raise InputError(f"'{readable(str(path))}' is a selection; name the token table that it was made from.")
     check_output(out, "page")
+    if not count_rows(path):
+        raise InputError(f"'{readable(str(path))}' has no rows, so there is nothing to show.")
     return info
 
 

@@ -39,15 +39,16 @@ class Estimate:
     images_per_second: float
     basis: str
 
-    def as_table(self, out: str) -> tuple[str, list[str], list[str | int | float | None]]:
-        """Title, column names and the one row, to be printed."""
-        size, left = f"{self.bytes / 2**20:,.1f} MiB", f"{self.seconds / 60:.1f} min"
-        names = ["images", "files", "shards", "done", "images/s", "left"]
-        return (
-            f"{out}: speed from {self.basis}",
-            names,
-            [self.images, size, self.shards, self.done, self.images_per_second, left],
-        )
+    def as_row(self) -> dict[str, str | int | float | None]:
+        """What is printed of it: name of the column → value."""
+        return {
+            "images": self.images,
+            "files": f"{self.bytes / 2**20:,.1f} MiB",
+            "shards": self.shards,
+            "done": self.done,
+            "images/s": self.images_per_second,
+            "left": f"{self.seconds / 60:.1f} min",
+        }
 
     @property
     def seconds(self) -> float:
@@ -112,6 +113,7 @@ def _images_per_second(
     items = [entry.item for entry in sample]
     extra = {name: [entry.kept[index] if entry.kept else None for entry in sample] for index, name in enumerate(names)}
     seconds = 0.0
+    report(Progress(0, 2 * len(sample), note="timed"))  # the first report is where the work starts
     for done in (0, len(sample)):
         begun = time.perf_counter()
         running = worker.start(ShardInput(Shard(0, 0, len(items)), items, extra, outputs))

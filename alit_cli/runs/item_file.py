@@ -11,9 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from alit_cli.data.sources.items import Found, Item
-from alit_cli.data.sources.listing import collision
+from alit_cli.data.sources.listing import SameName, collision
 from alit_cli.data.sources.remote import is_url
-from alit_cli.errors import InputError
 
 COLUMNS: list[tuple[str, pa.DataType]] = [
     ("image", pa.string()),
@@ -171,8 +170,10 @@ def _check_unique(hashes: np.ndarray, sink: Any) -> None:
     """Raises InputError where two keys of the file are equal; only keys of equal hashes are compared."""
     ordered = np.sort(hashes)
     suspects = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
-    if not suspects or isinstance(sink, pa.MockOutputStream):
+    if not suspects:
         return
+    if isinstance(sink, pa.MockOutputStream):  # nothing was kept to compare; 64 bits hardly ever agree by chance
+        raise SameName("Two images of the inputs have the same name; give the folder that holds both.")
     if isinstance(sink, pa.BufferOutputStream):
         items = ItemFile(pa.ipc.open_file(sink.getvalue()).read_all())
     else:
@@ -183,4 +184,4 @@ def _check_unique(hashes: np.ndarray, sink: Any) -> None:
         item = items[index]
         twin = seen.setdefault(item.image, item)
         if twin is not item:
-            raise InputError(collision(twin, item))
+            raise collision(twin, item)

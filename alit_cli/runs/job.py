@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
 from alit_cli.data.marks import Kind
 from alit_cli.data.sources.extra_columns import ExtraColumns
 from alit_cli.data.sources.items import Found, Item
-from alit_cli.data.sources.listing import NO_EXTRA_COLUMNS
+from alit_cli.data.sources.listing import NO_EXTRA_COLUMNS, SameName
 from alit_cli.data.tables.parts import PLAN, unfinished, work_folder
 from alit_cli.progress import ProgressCallback
 from alit_cli.runs.plan import Plan, Shard
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,21 @@ class ItemStream:
     Attributes:
         found: the items; may be taken once only.
         extra_columns: what is carried along with them. Its types are known only when `found` has been exhausted.
+        renamed: gives the same items with names that begin with their inputs'; None where names never change.
     """
 
     found: Iterator[Found]
     extra_columns: ExtraColumns = NO_EXTRA_COLUMNS
+    renamed: Callable[[], Iterator[Found]] | None = None
+
+    def used_by(self, use: Callable[[Iterator[Found]], Value]) -> Value:
+        """What `use` makes of the items, or of the renamed ones where two inputs have images of one name."""
+        try:
+            return use(self.found)
+        except SameName:
+            if self.renamed is None:
+                raise
+            return use(self.renamed())
 
 
 @dataclass(frozen=True)

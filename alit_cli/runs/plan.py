@@ -27,7 +27,7 @@ ITEMS = "_plan.arrow"
 COPIES = re.compile(r"_copy-[0-9a-f]+")
 PARTS = re.compile(r"_part-\d+\.json|part-\d+\.parquet")
 MADE = re.compile(rf"{PARTS.pattern}|_plan\.(json|arrow)|_run\.json|.+\.tmp")
-"""What a run makes anew when it starts anew."""
+"""What a run makes again when it starts over."""
 OURS = re.compile(rf"{MADE.pattern}|{COPIES.pattern}")
 """The names of everything that lies in a work folder; nothing else there is ever removed."""
 MAX_COMPARED = 200_000

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from alit_cli.data.files import check_output, readable
+from alit_cli.data.sources.extra_columns import ExtraColumns
+from alit_cli.data.sources.items import Found
 from alit_cli.data.tables.parquet import read_description
 from alit_cli.data.tables.parts import PLAN, finished_shards, is_finished, work_folder
 from alit_cli.errors import InputError
 from alit_cli.progress import ProgressCallback, no_progress
-from alit_cli.runs.job import ShardedJob, WorkerFactory
+from alit_cli.runs.job import Output, ShardedJob, WorkerFactory
 from alit_cli.runs.plan import Plan, Shard, fingerprint, open_plan, remove_copies, remove_work
 from alit_cli.runs.shards import check_finished, join_shards
 
@@ -103,26 +106,28 @@ def prepare(job: ShardedJob, report: ProgressCallback = no_progress, here: bool 
             continue
         stream = job.items(report, keep_copies=not finished)
         if finished and not output.as_folder:
-            wanted = fingerprint(stream.found, job.images_per_shard, output.identity, stream.extra_columns)
-            _check_same(output.path, wanted)
+            _check_same(output.path, stream.used_by(partial(_fingerprint, job, output, stream.extra_columns)))
             if output.folder.exists():  # left by a run that was killed between its last two steps
                 remove_work(output.folder)
             continue
-        plan = open_plan(
-            output.folder,
-            stream.found,
-            job.images_per_shard,
-            output.identity,
-            job.overwrite,
-            stream.extra_columns,
-            files_may_differ=job.retry_errors,
-        )
+        plan = stream.used_by(partial(_open_plan, job, output, stream.extra_columns))
         if not finished:
             unfinished.append(PreparedOutput(output.path, output.folder, plan))
     if not unfinished:
         return None
     plans = {output.path: output.plan for output in unfinished}
     return PreparedRun(tuple(unfinished), job.worker_factory(plans, here))
+
+
+def _open_plan(job: ShardedJob, output: Output, columns: ExtraColumns, found: Iterator[Found]) -> Plan:
+    """The plan of one output over these items."""
+    size, may_differ = job.images_per_shard, job.retry_errors
+    return open_plan(output.folder, found, size, output.identity, job.overwrite, columns, files_may_differ=may_differ)
+
+
+def _fingerprint(job: ShardedJob, output: Output, columns: ExtraColumns, found: Iterator[Found]) -> str:
+    """The fingerprint that this plan would have."""
+    return fingerprint(found, job.images_per_shard, output.identity, columns)
 
 
 def join_output(output: PreparedOutput) -> None:

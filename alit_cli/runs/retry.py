@@ -47,9 +47,19 @@ def prepare_retry(job: ShardedJob, output: Output, report: ProgressCallback, her
         _check_same_options(output)
         stream = job.items(report, keep_copies=False)
         failed: list[Found] = []
-        # The digest is that of all items as they are now: with it, the table will be the one of a fresh run.
-        noted = _note_failed(stream.found, _rows_that_failed(output.path), failed, output.path)
-        digest = write_items(noted, stream.extra_columns.names, pa.MockOutputStream())
+
+        def digest_of(found: Iterable[Found]) -> str:
+            # The digest is that of all items as they are now: with it, the table will be the one of a fresh run.
+            failed.clear()
+            noted = _note_failed(found, _rows_that_failed(output.path), failed, output.path)
+            return write_items(noted, stream.extra_columns.names, pa.MockOutputStream())
+
+        try:
+            digest = digest_of(stream.found)
+        except InputError:
+            if stream.renamed is None:
+                raise
+            digest = digest_of(stream.renamed())  # the names of the table may begin with those of the inputs
         if not failed:
             return None
         keep = {"keep": stream.extra_columns.types()} if stream.extra_columns.names else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -21,9 +21,11 @@ from alit_cli.runs.shards import ERROR, is_being_joined, join_once
 from alit_cli.runs.workers import Workers
 
 ALONE = Workers()
+Progresses = Generator[Progress, None, None]
+"""What a run yields. A run that is closed early leaves what it has committed, to be resumed."""
 
 
-def run(job: ShardedJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Iterator[Progress]:
+def run(job: ShardedJob, workers: Workers = ALONE, report: ProgressCallback = no_progress) -> Progresses:
     """Do this process's share of a job; whichever process finishes the last shard joins all of them into the table.
 
     A run may be killed at any moment: the same job run again does only the shards that are not committed yet. Which

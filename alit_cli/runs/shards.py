@@ -99,7 +99,7 @@ def join_once(folder: str | Path, join: Callable[[], None]) -> None:
     except (FileNotFoundError, AlitError):
         if os.path.exists(plan):
             raise
-    if not os.path.exists(plan) and os.path.isdir(folder):  # another joined them; a late shard made the folder anew
+    if not os.path.exists(plan) and os.path.isdir(folder):  # another joined them; a late shard made the folder again
         remove_work(folder)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from alit_cli.data.pictures.measures import thumbnail
 from alit_cli.data.tables.score_table import Kind, Measure
+from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import Tokenizer
@@ -64,7 +65,9 @@ class Baselines(Task[list[ByBudget]]):
     extras: Mapping[str, Kind] = {"base_l1": "float32", "base_psnr": "float32", "base_ssim": "float32"}
 
     def __init__(self, tokenizer: Tokenizer, budgets: Sequence[int], threads: Executor) -> None:
-        self.tokenizer, self.budgets = tokenizer, budgets
+        if tokenizer.model.autoencoder is None:
+            raise InputError(f"The tokenizer {tokenizer.config.name} holds no base tokenizer to compare it with.")
+        self.budgets, self.base = budgets, tokenizer.model.autoencoder
         self.bits = [math.floor(budget * tokenizer.config.bits_per_token) for budget in budgets]
         self.threads = threads
         names = [f"{system}_{measure}" for system in SYSTEMS for measure in ("l1", "psnr", "ssim")]
@@ -75,7 +78,7 @@ class Baselines(Task[list[ByBudget]]):
     def look(self, batch: Batch) -> tuple[list[ByBudget], Values]:
         """Every baseline of every image."""
         originals = _bytes(batch.images)
-        reconstructed = self.tokenizer.model.base.reconstruct(batch.images).float()
+        reconstructed = self.base.reconstruct(batch.images).float()
         base = list(self.threads.map(_compare, _bytes(reconstructed.clamp(0, 1)), originals))
         values: Values = {
             "base_l1": l1_per_image(reconstructed, batch.images).cpu().numpy(),

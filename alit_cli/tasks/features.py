@@ -35,7 +35,6 @@ class Features(Task[None]):
     """
 
     measures = (Measure("features", "list<float16>", original=True),)
-    extras: Mapping[str, Kind] = {"features_base": "list<float16>"}
 
     def __init__(
         self,
@@ -43,13 +42,17 @@ class Features(Task[None]):
         extract: Callable[[Tensor], Tensor],
         options: dict[str, str],
     ) -> None:
-        self.tokenizer, self.extract, self.options = tokenizer, extract, options
+        self.base, self.extract, self.options = tokenizer.model.autoencoder, extract, options
+        # Not every tokenizer has a base tokenizer of its own.
+        self.extras: Mapping[str, Kind] = {} if self.base is None else {"features_base": "list<float16>"}
 
     @torch.no_grad()
     def look(self, batch: Batch) -> tuple[None, Values]:
         """The features of the originals, and of what the base tokenizer makes of them without tokens."""
-        base = self.tokenizer.model.base.reconstruct(batch.images).float().clamp(0, 1)
-        return None, {"features_original": self._of(batch.images), "features_base": self._of(base)}
+        values: dict[str, list[NDArray[np.float16]]] = {"features_original": self._of(batch.images)}
+        if self.base is not None:
+            values["features_base"] = self._of(self.base.reconstruct(batch.images).float().clamp(0, 1))
+        return None, values
 
     def score(self, seen: None, pictures: Tensor, budget: int) -> Values:
         """The features of reconstructions."""

@@ -131,8 +131,8 @@ def _why(source: str, auto: str, problem: Exception) -> str:
         return f"'{source}' is another kind of model than this task takes ({what}); choose one that was trained for it."
     if "image processor" in str(problem) and Path(source).is_dir():
         return (
-            f"'{source}' holds a model but no image processor (preprocessor_config.json), which says how pictures are "
-            f"resized and normalised: save the one that it was trained with by processor.save_pretrained('{source}')."
+            f"'{source}' holds weights but no image processor, which says how pixels are prepared; save that of the "
+            f"model it was trained from beside them: AutoImageProcessor.from_pretrained(…).save_pretrained('{source}')."
         )
     first = " ".join(str(problem).split()).split(". ")[0].rstrip(".")[:200]
     return f"'{source}' cannot be used as a model of transformers for this task ({what}): {first}."

@@ -1,9 +1,10 @@
-"""Crops of photographs to train on: a few of each decoded once and kept, or a fresh one at every use."""
+"""Crops of photographs to train on: a few of each decoded once and cached, or a new one at every use."""
 
 from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -24,12 +25,39 @@ from alit_cli.errors import ImageProblem, InputError
 from alit_cli.progress import Progress
 
 DECODE_THREADS = 4
-VIEWS_MARK = "views.json"
+CROPS_MARK = "views.json"
 """Its presence in a work folder says that the photographs are ready."""
-FRESH = 1 << 20
-"""How many different crops of a photograph there are where none is kept."""
+MANY = 1 << 20
+"""How many different crops of a photograph there are where none is cached; an epoch uses one."""
 Pixels = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 Crop = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
+
+
+@dataclass(frozen=True)
+class CropSettings:
+    """How crops are made of photographs.
+
+    Attributes:
+        side: pixels of a square crop.
+        per_photo: crops cached per photograph; 0 caches none.
+        area: the smallest and the largest share of a photograph's area that a crop takes.
+        held_out: photographs kept out of training.
+        seed: of all that is drawn.
+    """
+
+    side: int
+    per_photo: int
+    held_out: int
+    seed: int
+    area: tuple[float, float] = (0.8, 1.0)
+
+    @property
+    def zoom(self) -> float:
+        """How much larger than the crop a validation photograph is fitted, so that it shows the scale of training.
+
+        1 where crops may take the whole photograph; 2 where they take a quarter of it on average.
+        """
+        return 1.0 if self.area[1] == 1 else 1 / math.sqrt(sum(self.area) / 2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +65,7 @@ class Batch:
     """Some photographs to train on.
 
     Attributes:
-        rows: which of the views they are, ascending, b.
+        rows: which crops they are, ascending, b.
         images: their pixels in [0, 1], b 3 S S float32.
     """
 
@@ -45,183 +73,203 @@ class Batch:
     images: Tensor
 
 
-class Views(ABC):
-    """The training set. Row r is crop r mod `views` of photograph r // `views`.
+class CropDataset(ABC):
+    """The training set. Row r is crop r mod `per_photo` of photograph r // `per_photo`.
 
     Attributes:
         photos: number of training photographs.
-        views: crops per photograph.
+        per_photo: crops per photograph.
         validation: held-out photographs, fitted and not augmented, V S S 3 uint8.
     """
 
     photos: int
-    views: int
+    per_photo: int
     validation: Pixels
+
+    def __init__(self) -> None:
+        self._orders: dict[tuple[int, int], np.ndarray] = {}
 
     @property
     def rows(self) -> int:
         """All crops of all photographs."""
-        return self.photos * self.views
+        return self.photos * self.per_photo
 
     def order(self, epoch: int, seed: int) -> np.ndarray:
-        """The rows of one epoch: one crop of each photo, shuffled; a function of epoch and seed alone."""
-        rng = np.random.default_rng([seed, epoch])
-        return rng.permutation(self.photos) * self.views + epoch % self.views
+        """The rows of one epoch: one crop of each photograph, shuffled; a function of epoch and seed alone."""
+        key = (epoch, seed)
+        if key not in self._orders:
+            # Every step asks, and shuffling 50 million photographs takes seconds. Two epochs meet where one ends.
+            self._orders = dict(list(self._orders.items())[-1:])
+            rng = np.random.default_rng([seed, epoch])
+            self._orders[key] = rng.permutation(self.photos) * self.per_photo + epoch % self.per_photo
+        return self._orders[key]
 
     def batch(self, rows: np.ndarray, device: torch.device) -> Batch:
         """These rows in ascending order, as they lie on the disk."""
         rows = np.sort(rows)
-        return Batch(rows, to_images(self.read(rows)).to(device))
+        return Batch(rows, to_images(self.read(rows), device))
 
     @abstractmethod
     def read(self, rows: np.ndarray) -> Pixels:
         """These rows in this order, b S S 3 uint8."""
 
-    def expect(self, rows: np.ndarray) -> None:  # noqa: B027 (kept crops need no warning)
+    def prefetch(self, rows: np.ndarray) -> None:  # noqa: B027 (cached crops need none)
         """Say which rows will be asked for next, so that they are ready then."""
 
+    def close(self) -> None:  # noqa: B027 (a memory map closes itself)
+        """Stop the threads, where there are some."""
 
-class KeptViews(Views):
-    """Crops decoded once and read by memory map; `pixels` is (photos × views) S S 3 uint8."""
 
-    def __init__(self, pixels: Pixels, views: int, validation: Pixels) -> None:
-        self.pixels, self.views, self.validation = pixels, views, validation
-        self.photos = len(pixels) // views
+class CachedCrops(CropDataset):
+    """Crops decoded once and read by memory map; `pixels` is (photos × per_photo) S S 3 uint8."""
+
+    def __init__(self, pixels: Pixels, per_photo: int, validation: Pixels) -> None:
+        super().__init__()
+        self.pixels, self.per_photo, self.validation = pixels, per_photo, validation
+        self.photos = len(pixels) // per_photo
 
     def read(self, rows: np.ndarray) -> Pixels:
         """Look the rows up."""
-        found: Pixels = self.pixels[rows]
-        return found
+        pixels: Pixels = self.pixels[rows]
+        return pixels
 
 
-class FreshViews(Views):
+class OnTheFlyCrops(CropDataset):
     """Crops decoded when they are used, in threads, a batch ahead: any number of photographs, no disk.
 
     A photograph that cannot be read is replaced by the next one that can.
     """
 
-    def __init__(self, items: Sequence[Item], side: int, seed: int, threads: int, validation: Pixels) -> None:
-        self.items, self.side, self.seed = items, side, seed
-        self.photos, self.views, self.validation = len(items), FRESH, validation
+    def __init__(self, items: Sequence[Item], settings: CropSettings, threads: int, validation: Pixels) -> None:
+        super().__init__()
+        self.items, self.settings = items, settings
+        self.photos, self.per_photo, self.validation = len(items), MANY, validation
         self.pool = ThreadPoolExecutor(threads)
         self.coming: dict[int, Future[Crop]] = {}
 
     def read(self, rows: np.ndarray) -> Pixels:
-        """Decode the rows, or take them where they were expected."""
-        wanted = [int(row) for row in rows]
-        late = {row: self.pool.submit(self._crop, row) for row in wanted if row not in self.coming}
-        return np.stack([(late.get(row) or self.coming.pop(row)).result() for row in wanted])
+        """Decode the rows, or take them where they were prefetched."""
+        rows_asked = [int(row) for row in rows]
+        late = {row: self.pool.submit(self._crop, row) for row in rows_asked if row not in self.coming}
+        return np.stack([(late.get(row) or self.coming.pop(row)).result() for row in rows_asked])
 
-    def expect(self, rows: np.ndarray) -> None:
-        """Begin to decode them; what was expected before and never used is dropped."""
-        wanted = {int(row) for row in rows}
-        self.coming = {row: crop for row, crop in self.coming.items() if row in wanted}
-        self.coming |= {row: self.pool.submit(self._crop, row) for row in wanted - self.coming.keys()}
+    def prefetch(self, rows: np.ndarray) -> None:
+        """Begin to decode them; what was prefetched before and never used is dropped."""
+        rows_ahead = {int(row) for row in rows}
+        self.coming = {row: crop for row, crop in self.coming.items() if row in rows_ahead}
+        self.coming |= {row: self.pool.submit(self._crop, row) for row in rows_ahead - self.coming.keys()}
+
+    def close(self) -> None:
+        """Stop the threads; what they have not begun is dropped."""
+        self.pool.shutdown(cancel_futures=True)
 
     def _crop(self, row: int) -> Crop:
-        photo, view = divmod(row, self.views)
+        photo, number = divmod(row, self.per_photo)
         for index in range(photo, photo + self.photos):
-            crops = _random_crops(self.items[index % self.photos], self.side, 1, [self.seed, index, view])
+            seed = [self.settings.seed, index, number]
+            crops = _random_crops(self.items[index % self.photos], self.settings, 1, seed)
             if crops is not None:
                 crop: Crop = crops[0]
                 return crop
-        raise InputError("None of the photographs can be read any more: put them back where the run found them.")
+        raise InputError("None of the photographs can be read any more. Put them back where the run read them first.")
 
 
-def to_images(pixels: np.ndarray) -> Tensor:
-    """b S S 3 uint8 → b 3 S S float32 in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float() / 255
+def to_images(pixels: np.ndarray, device: torch.device | None = None) -> Tensor:
+    """b S S 3 uint8 → b 3 S S float32 in [0, 1], on a device; bytes travel, as they are a quarter of the floats."""
+    raw = torch.from_numpy(np.array(pixels)).to(device or "cpu")  # a copy: a memory map is read-only
+    return raw.permute(0, 3, 1, 2).contiguous().float() / 255
 
 
-def make_views(
-    items: Sequence[Item], side: int, views: int, held_out: int, seed: int, folder: Path
-) -> Iterator[Progress]:
-    """Write `validation.npy`, `views.json` and, where crops are kept, `views.npy` into a folder.
+def make_crops(items: Sequence[Item], settings: CropSettings, folder: Path) -> Iterator[Progress]:
+    """Write `validation.npy`, `views.json` and, where crops are cached, `views.npy` into a folder.
 
-    Photographs that cannot be read are left out and counted. Done before: nothing happens.
-
-    Args:
-        views: crops kept per photograph; 0 keeps none.
+    Photographs that cannot be read are left out and counted. If this was done before, nothing happens.
 
     Raises:
         InputError: too few photographs can be read, or their crops do not fit on the disk.
         AlitError: the disk is full.
     """
-    mark = folder / VIEWS_MARK
+    mark = folder / CROPS_MARK
     if mark.exists():
         return
-    chosen, training = _split(len(items), held_out, seed)
-    validation = [picture for item in chosen if (picture := _whole(items[item], side)) is not None]
-    held = io.BytesIO()  # numpy names no reason where a file cannot be written
-    np.save(held, np.stack(validation) if validation else np.zeros((0, side, side, 3), np.uint8))
+    held_out, training = _split(len(items), settings)
+    validation = [pixels for item in held_out if (pixels := _validation(items[item], settings)) is not None]
+    encoded = io.BytesIO()  # np.save into a file gives no reason where that cannot be written
+    np.save(encoded, np.stack(validation) if validation else np.zeros((0, settings.side, settings.side, 3), np.uint8))
     with open_output(folder / "validation.npy", "working file") as file:
-        file.write(held.getbuffer())
-    kept = len(training)
-    if views:
-        kept = yield from _keep(items, training, side, views, seed, folder)
-    if kept < 2:
+        file.write(encoded.getbuffer())
+    readable = len(training)
+    if settings.per_photo:
+        readable = yield from _cache(items, training, settings, folder)
+    if readable < 2:
         why = next(filter(None, (_problem(items[index]) for index in training)), "")
         raise InputError(
-            f"Only {kept} of {len(training)} photographs can be trained on, and it takes two or more{why}."
+            f"Only {readable} of {len(training)} photographs can be trained on, and it takes two or more{why}."
         )
     with open_output(mark, "working file") as file:
-        file.write(json.dumps({"photos": kept, "views": views}).encode())
+        file.write(json.dumps({"photos": readable, "views": settings.per_photo}).encode())
 
 
-def open_views(
-    folder: Path, items: Sequence[Item], side: int, held_out: int, seed: int, threads: int = DECODE_THREADS
-) -> Views:
-    """What make_views prepared of the same items."""
-    shape = json.loads((folder / VIEWS_MARK).read_text())
+def open_crops(
+    folder: Path, items: Sequence[Item], settings: CropSettings, threads: int = DECODE_THREADS
+) -> CropDataset:
+    """What make_crops prepared of the same items."""
+    shape = json.loads((folder / CROPS_MARK).read_text())
     validation = np.load(folder / "validation.npy", mmap_mode="r")
     if shape["views"]:
         pixels = np.load(folder / "views.npy", mmap_mode="r")[: shape["photos"] * shape["views"]]
-        return KeptViews(pixels, shape["views"], validation)
-    training = _split(len(items), held_out, seed)[1]
-    return FreshViews([items[index] for index in training], side, seed, threads, validation)
+        return CachedCrops(pixels, shape["views"], validation)
+    training = _split(len(items), settings)[1]
+    return OnTheFlyCrops([items[index] for index in training], settings, threads, validation)
 
 
-def _split(items: int, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _split(items: int, settings: CropSettings) -> tuple[np.ndarray, np.ndarray]:
     """Which items are held out, and which are trained on."""
-    order = np.random.default_rng([seed, items]).permutation(items)
-    return order[:held_out], np.sort(order[held_out:])
+    order = np.random.default_rng([settings.seed, items]).permutation(items)
+    return order[: settings.held_out], np.sort(order[settings.held_out :])
 
 
-def _keep(
-    items: Sequence[Item], training: np.ndarray, side: int, views: int, seed: int, folder: Path
+def _cache(
+    items: Sequence[Item], training: np.ndarray, settings: CropSettings, folder: Path
 ) -> Generator[Progress, None, int]:
-    """Decode every photograph once; gives the number that could be read."""
-    path = folder / "views.npy"
+    """Decode every photograph once; returns the number that could be read."""
+    path, per_photo = folder / "views.npy", settings.per_photo
     path.unlink(missing_ok=True)  # an attempt that was interrupted must not take the room of this one
-    shape = (len(training) * views, side, side, 3)
+    shape = (len(training) * per_photo, settings.side, settings.side, 3)
     needed, free = int(np.prod(shape, dtype=np.int64)), shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"{views} crops of {len(training)} photographs take {needed / 2**20:,.1f} MiB and {folder} has "
-            f"{free / 2**20:,.1f} MiB free; give fewer --views, or --views 0 to decode them again at every use."
+            f"{per_photo} crops of {len(training)} photographs take {needed / 2**20:,.1f} MiB and {folder} has "
+            f"{free / 2**20:,.1f} MiB free. Give fewer --crops, or --crops 0 to decode them again at every use."
         )
     store = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     with named_write_errors(path), open(path, "r+b") as file:
         if hasattr(os, "posix_fallocate"):  # a page of the map that finds no room on the disk would kill the process
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
-    kept = 0
+    readable = 0
+    yield Progress(0, len(training), "photographs")
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
-        crops = pool.map(lambda index: _random_crops(items[index], side, views, [seed, int(index)]), training)
-        for done, picture in enumerate(crops, 1):
-            if picture is not None:
-                store[kept * views : (kept + 1) * views] = picture
-                kept += 1
-            yield Progress(done, len(training), "photographs", done - kept)
+        decoded = pool.map(
+            lambda index: _random_crops(items[index], settings, per_photo, [settings.seed, int(index)]), training
+        )
+        for done, crops in enumerate(decoded, 1):
+            if crops is not None:
+                store[readable * per_photo : (readable + 1) * per_photo] = crops
+                readable += 1
+            yield Progress(done, len(training), "photographs", done - readable)
     store.flush()
-    return kept
+    return readable
 
 
-def _whole(item: Item, side: int) -> np.ndarray | None:
-    """A photograph fitted as tokenization fits it, S S 3; None where it cannot be read."""
+def _validation(item: Item, settings: CropSettings) -> np.ndarray | None:
+    """A photograph fitted as tokenization fits it, at the zoom of the crops, S S 3; None where it cannot be read."""
+    side, zoomed = settings.side, round(settings.side * settings.zoom)
     try:
-        return fit(decode(item.read()), side)
+        pixels = fit(decode(item.read()), zoomed)
     except (ImageProblem, OSError):
         return None
+    margin = (zoomed - side) // 2
+    return np.ascontiguousarray(pixels[margin : margin + side, margin : margin + side])
 
 
 def _problem(item: Item) -> str:
@@ -229,15 +277,15 @@ def _problem(item: Item) -> str:
     try:
         decode(item.read())
     except (ImageProblem, OSError) as problem:
-        return f"; '{item.image}': {problem}"
+        return f"; '{item.image}': {str(problem).rstrip('.')}"
     return ""
 
 
-def _random_crops(item: Item, side: int, views: int, seed: list[int]) -> np.ndarray | None:
-    """Crops of a photograph, views S S 3; None where it cannot be read."""
+def _random_crops(item: Item, settings: CropSettings, count: int, seed: list[int]) -> np.ndarray | None:
+    """Crops of a photograph, count S S 3; None where it cannot be read."""
     rng = np.random.default_rng(seed)
     try:
         image = decode(item.read())
-        return np.stack([random_view(image, side, rng) for _ in range(views)])
+        return np.stack([random_view(image, settings.side, rng, settings.area) for _ in range(count)])
     except (ImageProblem, OSError):
         return None

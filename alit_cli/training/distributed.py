@@ -1,9 +1,11 @@
-"""The processes of one training run: one alone, or many started by `accelerate launch`, `torchrun` or Slurm."""
+"""The processes of one training run: one alone, or many started by torchrun, `accelerate launch` or Slurm."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
 
 import numpy as np
 import torch
@@ -12,65 +14,95 @@ from torch import Tensor, nn
 
 from alit_cli.model.device import choose_device
 
+PATIENCE = timedelta(hours=12)
+"""How long a process waits for the others: the main one may decode all photographs before the first step."""
 
-class Processes:
-    """Who we are among them, and what has to be agreed on.
 
-    Every process holds the same weights and works on its own rows of each batch; gradients are averaged in one
-    message a step, so that n processes take the steps that one would take.
+@dataclass(frozen=True)
+class Distributed:
+    """Who we are among the processes, and what has to be agreed on.
+
+    Every process holds the same weights and works on its own rows of each batch. Together they take the steps that one
+    process would take, up to the rounding of float sums; but not so with a critic (stages/critic.py says why), nor in
+    the noise of a VAE, which each process draws for itself.
 
     Attributes:
-        rank: our number, from 0; process 0 writes files and speaks.
-        count: how many there are.
+        rank: our number, from 0; process 0 writes files and prints.
+        world_size: how many processes there are.
         device: where this one computes.
     """
 
-    def __init__(self, device: str = "auto") -> None:
-        self.rank, self.count = 0, 1
-        self.device = choose_device(device)
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import PartialState  # starts the process group that the launcher's variables describe
+    rank: int = 0
+    world_size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-            state = PartialState(cpu=self.device.type == "cpu")
-            self.rank, self.count = state.process_index, state.num_processes
-            if self.device.type != "cpu":  # accelerate numbers CPUs too, and torch.load does not know cpu:0
-                self.device = state.device
+    @staticmethod
+    def join(device: str = "auto") -> Distributed:
+        """Join the process group that the launcher's variables describe (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR).
+
+        Raises:
+            InputError: the device is not on this machine.
+        """
+        chosen = choose_device(device)
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        if world_size == 1:
+            return Distributed(device=chosen)
+        if chosen.type == "cuda":
+            chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            torch.cuda.set_device(chosen)  # NCCL takes the current device
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+        return Distributed(dist.get_rank(), world_size, chosen)
+
+    def leave(self) -> None:
+        """Close the process group at the end of a run."""
+        if self.world_size > 1 and dist.is_initialized():
+            dist.destroy_process_group()
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
-    def share(self, rows: np.ndarray) -> np.ndarray:
+    def shard(self, rows: np.ndarray) -> np.ndarray:
         """This process's part of a batch's rows."""
-        return rows[self.rank :: self.count]
+        return rows[self.rank :: self.world_size]
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        if self.count > 1:
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
+        if self.world_size > 1:
             dist.barrier()
 
-    def add(self, tensor: Tensor) -> Tensor:
+    def all_reduce(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in place."""
-        if self.count > 1:
+        if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def add_gradients(self, parameters: Sequence[nn.Parameter], extra: Tensor) -> Tensor:
-        """Sum gradients over all processes, in place, and `extra` (a few scalars) with them; gives its sum."""
-        if self.count == 1:
-            return extra
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        message = torch.cat([extra.float(), *(g.flatten().float() for g in gradients)])
-        dist.all_reduce(message)
-        parts: list[Tensor] = list(message.split([len(extra), *(g.numel() for g in gradients)]))
-        head = parts.pop(0)
-        for parameter, gradient, part in zip(parameters, gradients, parts, strict=True):
-            parameter.grad = part.view_as(gradient).to(gradient.dtype)
-        return head
-
-    def same(self, module: nn.Module) -> None:
-        """Give every process the main one's weights, after a change outside the optimizer."""
-        if self.count > 1:
-            for tensor in module.state_dict().values():
+    def broadcast(self, *tensors: Tensor) -> None:
+        """Give every process the main one's values, after a change outside the optimizer."""
+        if self.world_size > 1:
+            for tensor in tensors:
                 dist.broadcast(tensor, 0)
+
+    def sum_gradients(self, parameters: Sequence[nn.Parameter], scalars: Tensor) -> Tensor:
+        """Sum gradients over all processes, in place, and `scalars` with them; returns the sums of the scalars.
+
+        This is ours and not DistributedDataParallel for three reasons. DDP divides by the number of processes and so
+        assumes equal parts, while a batch of 14 on 4 processes has parts of 4 and 3: here each loss is weighted by its
+        part, and n processes take the steps that one would take. All goes in one message, in float32 and in one order,
+        so that a resumed run repeats it to the bit. And the losses travel along for nothing. The price is that
+        communication does not overlap with the backward pass.
+        """
+        if self.world_size == 1:
+            return scalars
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        message = torch.cat([scalars.float(), *(g.flatten().float() for g in gradients)])
+        dist.all_reduce(message)
+        parts: list[Tensor] = list(message.split([len(scalars), *(g.numel() for g in gradients)]))
+        sums = parts.pop(0)
+        for parameter, part in zip(parameters, parts, strict=True):
+            # In the layout of its parameter (channels-last convolutions): fused optimizers read both alike, and a
+            # contiguous gradient would be refused on a GPU and applied to the wrong weights on a CPU.
+            parameter.grad = torch.empty_like(parameter).copy_(part.view(parameter.shape))
+        return sums

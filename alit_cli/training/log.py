@@ -23,16 +23,27 @@ PICTURED = 6
 
 
 @dataclass(frozen=True)
+class Remark:
+    """A sentence about the run, such as how many photographs it trains on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class TrainRecord:
     """One step, or one validation.
 
     Attributes:
-        stage, step, steps: where the run is; `step` counts finished steps.
-        losses: means since the last record that was logged.
+        stage: the stage.
+        step: finished steps of the stage.
+        steps: all steps of the stage.
+        losses: means since the last record that was logged; empty in a record that only says how far the run is.
         validation: mean L1 by budget of the averaged weights, where this step validated; of a base tokenizer one entry,
             that of its number of grid tokens.
-        images_per_second, seconds: speed of late, and time spent in this stage.
+        images_per_second: speed since the last record that was logged.
+        seconds: time spent in this stage.
         memory: largest memory so far in GiB: a GPU's, else this process's.
+        loss: the total of the last record that was logged, so that the progress line can keep showing it.
     """
 
     stage: StageName
@@ -43,13 +54,20 @@ class TrainRecord:
     images_per_second: float = 0.0
     seconds: float = 0.0
     memory: float = 0.0
+    loss: float | None = None
 
     @property
     def progress(self) -> Progress:
-        """For the console."""
-        parts = [f"{self.images_per_second:.3g} images/s, {self.memory:.1f} GiB"] if self.losses else []
-        note = ", ".join([*parts, *(f"{name} {value:.4g}" for name, value in self.losses.items())])
+        """For the console. The loss alone, which fits on a line of 80 columns; the log has everything else."""
+        note = "" if self.loss is None else f"loss {self.loss:.4g}"
         return Progress(self.step, self.steps, f"{self.stage} steps", note=note)
+
+    @property
+    def headline(self) -> str:
+        """The validation of this step in one line, smallest budget first."""
+        unit = "grid tokens" if self.stage == "base" else "tokens"
+        figures = "  ".join(f"{budget}: {l1:.4f}" for budget, l1 in (self.validation or {}).items())
+        return f"{self.stage} step {self.step}: L1 of held-out photographs by {unit}  {figures}"
 
 
 class TrainLog:
@@ -61,12 +79,12 @@ class TrainLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self.board: SummaryWriter | None = SummaryWriter(str(folder / "tensorboard"))
-        except ImportError:
+        except ImportError:  # tensorboard is optional
             self.board = None
 
     def write(self, record: TrainRecord) -> None:
         """One line, and the same numbers as curves."""
-        values = {key: value for key, value in vars(record).items() if value is not None}
+        values = {key: value for key, value in vars(record).items() if value is not None and key != "loss"}
         with open(self.folder / "log.jsonl", "a") as file:
             file.write(json.dumps(values) + "\n")
         if self.board is None:
@@ -78,7 +96,7 @@ class TrainLog:
         self.board.flush()
 
     def picture(self, record: TrainRecord, columns: Sequence[Tensor]) -> Path:
-        """A sheet with a row a photograph: the original, then its reconstruction at every budget (b 3 h w each)."""
+        """A sheet with one row per photograph: the original, then its reconstruction at every budget (b 3 h w each)."""
         sheet = rearrange(torch.stack(list(columns), dim=1).float().cpu(), "b k c h w -> (b h) (k w) c")
         pixels = (sheet.clamp(0, 1) * 255).round().numpy().astype(np.uint8)
         path = self.folder / "pictures" / f"{record.stage}-{record.step:06d}.png"
@@ -87,3 +105,8 @@ class TrainLog:
         if self.board is not None:
             self.board.add_image(f"{record.stage}/reconstructions", pixels, record.step, dataformats="HWC")
         return path
+
+    def close(self) -> None:
+        """Close TensorBoard's file."""
+        if self.board is not None:
+            self.board.close()

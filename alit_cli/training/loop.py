@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import errno
 import math
-import resource
-import sys
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -19,29 +17,43 @@ from torch import Tensor, nn
 
 from alit_cli.data.files import named_write_errors, open_output
 from alit_cli.errors import AlitError, InputError
-from alit_cli.model.device import autocast, choose_precision, speed_up
+from alit_cli.model.device import autocast, speed_up
 from alit_cli.model.losses import l1_per_image
+from alit_cli.model.oom import out_of_memory
+from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
-from alit_cli.training.crops import Views, to_images
-from alit_cli.training.distributed import Processes
+from alit_cli.training.crops import CropDataset, to_images
+from alit_cli.training.distributed import Distributed
 from alit_cli.training.log import PICTURED, TrainLog, TrainRecord
 from alit_cli.training.optimizers import Optimizers
-from alit_cli.training.recipe import StageRecipe
+from alit_cli.training.plan import StepPlan, batch_rows, plan_step
+from alit_cli.training.recipe import Recipe
 from alit_cli.training.signals import DeferredSignals
-from alit_cli.training.stages.stage import Objective
+from alit_cli.training.speed import peak_memory, training_precision
+from alit_cli.training.stages.stage import Stage
+from alit_cli.training.stages.tiles import TileSeparation
 
 FINAL_RATE = 0.02
-"""The cosine ends at this share of the learning rate."""
+"""The cosine ends at this share of the learning rate, so that the last steps still move something. The authors' ends at
+0."""
+EMA_DECAY = 0.9999
+"""The authors' decay: an average over the last 10,000 steps or so."""
+EMA_WARMUP = 10
+"""A short run must not average its random start: after s steps the decay is (1 + s) / (EMA_WARMUP + s) at most."""
 VALIDATED = 32
 """Photographs that are validated at a time."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How often a run looks up: seconds between saves, steps between log lines and between validations.
+class Intervals:
+    """How often a run saves and reports.
 
-    A validation comes with a picture of reconstructions. Where steps are slow, `tell_seconds` pass at most before a
-    record says how far the run is; such a record has no losses and is not logged.
+    Attributes:
+        save_seconds: between two saved states.
+        tell_seconds: where steps are slow, a record says at least this often how far the run is; such a record has no
+            losses and is not logged.
+        log_steps: between two records with losses.
+        validate_steps: between two validations; each comes with a picture of reconstructions.
     """
 
     save_seconds: float = 300.0
@@ -51,61 +63,230 @@ class Pace:
 
 
 class StageRun:
-    """One stage of training, from its first step or from where it was interrupted."""
+    """One stage of training, from its first step or from where it was interrupted. Nothing happens before run().
+
+    Attributes:
+        ema: the averaged weights, which are what a stage leaves behind.
+        step: finished steps.
+        seconds: time spent in this stage, over all its sessions.
+        last_record: the last one that was logged in this session.
+    """
+
+    ema: Alit
+    optimizer: Optimizers
+    log: TrainLog | None
 
     def __init__(
-        self, objective: Objective, recipe: StageRecipe, views: Views, folder: Path, processes: Processes
+        self, stage: Stage, recipe: Recipe, crops: CropDataset, folder: Path, tiles: TileSeparation | None = None
     ) -> None:
-        pieces = processes.count * recipe.accumulate
-        if recipe.batch_size < pieces:
+        self.stage, self.recipe, self.stage_recipe = stage, recipe, recipe.stage(stage.name)
+        self.crops, self.folder, self.tiles = crops, folder, tiles
+        self.distributed: Distributed = stage.distributed
+        self.device = stage.distributed.device
+        self.precision = training_precision(self.stage_recipe.precision, self.device)
+        self.signals = DeferredSignals()
+        self.step, self.seconds = 0, 0.0
+        self.last_record: TrainRecord | None = None
+        pieces = self.distributed.world_size * self.stage_recipe.accumulate
+        if self.stage_recipe.batch_size < pieces:
             raise InputError(
-                f"A batch of {recipe.batch_size} photographs cannot be divided into {pieces} equal pieces "
-                f"({processes.count} processes, --accumulate {recipe.accumulate}): raise --batch-size."
+                f"A batch of {self.stage_recipe.batch_size} photographs cannot be divided into {pieces} equal pieces "
+                f"({self.distributed.world_size} processes, --accumulate {self.stage_recipe.accumulate}). "
+                "Raise --batch-size."
             )
-        self.objective, self.recipe, self.views, self.folder = objective, recipe, views, folder
-        self.processes, self.device = processes, processes.device
-        self.precision = choose_precision(recipe.precision, self.device)
-        with named_write_errors(folder):
-            self.journal = TrainLog(folder) if processes.is_main else None
-        self.interruption = DeferredSignals()
-        self.step = 0
-        self.seconds = 0.0
-        self.average = copy.deepcopy(objective.model).eval()
-        objective.model.requires_grad_(False)
-        for module in objective.trained():
-            module.requires_grad_(True)
-        speed_up(objective.model, self.device)
-        self.trained = [(n, p) for n, p in objective.model.named_parameters() if p.requires_grad]
-        self.optimizer = Optimizers(self.trained, recipe)
-        self._resume()
 
-    def run(self, pace: Pace) -> Iterator[TrainRecord | Progress]:
-        """Yield a record every log_steps and at the end, and Progress while a codebook is filled.
+    @property
+    def state_path(self) -> Path:
+        """Where the state of this stage is saved."""
+        return self.folder / f"{self.stage.name}.state"
 
-        On interruption the state is saved first.
+    def run(self, intervals: Intervals) -> Generator[TrainRecord | Progress, None, Alit]:
+        """Train to the last step; returns what the stage leaves behind.
+
+        Yields: a record every log_steps and at the end, and Progress while long work is done between steps. On
+        interruption the state is saved first.
+
+        Raises:
+            AlitError: the loss is not finite, memory runs out, or the disk is full.
         """
-        name, steps = self.objective.name, self.recipe.steps
-        if self.step >= steps:
-            return
-        yield TrainRecord(name, self.step, steps, seconds=self.seconds)
-        with DeferredSignals() as self.interruption:
-            try:
-                with named_write_errors(self.folder):
-                    yield from self._steps(pace)
-            finally:
+        self._begin()
+        name, steps = self.stage.name, self.stage_recipe.steps
+        if self.step < steps:
+            yield TrainRecord(name, self.step, steps, seconds=self.seconds)
+            with self.signals:
+                try:
+                    with named_write_errors(self.folder):
+                        yield from self._steps(intervals)
+                finally:
+                    self.save()
+        if self.log is not None:
+            self.log.close()
+        if self.tiles is not None:
+            self.tiles.set_step(self.tiles.steps)  # released for good
+        return (yield from self.stage.finish(self.ema))
+
+    def _begin(self) -> None:
+        """Open the log, choose what is trained, prepare the model for its device, and resume where there is a state."""
+        with named_write_errors(self.folder):
+            self.log = TrainLog(self.folder) if self.distributed.is_main else None
+        model = self.stage.model
+        if self.tiles is not None:
+            self.tiles.attach(model)  # before the copy, so that both are separated alike
+        self.ema = copy.deepcopy(model).eval()
+        model.requires_grad_(False)
+        for module in self.stage.trained():
+            module.requires_grad_(True)
+        speed_up(
+            model, self.device, compiled=self.tiles is None
+        )  # a bias that changes would be compiled again and again
+        self.trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.optimizer = Optimizers(self.trained, self.stage_recipe)
+        if self.state_path.exists():
+            self._resume()
+        self.distributed.barrier()  # every process has read the state that the main one will write again
+
+    def _steps(self, intervals: Intervals) -> Iterator[TrainRecord | Progress]:
+        """All steps that are left, with what is said and saved between them."""
+        name, steps = self.stage.name, self.stage_recipe.steps
+        sums: dict[str, float] = {}
+        taken = 0  # steps since the last logged record
+        logged = saved = told = time.monotonic()
+        while self.step < steps:
+            self._stop_if_asked()
+            for part, value in (yield from self._step()).items():
+                sums[part] = sums.get(part, 0.0) + value
+            taken += 1
+            validate = self.step % intervals.validate_steps == 0 or self.step == steps
+            if self.step % intervals.log_steps == 0 or validate:
+                seconds, logged = time.monotonic() - logged, time.monotonic()
+                self.seconds += seconds
+                losses = {part: value / taken for part, value in sums.items()}
+                record = TrainRecord(
+                    name,
+                    self.step,
+                    steps,
+                    losses,
+                    validation=None,
+                    images_per_second=taken * self.stage_recipe.batch_size / seconds,
+                    seconds=self.seconds,
+                    memory=peak_memory(self.device),
+                    loss=losses["total"],
+                )
+                sums, taken = {}, 0
+                self.last_record = self._logged(record, validate)
+                yield self.last_record
+                told = time.monotonic()
+            elif time.monotonic() - told > intervals.tell_seconds:
+                loss = None if self.last_record is None else self.last_record.loss
+                yield TrainRecord(name, self.step, steps, seconds=self.seconds, loss=loss)
+                told = time.monotonic()
+            if time.monotonic() - saved > intervals.save_seconds:
                 self.save()
+                saved = time.monotonic()
+
+    def _step(self) -> Generator[Progress, None, dict[str, float]]:
+        """One optimizer step; its losses are means over the whole batch, whoever worked on it."""
+        plan = plan_step(self.step, self.stage.name, self.recipe, self.stage.model.config.iterations, self.crops)
+        following = batch_rows(self.step + 1, self.stage_recipe.batch_size, self.recipe.seed, self.crops)
+        self.crops.prefetch(np.concatenate([self.distributed.shard(rows) for rows in (plan.rows, following)]))
+        # What the network itself draws depends on the step and the process alone, so a resumed run repeats it.
+        torch.manual_seed(plan.torch_seed(self.distributed.rank))
+        if self.tiles is not None:
+            self.tiles.set_step(self.step)
+        for report in self.stage.prepare(plan, self.ema):
+            self._stop_if_asked()  # it may take minutes
+            yield report
+        self.optimizer.zero_grad()
+        parameters = [p for _, p in self.trained]
+        local = self._backward(plan)
+        sums = self.distributed.sum_gradients(parameters, torch.stack(list(local.values())))
+        losses = dict(zip(local, sums.tolist(), strict=True))
+        if not math.isfinite(losses["total"]):
+            raise AlitError(
+                f"The loss is not finite at step {self.step + 1} of stage {self.stage.name}. "
+                "Start again with a lower --lr and --overwrite."
+            )
+        nn.utils.clip_grad_norm_(parameters, self.stage_recipe.clip)
+        self.optimizer.step(cosine(self.step, self.stage_recipe.warmup, self.stage_recipe.steps))
+        self.step += 1
+        self._update_ema()
+        return losses
+
+    def _backward(self, plan: StepPlan) -> dict[str, Tensor]:
+        """Gradients of this process's rows, piece by piece; each piece weighs as much as its part of the batch."""
+        sums: dict[str, Tensor] = {}
+        for rows in np.array_split(self.distributed.shard(plan.rows), self.stage_recipe.accumulate):
+            batch = self.crops.batch(rows, self.device)
+            weight = len(rows) / len(plan.rows)
+            try:
+                with autocast(self.device, self.precision):
+                    losses = self.stage.step(batch, plan)
+                (weight * losses.total).backward()
+            except Exception as problem:
+                if not out_of_memory(problem):
+                    raise
+                raise AlitError(
+                    f"There is not enough memory for {len(rows)} photographs at a time in stage {self.stage.name}. "
+                    f"Repeat the command with --accumulate {2 * self.stage_recipe.accumulate}: the run then resumes "
+                    "with the same batch in smaller pieces."
+                ) from problem
+            for name, value in {**losses.parts, "total": losses.total}.items():
+                sums[name] = sums.get(name, 0.0) + weight * value.detach().float().to(self.device)
+        return sums
+
+    @torch.no_grad()
+    def _update_ema(self) -> None:
+        decay = min(EMA_DECAY, (1 + self.step) / (EMA_WARMUP + self.step))
+        averaged = dict(self.ema.named_parameters())
+        torch._foreach_lerp_([averaged[name] for name, _ in self.trained], [p for _, p in self.trained], 1 - decay)
+
+    def _stop_if_asked(self) -> None:
+        """Act on a signal, at a moment when every process is at the same place."""
+        asked = torch.tensor([float(self.signals.pending is not None)], device=self.device)
+        if self.distributed.all_reduce(asked).item():
+            self.signals.reraise()
+
+    def _logged(self, record: TrainRecord, validate: bool) -> TrainRecord:
+        """Write a record to the log, after validating where that is due; returns what was written."""
+        if self.log is None:
+            return record
+        if not validate or len(self.crops.validation) == 0:
+            self.log.write(record)
+            return record
+        validation, columns = self._validate()
+        record = TrainRecord(**{**vars(record), "validation": validation})
+        self.log.write(record)
+        self.log.picture(record, columns)
+        return record
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[dict[int, float], list[Tensor]]:
+        """Mean L1 by budget on the held-out photographs, in the precision of training.
+
+        Returns: also the columns of a picture: the first photographs, and their reconstructions at every budget.
+        """
+        images = to_images(self.crops.validation, self.device)
+        sums: dict[int, float] = {}
+        columns = [images[:PICTURED]]
+        for start, chunk in zip(range(0, len(images), VALIDATED), images.split(VALIDATED), strict=True):
+            with autocast(self.device, self.precision):
+                for budget, reconstruction in self.stage.reconstructions(self.ema, chunk):
+                    sums[budget] = sums.get(budget, 0.0) + l1_per_image(reconstruction, chunk).sum().item()
+                    if start == 0:  # the pictured ones are among the first, so nothing is computed twice
+                        columns.append(reconstruction[:PICTURED].float())
+        return {budget: total / len(images) for budget, total in sums.items()}, columns
 
     def save(self) -> None:
         """Write everything a resumed run needs, atomically; the main process alone does. Raises as open_output."""
-        if not self.processes.is_main:
+        if not self.distributed.is_main:
             return
         state = {
             "step": self.step,
             "seconds": self.seconds,
-            "model": self.objective.model.state_dict(),
-            "average": self.average.state_dict(),
+            "model": self.stage.model.state_dict(),
+            "average": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "objective": self.objective.state(),
+            "objective": self.stage.state(),
         }
         with open_output(self.state_path, "working file", tidy=True) as file:
             try:
@@ -113,149 +294,13 @@ class StageRun:
             except RuntimeError as problem:  # torch's own words for bytes that did not arrive
                 raise OSError(errno.ENOSPC, str(problem)) from problem
 
-    @property
-    def state_path(self) -> Path:
-        """Where the state of this stage lies."""
-        return self.folder / f"{self.objective.name}.state"
-
-    def _stop_if_asked(self) -> None:
-        """Between two steps, where every process is at the same one."""
-        asked = torch.tensor([float(self.interruption.received is not None)], device=self.device)
-        if self.processes.add(asked).item():
-            self.interruption.act()
-
-    def _steps(self, pace: Pace) -> Iterator[TrainRecord | Progress]:
-        sums: dict[str, float] = {}
-        taken = 0
-        mark = saved = told = time.monotonic()
-        while self.step < self.recipe.steps:
-            self._stop_if_asked()
-            for name, value in (yield from self._step()).items():
-                sums[name] = sums.get(name, 0.0) + value
-            taken += 1
-            validate = self.step % pace.validate_steps == 0 or self.step == self.recipe.steps
-            if self.step % pace.log_steps == 0 or validate:
-                seconds, mark = time.monotonic() - mark, time.monotonic()
-                self.seconds += seconds
-                record = TrainRecord(
-                    self.objective.name,
-                    self.step,
-                    self.recipe.steps,
-                    {name: value / taken for name, value in sums.items()},
-                    self._validate() if validate else None,
-                    taken * self.recipe.batch_size / seconds,
-                    self.seconds,
-                    self._memory(),
-                )
-                sums, taken = {}, 0
-                self._write(record)
-                yield record
-                told = time.monotonic()
-            elif time.monotonic() - told > pace.tell_seconds:
-                yield TrainRecord(self.objective.name, self.step, self.recipe.steps, seconds=self.seconds)
-                told = time.monotonic()
-            if time.monotonic() - saved > pace.save_seconds:
-                self.save()
-                saved = time.monotonic()
-
-    def _step(self) -> Generator[Progress, None, dict[str, float]]:
-        """One optimizer step; its losses are means over the whole batch, whoever worked on it."""
-        self._seed()
-        rows = self._rows(self.step)
-        self.views.expect(np.concatenate([self.processes.share(self._rows(s)) for s in (self.step, self.step + 1)]))
-        filled = False
-        for report in self.objective.fill(self.step, self.average):
-            self._stop_if_asked()  # it may take minutes
-            yield report
-            filled = True
-        if self.objective.before_step(self.step, rows, self.average) or filled:
-            self.processes.same(self.objective.model)
-            self.processes.same(self.average)
-        self.optimizer.clear()
-        parameters = [p for _, p in self.trained]
-        local = self._backward(rows)
-        sums = self.processes.add_gradients(parameters, torch.stack(list(local.values())))
-        losses = dict(zip(local, sums.tolist(), strict=True))
-        if not math.isfinite(losses["total"]):
-            raise AlitError(
-                f"The loss is not finite at step {self.step + 1} of stage {self.objective.name}: "
-                "start again with a lower --lr and --overwrite."
-            )
-        nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
-        self.optimizer.step(cosine(self.step, self.recipe.warmup, self.recipe.steps))
-        self.step += 1
-        self._average()
-        return losses
-
-    def _backward(self, rows: np.ndarray) -> dict[str, Tensor]:
-        """Gradients of this process's rows, piece by piece; each piece weighs as much of the batch as it is."""
-        if self.processes.rank:
-            self._seed(self.processes.rank)
-        sums: dict[str, Tensor] = {}
-        for piece in np.array_split(self.processes.share(rows), self.recipe.accumulate):
-            batch = self.views.batch(piece, self.device)
-            with autocast(self.device, self.precision):
-                losses = self.objective.losses(self.step, batch)
-            weight = len(piece) / len(rows)
-            (weight * losses["total"]).backward()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + weight * value.detach().float().to(self.device)
-        return sums
-
-    def _seed(self, *more: int) -> None:
-        # Every draw of a step depends on stage, seed, step and process alone, so that a resumed run repeats it.
-        seed = np.random.default_rng([self.objective.recipe.seed, self.step, *more]).integers(2**31)
-        torch.manual_seed(int(seed))
-
-    def _rows(self, step: int) -> np.ndarray:
-        size = min(self.recipe.batch_size, self.views.photos)
-        epoch, place = divmod(step, self.views.photos // size)
-        order = self.views.order(epoch, self.objective.recipe.seed)
-        return np.sort(order[place * size : (place + 1) * size])
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        decay = min(0.9999, (1 + self.step) / (10 + self.step))
-        ours = dict(self.average.named_parameters())
-        torch._foreach_lerp_([ours[n] for n, _ in self.trained], [p for _, p in self.trained], 1 - decay)
-
-    @torch.no_grad()
-    def _validate(self) -> dict[int, float]:
-        """Mean L1 by budget on the held-out photographs."""
-        if len(self.views.validation) == 0 or not self.processes.is_main:
-            return {}
-        images = to_images(self.views.validation).to(self.device)
-        sums: dict[int, float] = {}
-        for chunk in images.split(VALIDATED):
-            for budget, reconstruction in self.objective.reconstructions(self.average, chunk):
-                sums[budget] = sums.get(budget, 0.0) + l1_per_image(reconstruction, chunk).sum().item()
-        return {budget: total / len(images) for budget, total in sums.items()}
-
     def _resume(self) -> None:
-        if not self.state_path.exists():
-            return
         state: dict[str, Any] = torch.load(self.state_path, map_location=self.device, weights_only=True)
         self.step, self.seconds = state["step"], state["seconds"]
-        self.objective.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
+        self.stage.model.load_state_dict(state["model"])
+        self.ema.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.objective.restore(state["objective"])
-
-    def _write(self, record: TrainRecord) -> None:
-        if self.journal is None:
-            return
-        self.journal.write(record)
-        if record.validation:
-            photographs = to_images(self.views.validation[:PICTURED]).to(self.device)
-            with torch.no_grad():
-                made = [pixels for _, pixels in self.objective.reconstructions(self.average, photographs)]
-            self.journal.picture(record, [photographs, *made])
-
-    def _memory(self) -> float:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / 2**30
-        size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, but bytes on a Mac
-        return size / (2**30 if sys.platform == "darwin" else 2**20)
+        self.stage.restore(state["objective"])
 
 
 def cosine(step: int, warmup: int, steps: int) -> float:

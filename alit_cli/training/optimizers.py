@@ -1,4 +1,4 @@
-"""What moves the weights: AdamW, and Muon for the matrices of the transformers where a recipe wants it."""
+"""What moves the weights: AdamW, and Muon for the matrices of the transformers where a recipe asks for it."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ class Optimizers:
     """
 
     def __init__(self, named: Sequence[tuple[str, nn.Parameter]], recipe: StageRecipe) -> None:
+        # Muon is made for matrices between hidden layers; embeddings, heads and codebooks belong to AdamW.
         matrices = [p for name, p in named if recipe.muon and ".blocks." in name and p.ndim == 2]
-        taken = set(map(id, matrices))
-        rest = [p for _, p in named if id(p) not in taken]
+        muon_ids = set(map(id, matrices))
+        others = [p for _, p in named if id(p) not in muon_ids]
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in rest if p.ndim > 1], "weight_decay": recipe.weight_decay},
-            {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in others if p.ndim > 1], "weight_decay": recipe.weight_decay},
+            {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0},
         ]
+        # Each with the peak of its learning rate, which the cosine scales.
         self.parts: list[tuple[torch.optim.Optimizer, float]] = [
             (torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=recipe.betas, fused=True), recipe.learning_rate)
         ]
         if matrices:
             self.parts.append((torch.optim.Muon(matrices, lr=recipe.muon, weight_decay=0.0), recipe.muon))
 
-    def clear(self) -> None:
+    def zero_grad(self) -> None:
         """Forget the gradients."""
         for optimizer, _ in self.parts:
             optimizer.zero_grad(set_to_none=True)

@@ -13,22 +13,37 @@ from alit_cli.training.stages.losses import ITERATION_WEIGHTS
 
 StageName = Literal["base", "distill", "finetune"]
 STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
+PIXEL_STAGES: tuple[StageName, ...] = ("base", "finetune")
+"""The stages that see pixels, where LPIPS and a critic can take part."""
+
+OLD_KEYS = {
+    "views": "crops",
+    "at_once": "parallel_until",
+    "rollouts_from": "full_rollouts_from",
+    "window": "grad_window",
+    "late": "late_bias",
+    "base_precision": "decoder_precision",
+}
+"""Names that recipes had in earlier releases, and what they are called now."""
 
 
 @dataclass(frozen=True)
 class StageRecipe:
-    """One stage's optimization. AdamW, cosine with linear warm-up, clipped gradients, averaged weights.
+    """One stage's optimization: AdamW, a cosine with linear warm-up, clipped gradients, and an EMA of the weights.
 
     Attributes:
-        steps, batch_size: the batch is the whole one, of all processes.
-        learning_rate, warmup: the peak, and the steps in which it is reached.
-        weight_decay, betas: of AdamW; one-dimensional parameters never decay.
-        accumulate: pieces that each process works its part of a batch off in, to save memory.
-        precision: auto (bf16 on a GPU that has it, else float32), float32 or bf16; weights stay float32.
-        clip: norm that gradients are clipped to.
+        steps: optimizer steps.
+        batch_size: photographs per step, of all processes together.
+        learning_rate: the peak.
+        warmup: steps until the peak is reached.
+        weight_decay: of AdamW; one-dimensional parameters never decay.
+        betas: of AdamW.
+        clip: the norm that gradients are clipped to.
         muon: learning rate of Muon for the matrices of the transformers; 0 leaves them to AdamW.
-        late: how much sampling prefers late iterations: t is drawn with a weight of (t + 1) to this power. Fine-tuning
-            takes iterations in turn where it is 0, as the paper does.
+        late_bias: how strongly sampling prefers late iterations: iteration t (from 0) is drawn with a weight of
+            (t + 1) to this power. Fine-tuning takes iterations in turn where it is 0, as the paper does.
+        accumulate: pieces in which each process works its part of a batch off, to save memory.
+        precision: auto (bf16 where the hardware has it), float32 or bf16. Weights and optimizer stay float32.
     """
 
     steps: int
@@ -39,7 +54,7 @@ class StageRecipe:
     betas: tuple[float, float] = (0.9, 0.95)
     clip: float = 3.0
     muon: float = 0.0
-    late: float = 0.0
+    late_bias: float = 0.0
     accumulate: int = 1
     precision: str = "auto"
 
@@ -53,29 +68,38 @@ class Recipe:
     """A whole training run.
 
     Attributes:
-        base, distill, finetune: the stages.
-        views: random crops (and flips) kept decoded per photograph; an epoch uses one of them. 0 keeps none on disk and
-            decodes a fresh one at every use.
+        base: recipe of the base tokenizer's stage.
+        distill: recipe of latent distillation.
+        finetune: recipe of fine-tuning on pixels.
+        crops: random crops (half of them mirrored) kept decoded per photograph; an epoch uses one of them. 0 keeps
+            none on disk and decodes a new one at every use.
+        crop_area: the smallest and the largest share of a photograph's area that a crop takes. With 0.2,0.3 a model of
+            128 pixels learns at the pixel scale of one of 256.
         validation: photographs held out of training for the L1 that is printed per budget.
         iterations: `all` sums the loss over every iteration of a rollout, end to end, as the paper does;
-            `sampled` trains one random iteration a step, and one before it.
-        window: how many iterations a fine-tuning loss is followed back through; 0 is all of them. Where it is cut, no
-            iteration learns to carry the image on to those after the next, and late ones see it faded.
-        at_once: share of the distillation steps in which all latents of an iteration read the image together, in one
-            pass instead of a rollout (sampled only). It is cheap, and teaches the decoder to listen to every latent;
-            rollouts from the start teach it to live from the first ones, and it ignores the later ones for good.
-        rollouts_from: share from which rollouts are whole; between the two their passes grow in number.
+            `sampled` trains one random iteration per step, and a second one before it.
+        grad_window: a fine-tuning loss is followed back through this many iterations; 0 is all of them. Where it is
+            cut, no iteration learns to carry the image on to those after the next, and late ones see it faded.
+        parallel_until: share of the distillation steps in which all latents up to the trained iteration read the image
+            together, in one pass instead of a rollout (sampled only). This warm-up is cheap. Without it the decoder
+            learns to use only the first latents and never recovers.
+        full_rollouts_from: share from which rollouts are whole; between the two, their passes grow in number.
         quantize_from: share of the distillation steps after which the codebook is filled (k-means) and used.
+        continue_transformers: distillation continues from trained transformers: the codebook in use is kept, and no
+            bias is reset.
+        tiles: tiles along one side of an image whose attention is separated at first, because each was copied from a
+            smaller model; 1 is none.
+        release_steps: steps over which attention between the tiles is released, in the first stage that trains the
+            transformers.
         halting: dynamic halting of image tokens (`all` only).
         iteration_weights: λ_t of the distillation loss; later iterations count 1.
         kl_weight: weight of a VAE's KL divergence in the base stage.
         lpips: weight files of LPIPS (torchvision's VGG16 and lpips' heads); without them there is no perceptual term.
-        perceptual_weight: of LPIPS beside L1, in the base and fine-tuning stages.
+        perceptual_weight: weight of LPIPS beside L1, in the base and fine-tuning stages.
         gan: the stages, base or finetune, that a critic takes part in.
         gan_schedule: (share of the steps, adversarial weight from there on), in order; before the first it is 0.
         critic_steps: updates of the critic before each step of the tokenizer.
-        base_precision: of the base tokenizer's decoder in fine-tuning, where it is not the stage's. On a CPU, bf16 pays
-            for its convolutions and not for a narrow transformer.
+        decoder_precision: precision of the base tokenizer's decoder in fine-tuning, where it is not the stage's.
         train_base_encoder: whether fine-tuning moves the base tokenizer's encoder too.
         seed: of everything that is drawn.
     """
@@ -83,13 +107,17 @@ class Recipe:
     base: StageRecipe
     distill: StageRecipe
     finetune: StageRecipe
-    views: int = 0
+    crops: int = 0
+    crop_area: tuple[float, float] = (0.8, 1.0)
     validation: int = 64
     iterations: Literal["all", "sampled"] = "all"
-    window: int = 0
-    at_once: float = 0.0
-    rollouts_from: float = 0.0
+    grad_window: int = 0
+    parallel_until: float = 0.0
+    full_rollouts_from: float = 0.0
     quantize_from: float = 0.0
+    continue_transformers: bool = False
+    tiles: int = 1
+    release_steps: int = 0
     halting: bool = True
     iteration_weights: tuple[float, ...] = ITERATION_WEIGHTS
     kl_weight: float = 1e-4
@@ -98,9 +126,17 @@ class Recipe:
     gan: tuple[StageName, ...] = ()
     gan_schedule: tuple[tuple[float, float], ...] = ((0.1, 0.2), (0.5, 0.8))
     critic_steps: int = 8
-    base_precision: str | None = None
+    decoder_precision: str | None = None
     train_base_encoder: bool = True
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.halting and self.iterations == "sampled":
+            raise InputError("Halting needs whole rollouts. Use --halting with --iterations all.")
+        if unknown := set(self.gan) - set(PIXEL_STAGES):
+            raise InputError(f"A critic can take part in the stages base and finetune, not in {sorted(unknown)[0]!r}.")
+        if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise InputError("--crop-area takes two shares with 0 < LOW ≤ HIGH ≤ 1, for example 0.8,1.")
 
     def stage(self, name: StageName) -> StageRecipe:
         """The recipe of one stage."""
@@ -112,29 +148,40 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
-# The reference's optimizer: lr = 1.5e-4 (stage 1), 1e-4 (stage 2) per 256 images; 20 of 200 epochs of warm-up.
+# The authors' optimizer: lr = 1.5e-4 (distillation) and 1e-4 (fine-tuning) per 256 photographs, 20 of 200 epochs of
+# warm-up. What deviates from their recipe, and why:
+#   base      They take MAGE's VQGAN or MAR's VAE, which were trained with LPIPS and a critic on ImageNet-1k. Ours
+#             learns from L1 and MSE alone unless --lpips and --gan base,finetune are given.
+#   LPIPS     They always use it in fine-tuning. Here --lpips must give its weights, since none are in the package; it
+#             reads 2x − 1, as the lpips package does, where they feed pixels of [0, 1].
+#   critic    They turn it on at 51 % of the generator's steps and to 0.8 at 73 %; here 10 % and 50 %
+#             (--gan-schedule 0.51:0.2,0.73:0.8 is theirs). Their critic's AdamW has β (0.9, 0.95), decay 0.01, warm-up,
+#             cosine and clipping; ours PatchGAN's usual β (0.5, 0.9) at a constant rate. 100 k generator steps of 64
+#             photographs against their 54 k of 96.
+#   cosine    Theirs ends at 0, ours at FINAL_RATE (loop.py).
+#   codebook  Theirs starts uniform; ours is filled by k-means, and unused codes are revived every 100 steps.
+#   crops     Theirs take 0.8 to 1 of the image's area, bilinear; ours of the largest box of the drawn aspect, bicubic.
+#   EMA       Theirs has decay 0.9999 and is reset to the live weights at each epoch; ours runs on, with a warm-up.
 _PAPER = Recipe(
     base=StageRecipe(steps=200_000, batch_size=64, learning_rate=1e-4, warmup=5_000, weight_decay=0.0),
     distill=StageRecipe(steps=100_000, batch_size=256, warmup=10_000),
     finetune=StageRecipe(steps=100_000, batch_size=64, learning_rate=2.5e-5, warmup=10_000),
     gan=("finetune",),
 )
-# Two CPU cores, two hours: one sampled iteration a step, small batches, a high rate, a frozen base encoder.
+# Two CPU cores and two hours: one sampled iteration per step, small batches, a high rate, a frozen base encoder (so
+# that its features can be cached), and a first third in which all latents read the image in one pass.
 _NANO = Recipe(
-    base=StageRecipe(
-        steps=3000, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0, precision="bf16"
-    ),
-    distill=StageRecipe(steps=2600, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015, late=2.0),
-    finetune=StageRecipe(steps=4000, batch_size=24, learning_rate=8e-4, warmup=50, muon=0.01, late=0.5),
-    views=4,
+    base=StageRecipe(steps=3000, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0),
+    distill=StageRecipe(steps=2600, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015, late_bias=2.0),
+    finetune=StageRecipe(steps=4000, batch_size=24, learning_rate=8e-4, warmup=50, muon=0.01, late_bias=0.5),
+    crops=4,
     iterations="sampled",
-    at_once=0.35,
-    rollouts_from=0.75,
+    parallel_until=0.35,
+    full_rollouts_from=0.75,
     quantize_from=0.5,
     iteration_weights=(),
     halting=False,
     kl_weight=1e-5,
-    base_precision="bf16",
     train_base_encoder=False,
 )
 RECIPES: dict[str, Recipe] = {name: _NANO if name == "nano" else _PAPER for name in PRESETS}
@@ -142,16 +189,14 @@ RECIPES: dict[str, Recipe] = {name: _NANO if name == "nano" else _PAPER for name
 
 def recipe_for(
     preset: str,
-    steps: Mapping[StageName, int | None],
-    every_stage: Mapping[str, Any],
+    stages: Mapping[StageName, Mapping[str, Any]],
     **changes: Any,
 ) -> Recipe:
-    """A preset's recipe with the user's changes; None leaves the preset's value, but sampled iterations end halting.
+    """A preset's recipe with the user's changes. None leaves the preset's value, but sampled iterations end halting.
 
     Args:
         preset: a name of config.PRESETS (a model of another name trains as the paper's).
-        steps: steps of single stages.
-        every_stage: fields of StageRecipe, for every stage.
+        stages: fields of StageRecipe, for single stages.
         changes: other fields of Recipe.
 
     Raises:
@@ -160,14 +205,16 @@ def recipe_for(
     recipe = RECIPES.get(preset, _PAPER)
     fields = {name: value for name, value in changes.items() if value is not None}
     for name in STAGES:
-        wanted = {"steps": steps.get(name), **every_stage}
-        stage = dataclasses.replace(recipe.stage(name), **{k: v for k, v in wanted.items() if v is not None})
-        fields[name] = stage
+        given = {key: value for key, value in stages.get(name, {}).items() if value is not None}
+        fields[name] = dataclasses.replace(recipe.stage(name), **given)
     if fields.get("iterations") == "sampled":
         fields.setdefault("halting", False)
-    recipe = dataclasses.replace(recipe, **fields)
-    if recipe.halting and recipe.iterations == "sampled":
-        raise InputError("Halting needs whole rollouts: use it with --iterations all.")
-    if unknown := set(recipe.gan) - {"base", "finetune"}:
-        raise InputError(f"A critic takes part in the stages base and finetune, not {sorted(unknown)[0]!r}.")
-    return recipe
+    return dataclasses.replace(recipe, **fields)
+
+
+def current_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe as an earlier release wrote it (Recipe.to_dict), under today's names."""
+    return {
+        OLD_KEYS.get(key, key): current_keys(value) if isinstance(value, Mapping) else value
+        for key, value in recipe.items()
+    }

@@ -10,20 +10,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class DeferredSignals:
-    """While entered, notes a first signal instead of acting on it; a second one acts at once.
+    """While entered, notes a first signal instead of raising it; a second one is raised at once.
 
-    Outside the main thread nothing is noted: whoever embeds us handles signals.
+    Outside the main thread nothing is noted: there, the program around us handles signals.
+
+    Attributes:
+        pending: the number of the signal that waits, or None.
     """
 
     def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
+        self.pending: int | None = None
+        self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> DeferredSignals:
+        self.pending = None
         try:
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
-        except ValueError:
-            self._before = {}
+            self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}
+        except ValueError:  # what Python raises outside the main thread
+            self._handlers = {}
         return self
 
     def __exit__(
@@ -31,17 +35,17 @@ class DeferredSignals:
     ) -> None:
         self._restore()
 
-    def act(self) -> None:
+    def reraise(self) -> None:
         """Do what the signal would have done (SIGTERM where another process received it)."""
         self._restore()
-        signal.raise_signal(self.received or signal.SIGTERM)
+        signal.raise_signal(self.pending or signal.SIGTERM)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
-            self.act()
-        self.received = number
+        if self.pending is not None:  # the user is impatient
+            self.reraise()
+        self.pending = number
 
     def _restore(self) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._handlers.items():
             signal.signal(number, handler)
-        self._before = {}
+        self._handlers = {}

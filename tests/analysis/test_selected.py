@@ -256,7 +256,7 @@ def test_a_table_that_stopped_answers_only_what_it_can(tmp_path: Path, monkeypat
 def test_a_table_of_scores_is_never_overwritten(world: dict[str, Any]) -> None:
     tables = Tables(Path("tokens.parquet"))
     (decision,) = decide(tables, [parse("class_rank<=2")])
-    with pytest.raises(InputError, match="is a score table, not a selection"):
+    with pytest.raises(InputError, match="is a score table"):
         write_selection(tables, decision, Path("scores/classify@resnet-18.parquet"), {})
 
 

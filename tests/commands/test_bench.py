@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,9 @@ def test_bench_as_typed(tmp_path: Path, alit: Alit) -> None:
     result = alit("bench", *words)
     assert result.exit_code == 0, result.stderr
     assert "GFLOP/s" in result.stderr
+    assert re.match(r"A million images take \S+ hours here at every budget", result.stdout)
+    shares = [int(share) for share in re.findall(r"(\d+)%$", result.stdout, re.MULTILINE)]
+    assert max(shares, default=0) <= 100  # a bound that is passed is not printed
     assert "alit tokenize --stop 'l1<0.2'" in result.stdout
     assert "bf16 beside float32" in result.stdout
     (tmp_path / "bad.jpg").write_text("no picture")

@@ -47,6 +47,16 @@ def test_ids_come_as_they_are_stored(tmp_path: Path, mode: str) -> None:
     assert (read(tmp_path / "m.png", 2) == ids).all()
 
 
+def test_imagenet_s_keeps_ids_in_two_channels(tmp_path: Path) -> None:
+    ids = np.array([[0, 1, 255], [256, 919, 1000]])
+    colours = np.stack([ids % 256, ids // 256, np.zeros_like(ids)], axis=2).astype(np.uint8)
+    Image.fromarray(colours).resize((48, 32), Image.Resampling.NEAREST).save(tmp_path / "m.png")
+    labels = read(tmp_path / "m.png", 32)
+    found = set(labels.flatten().tolist())
+    assert found == {0, 1, 1001, 256, 919, 255}
+    assert (labels[-1, -1], labels[0, 16]) == (255, 1)  # 1000 is the corner that counts for nothing
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

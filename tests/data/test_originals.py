@@ -6,6 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from alit_cli.data.sources import remote
+from alit_cli.data.sources.listing import list_items
 from alit_cli.data.tables.originals import find_originals
 from alit_cli.data.tables.parquet import KEY, read_rows
 from alit_cli.errors import InputError
@@ -49,3 +51,31 @@ def test_images_below_their_source_or_wherever_they_moved(tmp_path: Path, monkey
     assert items[0].path == str(tmp_path / "new" / "deep" / "b" / "2.png")
     with pytest.raises(InputError, match=r"t\.parquet.* has no rows"):
         find_originals(_table(tmp_path / "t.parquet", [], "old"))
+
+
+def test_originals_of_inputs_that_lent_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one/0.png", "two/0.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(name)
+    listed = list_items([str(tmp_path / "one"), str(tmp_path / "two")])
+    assert [item.image for item in listed] == ["one/0.png", "two/0.png"]
+    table = pa.table({"image": [item.image for item in listed], "source": [item.source for item in listed]})
+    pq.write_table(table.replace_schema_metadata({KEY: info().to_json().encode()}), tmp_path / "t.parquet")
+    assert [item.read() for item in find_originals(tmp_path / "t.parquet")] == [b"one/0.png", b"two/0.png"]
+
+
+@pytest.mark.parametrize("source", ["s3://bucket/x", "http://127.0.0.1:9/x.tar", "file:///etc", "reference://x"])
+def test_an_address_that_a_table_names_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    def opened(*_: object) -> None:
+        raise AssertionError("the table made alit open an address")
+
+    monkeypatch.setattr(remote, "_open_system", opened)
+    table = _table(tmp_path / "t.parquet", ["passwd", "1.png"], source)
+    with pytest.raises(InputError, match=f"not opened by itself; name it with --images {source}"):
+        find_originals(table)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "1.png").write_text("x")
+    assert [Path(item.path).exists() for item in find_originals(table, [str(tmp_path / "here")])] == [False, True]

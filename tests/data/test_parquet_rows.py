@@ -88,3 +88,54 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, null: b
         assert [item.image for item in list_items(["-"], null=null)] == ["a/1.jpg", "b/2.jpg"]
     with pytest.raises(InputError, match="-0"):
         list_items([tmp_path], null=True)
+
+
+def test_a_page_that_is_damaged_but_still_decompresses_is_told_by_its_checksum(tmp_path: Path) -> None:
+    images: list[dict[str, object] | bytes | None] = [png_bytes(value) for value in (1, 2)]
+    table = pa.table({"image": images})
+    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, tmp_path / "x.parquet", write_page_checksum=True, **plain)
+    content = bytearray((tmp_path / "x.parquet").read_bytes())
+    place = content.index(b"IHDR") + 8  # one bit of the width, inside the page
+    content[place] ^= 1
+    (tmp_path / "x.parquet").write_bytes(content)
+    pictures = [read_picture(item, 8) for item in list_items([tmp_path / "x.parquet"])]
+    assert {picture.status for picture in pictures} == {"unreadable"}
+    assert all(picture.error and "damaged" in picture.error for picture in pictures)
+
+
+def test_columns_that_cannot_be_read_as_they_are(tmp_path: Path) -> None:
+    two = pa.Table.from_arrays([pa.array([png_bytes(1)]), pa.array([png_bytes(2)])], ["image", "image"])
+    pq.write_table(two, tmp_path / "two.parquet")
+    with pytest.raises(InputError, match="two columns called 'image'"):
+        list_items([tmp_path / "two.parquet"])
+    path = pa.array([b"caf\xe9.png", b"ok.png"]).cast(pa.binary()).view(pa.string())
+    image = pa.StructArray.from_arrays([pa.array([png_bytes(1), png_bytes(2)]), path], ["bytes", "path"])
+    pq.write_table(pa.table({"image": image}), tmp_path / "bytes.parquet")
+    items = list_items([tmp_path / "bytes.parquet"])
+    assert [item.image for item in items] == ["caf\\xe9.png", "ok.png"]
+    assert [read_picture(item, 8).status for item in items] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\xef\xbb\xbf1.png\n2.png\n", ["1.png", "2.png"]),
+        ("1.png\r\n2.png\r\n".encode("utf-16"), ["1.png", "2.png"]),
+        (b"1.png\0002.png\0", "Line 1 of the list '.*' holds a NUL byte"),
+        (b"\xff\xfe1", "is damaged UTF-16"),
+    ],
+)
+def test_lists_as_other_systems_write_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, expected: list[str] | str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path, "1.png", "2.png")
+    (tmp_path / "list.txt").write_bytes(content)
+    if isinstance(expected, list):
+        items = list_items(["@list.txt"])
+        assert [item.image for item in items] == expected
+        assert [item.read() for item in items] == [b"1.png", b"2.png"]
+    else:
+        with pytest.raises(InputError, match=expected):
+            list_items(["@list.txt"])

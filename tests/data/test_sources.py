@@ -1,6 +1,7 @@
 """Inputs become items: which files, in which order, under which names, and what is refused."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -137,12 +138,48 @@ def test_what_cannot_be_listed_is_said_in_one_sentence(tmp_path: Path) -> None:
         ([tmp_path / "text"], "No image was found"),
         ([tmp_path / "*.jpg"], "No image was found"),
         ([tmp_path / "pipe"], "neither a folder nor a file"),
-        ([tmp_path / "a", tmp_path / "b"], "'1.jpg': '.*a/1.jpg' and '.*b/1.jpg'"),
+        (
+            [tmp_path / "a" / "1.jpg", tmp_path / "b" / ".." / "b" / "1.jpg", tmp_path / "b"],
+            "the same name|named twice",
+        ),
         ([tmp_path / "a", tmp_path / "a" / "1.jpg"], "named twice"),
     ):
         with pytest.raises(InputError, match=words) as caught:
             list_items(paths)
         assert caught.value.exit_code == 2
+
+
+def test_inputs_with_images_of_one_name_lend_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "photos/one/0.jpg", "photos/two/0.jpg", "photos/two/1.jpg")
+    for tar in ("x.tar", "y.tar"):
+        make_tar(tmp_path / tar, "0.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert names(tmp_path / "photos" / "one", tmp_path / "photos" / "two") == ["one/0.jpg", "two/0.jpg", "two/1.jpg"]
+    assert names("photos/one", "x.tar") == ["photos/one/0.jpg", "x/0.jpg"]
+    assert names("./*.tar") == ["x/0.jpg", "y/0.jpg"]
+    assert names("photos/one/", "photos/two/1.jpg") == ["0.jpg", "1.jpg"]  # nothing collides, so nothing changes
+    contents = [item.read()[:5] for item in list_items(["x.tar", "photos/one"])]
+    assert contents == [b"0.jpg", b"photo"]
+
+
+def test_a_folder_of_tars_says_what_to_write(tmp_path: Path) -> None:
+    (tmp_path / "tars").mkdir()
+    make_tar(tmp_path / "tars" / "x.tar", "0.jpg")
+    with pytest.raises(InputError, match=r"to read the files inside it, write '.*/tars/\*\.tar'\."):
+        list_items([tmp_path / "tars"])
+
+
+def test_folders_nested_deeper_than_python_calls_functions(tmp_path: Path) -> None:
+    folder = f"{tmp_path}/"
+    for _ in range(1200):  # os.makedirs calls itself for each folder, too
+        folder += "d/"
+        os.mkdir(folder)
+    os.symlink(tmp_path, f"{folder}back")
+    Path(f"{folder}x.jpg").write_bytes(b"x")
+    try:
+        assert names(tmp_path) == ["d/" * 1200 + "x.jpg"]
+    finally:
+        subprocess.run(["rm", "-rf", tmp_path / "d"], check=True)  # as pytest could not
 
 
 def test_a_gigantic_file_is_not_read(tmp_path: Path) -> None:

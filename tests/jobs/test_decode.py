@@ -78,7 +78,7 @@ def test_names_stay_apart_and_inside() -> None:
 
 
 def test_a_full_disk_is_one_sentence(job: DecodeJob, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **_options: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)

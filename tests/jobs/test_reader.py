@@ -264,3 +264,27 @@ def test_no_decoder_outlives_a_parent_that_was_killed(slow: Path) -> None:
     while any(alive(child) for child in children):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("options", [["--workers", "0"], [], ["--workers", "2"], ["--devices", "2", "--workers", "1"]])
+def test_the_first_signal_ends_alit_tokenize_in_every_mode(
+    slow: Path, options: list[str], number: signal.Signals, code: int
+) -> None:
+    line = [sys.executable, "-m", "alit_cli", "tokenize", str(slow / "photos"), "--out", str(slow / "t.parquet")]
+    line += ["--device", "cpu", "--shard-size", "1", *options]
+    code_of_line = f"import os, signal; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv({line[0]!r}, {line!r})"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", code_of_line], env=environment, stderr=subprocess.DEVNULL)
+    while not (slow / "t.parquet.work" / "_part-00000.json").exists():  # then the second image is being decoded
+        assert process.poll() is None
+        time.sleep(0.2)
+    children = children_of(process.pid)
+    children += [grandchild for child in children for grandchild in children_of(child)]
+    begun = time.monotonic()
+    process.send_signal(number)
+    assert process.wait(60) == code
+    assert time.monotonic() - begun < 10
+    time.sleep(1)
+    assert not [child for child in children if alive(child)]

@@ -245,7 +245,8 @@ def test_real_processes_at_once(job: TokenizeJob, words: list[str], tmp_path: Pa
     expected = frame(dataclasses.replace(job, out=tmp_path / "one.parquet"))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     line = [sys.executable, "-m", "alit_cli", *words]
-    for workers in ([["--worker", "0/2"], ["--worker", "1/2"]], [[], []], [["--devices", "2"]], [["--engine", "ray"]]):
+    both: list[list[str]] = [[], []]
+    for workers in ([["--worker", "0/2"], ["--worker", "1/2"]], both, [["--devices", "2"]], [["--engine", "ray"]]):
         job.out.unlink(missing_ok=True)
         running = [subprocess.Popen([*line, *options], env=environment) for options in workers]
         assert [process.wait(200) for process in running] == [0] * len(workers)

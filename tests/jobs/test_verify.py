@@ -33,7 +33,7 @@ def test_a_sound_table(tmp_path: Path, alit: Alit) -> None:
     path = tmp_path / "tokens.parquet"
     _table(path)
     assert list(problems(path)) == []
-    assert alit("verify", path).stdout == f"{path} is a sound token table: 3 rows\n"
+    assert alit("verify", path).stdout == f"{path} is a sound token table: 3 rows.\n"
     found = status(path)
     assert (found.finished, found.images, found.statuses) == (True, 3, {"ok": 2, "truncated": 1})
 
@@ -85,7 +85,9 @@ def _scores(path: Path, names: list[str], values: list[float | None], **changed:
     info = ScoreInfo(**about)
     schema = score_schema(info, [Measure("psnr")], {"error": "string"})
     columns = {f"psnr_{budget}": values for budget in info.budgets}
-    write_table(score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path)
+    write_table(
+        score_rows(schema, {"image": names, **columns, "error": [None, "It is gone.", None]}), path, "score table"
+    )
 
 
 def test_score_tables_are_held_against_their_tokens(tmp_path: Path, alit: Alit) -> None:
@@ -96,7 +98,7 @@ def test_score_tables_are_held_against_their_tokens(tmp_path: Path, alit: Alit) 
     assert (alone.exit_code, "not beside them" in alone.stderr) == (0, True)
     _table(tmp_path / "tokens.parquet")
     whole = alit("verify", path)
-    assert whole.stdout == f"{path} is a sound score table: 3 rows, those of {tmp_path / 'tokens.parquet'}\n"
+    assert whole.stdout == f"{path} is a sound score table: 3 rows, those of {tmp_path / 'tokens.parquet'}.\n"
     found = status(path)
     assert (found.kind, found.images, found.statuses) == ("score table", 3, {"ok": 2, "failed": 1})
     tokens = tmp_path / "tokens.parquet"
@@ -122,9 +124,9 @@ def test_a_selection(tmp_path: Path, alit: Alit) -> None:
     _table(tmp_path / "tokens.parquet")
     out = tmp_path / "selection.parquet"
     assert alit("select", tmp_path / "tokens.parquet", "--thr", 0.9, "--out", out).exit_code == 0
-    assert alit("verify", out).stdout == f"{out} is a sound selection: 2 rows\n"
+    assert alit("verify", out).stdout == f"{out} is a sound selection: 2 rows.\n"
     assert status(out).kind == "selection"
-    write_table(_changed(pq.read_table(out), "n_tokens", [4, 5]), out)
+    write_table(_changed(pq.read_table(out), "n_tokens", [4, 5]), out, "selection")
     assert any("no budget of the model" in problem for problem in problems(out))
     assert alit("verify", out).exit_code == 1
 

@@ -200,9 +200,9 @@ def test_a_worker_that_comes_late_neither_fails_nor_harms(job: SquaresJob) -> No
 
 
 def test_workers_may_not_overwrite(job: SquaresJob) -> None:
-    for option in ("overwrite", "retry_errors"):
+    for harmful in (dataclasses.replace(job, overwrite=True), dataclasses.replace(job, retry_errors=True)):
         with pytest.raises(InputError, match="leave the option out"):
-            list(run(dataclasses.replace(job, **{option: True}), Workers(WorkerShare(0, 2))))
+            list(run(harmful, Workers(WorkerShare(0, 2))))
 
 
 @pytest.mark.parametrize("as_folder", [False, True])

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from alit_cli.data.pictures.measures import measure
+from alit_cli.model.bases.vae import VAE
 from alit_cli.model.checkpoint import Record
-from alit_cli.model.vae import VAE
 from alit_cli.tasks.base import Batch, Request
 from alit_cli.tasks.baselines import base_options
 from alit_cli.tasks.baselines import build as build_baselines
@@ -85,7 +85,7 @@ def test_baselines_cost_the_bits_of_the_tokens(asked: Request) -> None:
     images = smooth_images()
     task = build_baselines(asked)
     seen, values = task.look(Batch(images, np.arange(3)))
-    base = asked.tokenizer.model.base.reconstruct(images)
+    base = asked.tokenizer.model.autoencoder.reconstruct(images)
     np.testing.assert_allclose(values["base_l1"], (base - images).abs().mean(dim=(1, 2, 3)).detach(), rtol=1e-5)
     pixels = images.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
     for index, budget in enumerate(BUDGETS):
@@ -115,7 +115,7 @@ def _encoded(pixels: np.ndarray, codec: str, quality: int) -> bytes:
 def test_the_base_tokenizer_is_decoded_in_the_scale_that_its_decoder_expects(asked: Request) -> None:
     """A model whose decoder has absorbed the scale of its latents is the same model, and has the same numbers."""
     images = smooth_images()
-    base = copy.deepcopy(asked.tokenizer.model.base)
+    base = copy.deepcopy(asked.tokenizer.model.autoencoder)
     assert isinstance(base, VAE)
     base.config = dataclasses.replace(base.config, latent_scale=0.25, decode_scale=0.25)
     before = base.reconstruct(images)

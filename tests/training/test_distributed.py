@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from alit_cli.model.checkpoint import Record, write_checkpoint
 from alit_cli.model.rollout import Alit
+from alit_cli.training.distributed import Distributed
 from tests.model import tiny
 from tests.training.photos import write_photos
 
@@ -32,6 +33,7 @@ def _train(folder: Path, out: str, processes: int, *options: str) -> list[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     program = ["-m", "alit_cli", "train", str(folder / "photos"), "--out", str(folder / out), "--device", "cpu"]
     start = ["--init", str(folder / "tiny.safetensors"), "--no-halting", "--gan", "none"]
+    start += ["--precision", "float32"]  # in bf16 the order of sums shows in the fourth digit
     steps = ["--base-steps", "3", "--distill-steps", "4", "--finetune-steps", "3", "--batch-size", "8", "--lr", "1e-3"]
     return [sys.executable, *(launcher if processes > 1 else []), *program, *start, *steps, *options]
 
@@ -67,6 +69,26 @@ def test_shared_work_takes_the_same_steps(folder: Path, processes: int, options:
         assert (expected[name] - found[name]).abs().mean() < 1e-4, name
 
 
+def test_summed_gradients_have_the_layout_of_their_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Channels-last convolutions, as on a GPU: fused optimizers read a parameter and its gradient alike."""
+    monkeypatch.setattr("torch.distributed.all_reduce", lambda tensor: tensor)  # the other process has zeros
+    images = torch.rand(2, 3, 8, 8)
+
+    def stepped(world_size: int) -> torch.Tensor:
+        torch.manual_seed(0)
+        layer = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        layer(images).square().mean().backward()
+        parameters = list(layer.parameters())
+        distributed = Distributed(world_size=world_size)
+        assert distributed.sum_gradients(parameters, torch.tensor([3.0])).tolist() == [3.0]
+        assert all(p.grad is not None and p.grad.stride() == p.stride() for p in parameters)
+        torch.optim.AdamW(parameters, lr=0.1, fused=True).step()
+        weight: torch.Tensor = layer.weight.detach()
+        return weight
+
+    torch.testing.assert_close(stepped(2), stepped(1))
+
+
 def test_two_processes_go_on_where_one_stopped(folder: Path) -> None:
     out = "handed-over.safetensors"
     log = folder / f"{out}.work" / "pictures"
@@ -74,7 +96,7 @@ def test_two_processes_go_on_where_one_stopped(folder: Path) -> None:
     while run.poll() is None and not (log.exists() and list(log.glob("*.png"))):
         time.sleep(0.02)
     run.send_signal(signal.SIGTERM)
-    assert run.wait(timeout=120) in (143, 0)  # a slow machine may have looked too late
+    assert run.wait(timeout=120) == 143
     both = _train(folder, out, 2, "--validate-every", "1")
     subprocess.run(both, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
     expected, found = load_file(folder / "one.safetensors"), load_file(folder / out)
@@ -87,15 +109,14 @@ def test_a_signal_ends_a_run_that_then_ends_in_the_same_weights(folder: Path, nu
     command = _train(folder, out, 1, "--validate-every", "1")
     log = folder / f"{out}.work" / "pictures"
     run = subprocess.Popen(command, env=_environment(), cwd=folder, stderr=subprocess.PIPE, text=True)
-    steps = random.Random(number).randint(1, 5)
+    steps = random.Random(number).randint(1, 2)  # of ten, so that the signal is in time on a busy machine
     while run.poll() is None and len(list(log.glob("*.png")) if log.exists() else []) < steps:
         time.sleep(0.02)
     run.send_signal(number)
     _, said = run.communicate(timeout=120)
-    if run.returncode:  # it may have been done already
-        assert run.returncode == (130 if number == signal.SIGINT else 143), said
-        assert "run the same command again" in said
-        assert not (folder / out).exists() or len(list(log.glob("*.png"))) < 10
+    assert run.returncode == (130 if number == signal.SIGINT else 143), said
+    assert "run the same command again" in said
+    assert len(list(log.glob("*.png"))) < 10  # a picture per step, of ten steps
     subprocess.run(command, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
     expected, found = load_file(folder / "one.safetensors"), load_file(folder / out)
     assert all(torch.equal(expected[name], found[name]) for name in expected)

@@ -16,21 +16,25 @@ def _logits(p: float, tokens: int, codes: int = 8) -> tuple[torch.Tensor, torch.
     return probabilities.log(), target
 
 
+def _draw(target: torch.Tensor) -> torch.Tensor:
+    return torch.rand(target.shape, generator=torch.Generator().manual_seed(0))
+
+
 def test_confident_tokens_are_halted_at_the_rate_of_their_probability() -> None:
     for p in (PROBABILITY + 0.01, 0.75, 0.95):
         logits, target = _logits(p, 20_000)
-        halted = halted_by_probability(logits, target, torch.Generator().manual_seed(0))
+        halted = halted_by_probability(logits, target, _draw(target))
         assert abs(halted.float().mean().item() - p) < 0.015
 
 
 def test_doubtful_tokens_are_never_halted() -> None:
     logits, target = _logits(PROBABILITY - 0.01, 20_000)
-    assert not halted_by_probability(logits, target, torch.Generator().manual_seed(0)).any()
+    assert not halted_by_probability(logits, target, _draw(target)).any()
 
 
 def test_a_wrong_confident_prediction_is_not_halted() -> None:
     logits, target = _logits(0.95, 1000)
-    assert not halted_by_probability(logits, (target + 1) % 8, torch.Generator().manual_seed(0)).any()
+    assert not halted_by_probability(logits, (target + 1) % 8, _draw(target)).any()
 
 
 def test_latents_within_the_error_are_halted() -> None:

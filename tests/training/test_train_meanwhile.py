@@ -10,8 +10,9 @@ import pytest
 
 from alit_cli.errors import InputError
 from alit_cli.progress import Progress
+from alit_cli.training.job import TrainJob
 from alit_cli.training.log import TrainRecord
-from alit_cli.training.train import TrainJob, train
+from alit_cli.training.train import train
 from tests.training.test_train import OFTEN, SAMPLED, _job, goes_on_to_the_same_weights
 
 

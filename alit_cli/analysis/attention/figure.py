@@ -63,7 +63,7 @@ def _draw_stability(axes: Axes, summary: pd.DataFrame) -> None:
 
 
 def _draw_objects(figure: SubFigure, summary: pd.DataFrame, first: int, shares: Mapping[str, str]) -> None:
-    """A panel a region, all on one scale, and under them what the lines are."""
+    """One panel per region, all on one scale, and under them what the lines are."""
     rows = math.ceil(len(shares) / PANELS)
     grid = figure.subplots(rows, min(PANELS, len(shares)), sharey=True, squeeze=False)
     for axes, share in zip_longest(grid.flat, shares):

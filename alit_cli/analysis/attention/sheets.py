@@ -1,4 +1,4 @@
-"""Contact sheets of attention: an image's tokens as heat over the picture, one row an iteration."""
+"""Contact sheets of attention: an image's tokens as heat over the picture, one row per iteration."""
 
 from __future__ import annotations
 
@@ -158,7 +158,7 @@ def _write_headings(
 
 
 def draw_overview(images: Sequence[TokenMaps], source: str, path: Path) -> None:
-    """A row an image: the picture and its eight narrowest tokens at the last iteration. What `open_output` raises."""
+    """One row per image: the picture and its eight narrowest tokens at the last iteration. Raises as `open_output`."""
     chosen = [(maps, narrowest(maps.maps[-1], 8)) for maps in images]
     top = _top_of_scale([densities(maps.maps[-1][tokens]) for maps, tokens in chosen])
     left, tiles = GAP - LEFT, []

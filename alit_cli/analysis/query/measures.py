@@ -38,7 +38,7 @@ MEASURES = {
     "depth_delta1": MeasureInfo("depth", ">=", "depth δ1 (share of pixels)"),
     "features": MeasureInfo("features", "<", "Fréchet distance"),
     "answer_agreement": MeasureInfo("language", ">=", "answers as expected (share)"),
-    "caption_loglik": MeasureInfo("language", ">=", "caption log-likelihood (nats a token)"),
+    "caption_loglik": MeasureInfo("language", ">=", "caption log-likelihood (nats per token)"),
 }
 
 TASKS = {"recon": "l1", "classify": "class_rank", "depth": "depth_error", "language": "answer_agreement"}

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from alit_cli.data.files import readable
 from alit_cli.data.tables.parts import parts
+from alit_cli.data.tables.prefixes import stored_names, take_columns
+from alit_cli.data.tables.sound import check_rows
 from alit_cli.errors import InputError
 
 Item = TypeVar("Item")
@@ -32,7 +34,7 @@ def stream_row_groups(path: Path, columns: Sequence[str], rows: int) -> Iterator
     """
     for part in map(Path, parts(path)):
         words = ["status"] if "status" in columns else []
-        with part.open("rb") as source, pq.ParquetFile(source, read_dictionary=words) as file:
+        with part.open("rb") as source, _opened(source, words) as file:
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
             waiting: list[int] = []
             for number, size in enumerate(sizes):
@@ -44,10 +46,18 @@ def stream_row_groups(path: Path, columns: Sequence[str], rows: int) -> Iterator
                 yield _read(file, waiting, columns, part)
 
 
+def _opened(source: BinaryIO, words: list[str]) -> pq.ParquetFile:
+    # A damaged page may still decompress, to other numbers; its checksum tells.
+    return pq.ParquetFile(source, read_dictionary=words, page_checksum_verification=True)
+
+
 def _read(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], part: Path) -> pa.Table:
     try:
-        return file.read_row_groups(list(groups), list(columns))
-    except (pa.ArrowInvalid, OSError) as error:
+        schema = file.schema_arrow
+        rows = file.read_row_groups(list(groups), stored_names(schema, columns))
+        check_rows(rows, str(part))
+        return take_columns(rows, columns, schema)
+    except (pa.ArrowException, OSError) as error:
         raise InputError(f"'{readable(str(part))}' is damaged; make it again with `alit tokenize`.") from error
 
 

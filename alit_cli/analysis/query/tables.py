@@ -18,6 +18,7 @@ from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, 
 from alit_cli.data.files import readable
 from alit_cli.data.pictures.views import split_view
 from alit_cli.data.tables.parquet import count_rows
+from alit_cli.data.tables.prefixes import has_columns
 from alit_cli.data.tables.score_table import why_foreign
 from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
@@ -95,6 +96,8 @@ class Tables:
     ) -> None:
         self.path, self.info = tokens, read_info(tokens)
         self.name = readable(str(tokens))
+        if not count_rows(tokens):
+            raise InputError(f"'{self.name}' has no rows, so there is nothing to ask of it.")
         self.budgets = self.info.budgets
         self.schema = schema_of(tokens)
         self.sources: list[ScoreSource] = []
@@ -210,7 +213,7 @@ class Tables:
         """
         places = {name: self.find(name) for name in dict.fromkeys(names)}
         in_tokens = [column for place in places.values() if place.source == TOKEN_TABLE for column in place.columns]
-        missing = [column for column in raw if column not in self.schema.names]
+        missing = [column for column in raw if column not in has_columns(self.schema)]
         if missing:
             raise InputError(f"'{self.name}' has no column '{missing[0]}'; name a table of `alit tokenize`.")
         status = ["status"] if "status" in self.schema.names else []  # a selection has none: all of its rows are good

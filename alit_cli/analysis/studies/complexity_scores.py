@@ -51,7 +51,7 @@ class Scores:
 def read_scores(
     path: Path, image_col: str | None = None, score_col: str | None = None, group_col: str | None = None
 ) -> Scores:
-    """Read a csv, tsv, parquet or xlsx file with a row an image; columns not given are found by their names.
+    """Read a csv, tsv, parquet or xlsx file with one row per image; columns not given are found by their names.
 
     Raises InputError where the file or a column cannot be read, and for a score that is not a number.
     Rows without a score are left out and counted.

@@ -169,7 +169,7 @@ def read_set(
         few, many = (tables.budgets.index(budget) for budget in between or (tables.budgets[0], tables.budgets[-1]))
         frechet, dimension = (found.values[few], found.values[many]), found.dimension
     photographs = tables.photographs()
-    if photographs is not None:  # numbered anew, as those of failed images are gone
+    if photographs is not None:  # renumbered, as those of failed images are gone
         photographs = np.unique(photographs[ok], return_inverse=True)[1].astype(np.int64)
     jpeg_bytes = columns["jpeg_bytes"].astype(np.float64) if "jpeg_bytes" in columns else None
     return ImageSet(name, columns["l1"], jpeg_bytes, frechet, dimension, photographs)

@@ -154,7 +154,8 @@ def _capacity(folder: Path) -> Iterator[Finding]:
         if originals:
             sentence += f" and {_interval(originals[0], outcome)} on the originals"
             used.append(originals[0])
-        if outcome.startswith("top") and float(full.values["value"]) > 0:
+        # A share of an accuracy that may be zero says nothing.
+        if outcome.startswith("top") and _known(full, "low") and float(full.values["low"]) > 0:
             kept = float(half.values["value"]) / float(full.values["value"])
             sentence += f": {kept:.0%} of the accuracy is kept"
         yield _finding("capacity", f"{sentence}.", used)

@@ -47,14 +47,14 @@ def read_map(path: Path, side: int, how: Fit) -> NDArray[np.float32]:
     interpolated.
 
     Raises:
-        InputError: the file is not a map of one number a pixel.
+        InputError: the file is not a map of one number per pixel.
     """
     try:
         values = np.load(path) if path.suffix.lower() == ".npy" else np.asarray(Image.open(path))
     except (OSError, ValueError) as problem:
         raise InputError(f"The depth map {path} cannot be read: {problem}.") from problem
     if values.ndim != 2:
-        raise InputError(f"The depth map {path} has {values.ndim} dimensions, not one number a pixel.")
+        raise InputError(f"The depth map {path} has {values.ndim} dimensions, not one number per pixel.")
     known = np.isfinite(values) & (values > 0)
     if values.dtype.kind in "iu":
         known &= ~np.isin(values, UNKNOWN)

@@ -1,4 +1,4 @@
-"""Class labels of images: from a file with a row an image, or from the folders they lie in."""
+"""Class labels of images: from a file with one row per image, or from the folders they lie in."""
 
 from __future__ import annotations
 

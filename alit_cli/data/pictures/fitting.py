@@ -155,16 +155,23 @@ def fit_view(image: Image.Image, side: int, how: Fit, view: str) -> Pixels:
     return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
 
 
-def random_view(image: Image.Image, side: int, rng: np.random.Generator) -> Pixels:
+def random_view(
+    image: Image.Image, side: int, rng: np.random.Generator, area: tuple[float, float] = (0.8, 1.0)
+) -> Pixels:
     """A random part of an RGB image for training, uint8 side × side × 3.
 
-    Aspect 3/4 to 4/3 (log-uniform), 0.8 to 1 of the area of the largest box of that aspect that the image
-    holds, at any place, mirrored half of the time. Unlike the usual rejection loop, this moves over long
-    panoramas too.
+    Its aspect is 3/4 to 4/3 (log-uniform), its place any, and half of all views are mirrored. Unlike the usual
+    rejection loop, this moves over long panoramas too.
+
+    Args:
+        image: any size.
+        side: pixels of the view.
+        rng: what the view is drawn from.
+        area: the smallest and the largest share of the largest box of that aspect that the image holds.
     """
     width, height = image.size
     aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
-    shrink = math.sqrt(rng.uniform(0.8, 1.0))
+    shrink = math.sqrt(rng.uniform(*area))
     w = max(1, round(min(width, height * aspect) * shrink))
     h = max(1, round(min(height, width / aspect) * shrink))
     left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))

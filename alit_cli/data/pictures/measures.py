@@ -30,7 +30,7 @@ SOBEL_SCALES = {1: 0.4, 2: 0.3, 4: 0.2, 8: 0.1}
 
 LEVELS = np.arange(256)
 FOUR_BITS = [round(value / 17) * 17 for value in range(256)] * 3
-"""Each of three channels rounded to 16 levels: 12 bits a pixel."""
+"""Each of three channels rounded to 16 levels: 12 bits per pixel."""
 
 
 @dataclass(frozen=True)

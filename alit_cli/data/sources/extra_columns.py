@@ -1,6 +1,7 @@
 """Values that are carried along with an image, such as its label: JSON in the plan, typed columns in the table."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
@@ -12,6 +13,11 @@ NUMBERS = {
     for name in ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float", "double")
 }
 WORDS = "string"
+EXACT = 2**53
+"""Integers up to this size are exact as floating-point numbers."""
+
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ExtraColumns:
@@ -24,6 +30,7 @@ class ExtraColumns:
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = tuple(dict.fromkeys(names))
         self._types: dict[str, str] = {}
+        self._large: set[str] = set()  # names of which an integer was met that floating point would round
 
     @classmethod
     def of(cls, types: Mapping[str, str]) -> "ExtraColumns":
@@ -46,6 +53,8 @@ class ExtraColumns:
         if isinstance(value, bool):
             self._widen(name, "bool")
         elif isinstance(value, int) and -(2**63) <= value < 2**63:
+            if abs(value) > EXACT:
+                self._large.add(name)
             self._widen(name, "int64")
         elif isinstance(value, float):
             self._widen(name, "double")
@@ -67,12 +76,21 @@ class ExtraColumns:
         if before != kind:
             both_numbers = {before, kind} <= NUMBERS.keys() - {"bool"}
             floating = both_numbers and {before, kind} & {"float", "double"}
-            self._types[name] = "double" if floating else "int64" if both_numbers else WORDS
+            whole = both_numbers and "uint64" not in {before, kind}  # its upper half fits into no signed type
+            self._types[name] = "double" if floating else "int64" if whole else WORDS
+        if name in self._large and self._types[name] == "double":
+            self._types[name] = WORDS  # an id of 17 digits must not be rounded
 
 
 def as_json(value: object) -> str | None:
-    """A value as the plan keeps it."""
-    return None if value is None else json.dumps(value, ensure_ascii=False)
+    """A value as the plan keeps it. Half a surrogate pair, which UTF-8 cannot hold, is spelled out as `\\ud800`."""
+    if value is None:
+        return None
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except RecursionError:  # nested as deeply as it could just be read
+        return None
+    return LONE_SURROGATE.sub(lambda match: f"\\\\u{ord(match[0]):04x}", text)
 
 
 def type_name(kind: pa.DataType) -> str | None:
@@ -102,6 +120,8 @@ def kept_schema(types: Mapping[str, str]) -> list[tuple[str, pa.DataType]]:
 def kept_column(texts: Sequence[str | None], kind: str) -> pa.Array:
     """JSON texts as a column of a type; a value that is no string becomes its JSON in a column of strings."""
     values = [None if text is None else json.loads(text) for text in texts]
+    if kind in ("float", "double"):  # pyarrow takes no integer here that floating point would round
+        values = [None if value is None else float(value) for value in values]
     if kind == WORDS:
         values = [v if v is None or isinstance(v, str) else text for v, text in zip(values, texts, strict=True)]
     return pa.array(values, kept_type(kind))

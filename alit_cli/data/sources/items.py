@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from alit_cli.data.sources import remote
 from alit_cli.data.sources.parquet_rows import RowReader
+from alit_cli.data.sources.tar_headers import read_sparse
 from alit_cli.errors import ImageProblem
 
 PHOTOGRAPHS = ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .avif .jp2"
@@ -15,8 +16,12 @@ SUFFIXES = frozenset(f"{PHOTOGRAPHS} {FOREIGN}".split())
 """What counts as an image inside a folder, a glob or a tar."""
 MAX_BYTES = 2**31
 """A file longer than this is not read into memory."""
-TO_THE_END, LOST = -1, -2
-"""Sizes of an item that say something else than bytes; LOST is where a damaged tar breaks off."""
+TO_THE_END, LOST, SPARSE, DANGLING = -1, -2, -3, -4
+"""Sizes of an item that say something else than bytes.
+
+LOST is where a damaged tar breaks off, SPARSE a tar's member with holes, whose headers lie at the item's offset, and
+DANGLING a link in a tar to a file that is not in it.
+"""
 _ROWS = RowReader()
 
 
@@ -27,7 +32,7 @@ class Item:
     `image` is the join key: the '/'-separated path below the input root, the name of a tar member, or the
     name of a single file. Bytes of a name that are not UTF-8 stand there as `\\xNN`. `source` is the root or
     the tar as given, `path` the file (absolute, or a URL) that holds the bytes: `size` of them from `offset` on;
-    -1 means to its end. With a `row`, the file is Parquet and the bytes are that row's. `view` is
+    negative sizes are named above. With a `row`, the file is Parquet and the bytes are that row's. `view` is
     how the image is looked at, a name of data/views.py; empty for the plain view.
     """
 
@@ -45,6 +50,10 @@ class Item:
             return _ROWS.read(self.path, self.row)
         if self.size == LOST:
             raise ImageProblem("truncated", f"The tar breaks off at byte {self.offset:,}; what came after it is lost.")
+        if self.size == DANGLING:
+            raise ImageProblem("unreadable", "It is a link to a file that the tar does not hold.")
+        if self.size == SPARSE:
+            return read_sparse(self.path, self.offset)
         data = self._from_url() if remote.is_url(self.path) else self._from_file()
         if len(data) < self.size:
             raise ImageProblem(

@@ -1,10 +1,13 @@
 """Where images come from: folders, files, globs, tars, Parquet files, lists and URLs, as items in one fixed order."""
 
+import codecs
 import glob
 import os
 import posixpath
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePath
 
@@ -29,12 +32,22 @@ def no_copy(_entry: remote.Entry) -> str | None:
 
 
 def list_items(paths: Sequence[str | Path], limit: int | None = None, null: bool = False) -> list[Item]:
-    """Every image of the given inputs as a list; see stream_items. Raises InputError also for two images of one key."""
+    """Every image of the given inputs as a list; see stream_items. Raises InputError also for two images of one key.
+
+    Where two inputs have images of one name, all names begin with their input's.
+    """
+    try:
+        return _unique(stream_items(paths, limit, null))
+    except SameName:
+        return _unique(stream_items(paths, limit, null, prefixed=True))
+
+
+def _unique(listing: Iterable[Found]) -> list[Item]:
     items: dict[str, Item] = {}
-    for found in stream_items(paths, limit, null):
+    for found in listing:
         twin = items.setdefault(found.item.image, found.item)
         if twin is not found.item:
-            raise InputError(collision(twin, found.item))
+            raise collision(twin, found.item)
     return list(items.values())
 
 
@@ -44,6 +57,7 @@ def stream_items(
     null: bool = False,
     keeper: ExtraColumns = NO_EXTRA_COLUMNS,
     copy: Copy = no_copy,
+    prefixed: bool = False,
 ) -> Iterator[Found]:
     """Every image of the given inputs, input by input, at most `limit`; none is held in memory.
 
@@ -56,6 +70,9 @@ def stream_items(
     another suffix. A single file is taken whatever its suffix. The members of a tar come in its own order; one that
     breaks off ends in an item that says so. Remote tars and Parquet files of which `copy` makes a copy are read there.
 
+    With `prefixed`, every name begins with its input's, so that two inputs may have images of one name: the path of the
+    folder, tar or Parquet file, below the folder that all inputs lie in. Lists and standard input stay as they are.
+
     Raises InputError for a missing path, an input without images, or what `keeper` cannot keep.
     """
     if not paths:
@@ -66,8 +83,41 @@ def stream_items(
     if null and STDIN not in names:
         raise InputError("-0 only applies to names that are read from standard input; add - to PATHS.")
     names = [expanded for name in names for expanded in _expanded(name)]
+    if prefixed and STDIN in names:
+        raise InputError(
+            "Two inputs have images of one name, and - cannot be read twice; name the inputs on their own."
+        )
     listings = [(name, _listing(name, null, keeper, copy)) for name in names]
-    return islice(_chained(listings), limit)
+    listed = _chained(listings)
+    return islice(_with_prefixes(listed, _common_folder(names)) if prefixed else listed, limit)
+
+
+def _common_folder(names: Sequence[str]) -> str:
+    """The folder that all inputs lie in, as a source names it; '' where there is none."""
+    # Of a glob, what stands before its first sign counts.
+    above = [os.path.dirname(re.split(r"[*?[]", name, maxsplit=1)[0].rstrip("/")) for name in names]
+    try:
+        return _source(os.path.commonpath(above))
+    except ValueError:  # URLs beside paths, or relative paths beside absolute ones
+        return ""
+
+
+def _with_prefixes(listed: Iterable[Found], common: str) -> Iterator[Found]:
+    """The same items, the names of which begin with their input's."""
+    for found in listed:
+        if found.item.source.startswith((STDIN, "@")):
+            yield found
+            continue
+        image = f"{prefix_of(found.item.source, common)}/{found.item.image}"
+        yield replace(found, item=replace(found.item, image=image))
+
+
+def prefix_of(source: str, common: str = "") -> str:
+    """What stands before the names of an input's images: its path below `common`, without a suffix or a way upwards."""
+    inner = source.removeprefix(f"{common}/") if common else source
+    inner = inner.partition("://")[2] or inner
+    path = "/".join(part for part in inner.split("/") if part not in ("", ".", ".."))
+    return path.removesuffix(".tar").removesuffix(".parquet") or "input"
 
 
 def _chained(listings: Sequence[tuple[str, Iterator[Found]]]) -> Iterator[Found]:
@@ -77,15 +127,30 @@ def _chained(listings: Sequence[tuple[str, Iterator[Found]]]) -> Iterator[Found]
             nothing = False
             yield found
         if nothing:
-            raise InputError(f"No image was found in '{readable(name)}'; looked for {PHOTOGRAPHS}.")
+            raise InputError(f"No image was found in '{readable(name)}'; looked for {PHOTOGRAPHS}{_hint(name)}.")
 
 
-def collision(one: Item, other: Item) -> str:
-    """One sentence about two items of one key."""
-    if one.path == other.path and one.offset == other.offset:
-        return f"The image '{one.image}' ('{readable(one.path)}') is named twice by the inputs; name it once."
+def _hint(name: str) -> str:
+    """What to write instead for a folder that holds only tars or Parquet files, which a walk passes over."""
+    inside = os.listdir(name) if os.path.isdir(name) else []
+    endings = [ending for ending in folders.CONTAINERS if any(entry.lower().endswith(ending) for entry in inside)]
+    patterns = " ".join(f"'{readable(os.path.join(name, '*'))}{ending}'" for ending in endings)
+    return f"; to read the files inside it, write {patterns}" if patterns else ""
+
+
+class SameName(InputError):
+    """Two inputs have images of one name; listed with `prefixed`, they have not."""
+
+
+def collision(one: Item, other: Item) -> InputError:
+    """What is wrong with two items of one key, in a sentence."""
+    if (one.path, one.offset, one.row) == (other.path, other.offset, other.row):
+        return InputError(
+            f"The image '{one.image}' ('{readable(one.path)}') is named twice by the inputs; name it once."
+        )
     first, second = (f"'{readable(item.path)}'" for item in (one, other))
-    return f"Two images have the same name '{one.image}': {first} and {second}; give the folder that holds both."
+    kind = InputError if one.source == other.source else SameName
+    return kind(f"Two images have the same name '{one.image}': {first} and {second}; give the folder that holds both.")
 
 
 def _expanded(name: str) -> list[str]:
@@ -110,21 +175,29 @@ def _listing(path: str, null: bool, keeper: ExtraColumns, copy: Copy) -> Iterato
         return _url(path, keeper, copy)
     if os.path.isdir(path):
         source, root = _source(path), os.path.abspath(path)
-        return (_file_item(source, root, below) for below in folders.walk(root, "", ()))
+        return (_file_item(source, root, below) for below, _ in folders.walk(root))
     if os.path.isfile(path):
         return _file(os.path.dirname(path), os.path.basename(path), keeper)
     if glob.has_magic(path):
-        root, found = folders.matches(path)
-        return (item for below in found for item in _file(root, below, keeper))
+        root, matching = folders.matches(path)
+        return (item for below, _ in matching for item in _file(root, below, keeper))
     if os.path.lexists(path):
         raise InputError(f"'{readable(path)}' is neither a folder nor a file that can be read.")
     raise InputError(f"'{readable(path)}' does not exist; check the path.")
 
 
 def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
-    """The files that a list names, relative to where we are; the key of each is its name as written."""
-    for line in content.split(end):
+    """The files that a list names, relative to where we are; the key of each is its name as written.
+
+    Raises InputError: it is no text, or a name holds a NUL, which no file's name does.
+    """
+    for number, line in enumerate(_as_utf_8(content, source).split(end), 1):
         name = os.fsdecode(line if end == b"\0" else line.rstrip(b"\r"))
+        if "\0" in name:
+            raise InputError(
+                f"Line {number} of the list '{readable(source)}' holds a NUL byte; a list has one name per line, or "
+                "names that end in NUL on standard input (alit tokenize - -0)."
+            )
         if remote.is_url(name):
             yield Found(Item(readable(name.partition("://")[2]), readable(source), name))
         elif name:
@@ -132,18 +205,28 @@ def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
             yield Found(Item(readable(key), readable(source), os.path.abspath(name)))
 
 
+def _as_utf_8(content: bytes, source: str) -> bytes:
+    """A list without its byte order mark; UTF-16, as PowerShell writes it, becomes UTF-8."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        try:
+            return content.decode("utf-16").encode()
+        except UnicodeError as problem:
+            raise InputError(f"The list '{readable(source)}' is damaged UTF-16; save it as UTF-8.") from problem
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
 def _url(url: str, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
     """The images behind a URL: a file, a folder or a glob."""
     if glob.has_magic(url.partition("://")[2]):
-        root, found = folders.matches_url(url)
-        return (item for below, entry in found for item in _entry(root, below, entry, keeper, copy))
+        root, matching = folders.matches(url)
+        return (item for below, entry in matching if entry for item in _entry(root, below, entry, keeper, copy))
     entry = remote.look(url)
     if entry is None:
         raise InputError(f"'{url}' does not exist; check the address.")
     if not entry.folder:
         return _entry(url.rpartition("/")[0], entry.name, entry, keeper, copy)
     root = url.rstrip("/")
-    return (item for below, inner in folders.walk_url(root) for item in _entry(root, below, inner, keeper, copy))
+    return (item for below, inner in folders.walk(root) for item in _entry(root, below, inner, keeper, copy))
 
 
 def _entry(root: str, below: str, entry: remote.Entry, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:

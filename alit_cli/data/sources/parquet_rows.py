@@ -1,16 +1,19 @@
 """Encoded images inside Parquet files, as Hugging Face writes them: their keys, and the bytes of one row."""
 
+import os
 import threading
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from alit_cli.data.files import readable
 from alit_cli.data.sources.extra_columns import ExtraColumns, as_json
 from alit_cli.data.sources.remote import open_file
 from alit_cli.errors import ImageProblem, InputError
@@ -32,6 +35,8 @@ def rows(path: str, keeper: ExtraColumns, real: str | None = None) -> Iterator[t
     stem = PurePath(path).stem
     with _opened(path, real or path) as file:
         schema = file.schema_arrow
+        if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
+            raise InputError(f"'{readable(path)}' has two columns called '{readable(twice[0])}'; rename one of them.")
         column = image_column(schema, path)
         named = pa.types.is_struct(schema.field(column).type) and schema.field(column).type.get_field_index("path") >= 0
         kept = [name for name in keeper.names if name in schema.names]
@@ -43,12 +48,24 @@ def rows(path: str, keeper: ExtraColumns, real: str | None = None) -> Iterator[t
             count = file.metadata.row_group(group).num_rows
             # Only names and kept columns are read, not the bytes beside them.
             table = file.read_row_group(group, columns=wanted) if wanted else None
-            names = table[column].combine_chunks().field("path").to_pylist() if table and named else [None] * count
+            names = texts(pc.struct_field(table[column], "path")) if table and named else [None] * count
             empty: list[Any] = [None] * count
-            columns = [table[name].to_pylist() if table and name in kept else empty for name in keeper.names]
+            columns = [texts(table[name]) if table and name in kept else empty for name in keeper.names]
             for place, name in enumerate(names):
                 yield name or f"{stem}/{row}", tuple(as_json(values[place]) for values in columns)
                 row += 1
+
+
+def texts(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; in strings that are not UTF-8, such bytes become `\\xNN`."""
+    try:
+        values: list[Any] = column.to_pylist()
+        return values
+    except UnicodeDecodeError:
+        if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+            raise
+        raw = column.cast(pa.large_binary()).to_pylist()
+        return [None if value is None else readable(os.fsdecode(value)) for value in raw]
 
 
 def image_column(schema: pa.Schema, path: str) -> str:
@@ -72,11 +89,11 @@ class RowReader:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._groups: OrderedDict[tuple[str, int], pa.ChunkedArray] = OrderedDict()
+        self._groups: OrderedDict[tuple[str, int], pa.ChunkedArray | ImageProblem] = OrderedDict()
         self._starts: dict[str, list[int]] = {}
 
     def read(self, path: str, row: int) -> bytes:
-        """The bytes of one row. Raises OSError, and ImageProblem (`empty`) where the row holds none."""
+        """The bytes of one row. Raises OSError, and ImageProblem: the row holds none, or its row group is damaged."""
         with self._lock:
             group, start = self._place(path, row)
             if (path, group) not in self._groups:
@@ -84,7 +101,10 @@ class RowReader:
                 if len(self._groups) > KEPT_GROUPS:
                     self._groups.popitem(last=False)
             self._groups.move_to_end((path, group))
-            value = self._groups[path, group][row - start].as_py()
+            values = self._groups[path, group]
+            if isinstance(values, ImageProblem):
+                raise ImageProblem(values.status, str(values))
+            value = values[row - start].as_py()
         if not value:
             raise ImageProblem("empty", "The row holds no bytes.")
         return bytes(value)
@@ -102,8 +122,20 @@ class RowReader:
         return group, starts[group]
 
 
-def _load(path: str, group: int) -> pa.ChunkedArray:
-    with open_file(path) as source, pq.ParquetFile(source) as file:
+def _load(path: str, group: int) -> pa.ChunkedArray | ImageProblem:
+    """The bytes of a row group, or what is said of each of its rows where it is damaged."""
+    try:
+        return _read_group(path, group)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, KeyError, IndexError) as problem:
+        reason = str(problem).splitlines()[0].rstrip(".")
+        return ImageProblem("unreadable", f"The row group of the Parquet file is damaged ({reason}).")
+
+
+def _read_group(path: str, group: int) -> pa.ChunkedArray:
+    # A damaged page may still decompress, to other bytes; the file's checksums tell, where its writer stored them.
+    with open_file(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
         column = image_column(file.schema_arrow, path)
         is_struct = pa.types.is_struct(file.schema_arrow.field(column).type)
         table = file.read_row_group(group, columns=[f"{column}.bytes" if is_struct else column])
@@ -113,7 +145,8 @@ def _load(path: str, group: int) -> pa.ChunkedArray:
 @contextmanager
 def _opened(path: str, real: str) -> Iterator[pq.ParquetFile]:
     try:
-        with open_file(real) as source, pq.ParquetFile(source) as file:
+        with open_file(real) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
             yield file
-    except (pa.ArrowInvalid, OSError) as problem:
-        raise InputError(f"'{path}' cannot be read as Parquet: {problem}.") from problem
+    except (pa.ArrowException, OSError, UnicodeDecodeError, KeyError) as problem:
+        reason = readable(str(problem).splitlines()[0].rstrip("."))
+        raise InputError(f"'{readable(path)}' cannot be read as Parquet: {reason}.") from problem

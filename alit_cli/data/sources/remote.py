@@ -1,6 +1,7 @@
 """Files behind URLs (`s3://…`, `gs://…`, `memory://…`): listed, opened and read through fsspec."""
 
 import errno
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ class Entry:
     @property
     def name(self) -> str:
         """The last part of the URL."""
-        return self.url.rstrip("/").rpartition("/")[2]
+        return os.path.basename(self.url.rstrip("/"))
 
 
 def is_url(name: str) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 from alit_cli.data.annotations.matching import match
 from alit_cli.data.pictures.views import split_view
 from alit_cli.data.sources.items import Item
-from alit_cli.data.sources.listing import list_items
+from alit_cli.data.sources.listing import list_items, prefix_of
+from alit_cli.data.sources.remote import is_url
 from alit_cli.data.tables.parquet import open_columns
 from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
@@ -25,7 +26,8 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
     """The image of every row of a token table, in its order.
 
     Without `roots` an image is looked for where it came from: below the folder, or inside the tar or the Parquet file,
-    that the table's `source` names, relative to where we are. With them, the roots are listed as `alit tokenize` would
+    that the table's `source` names, relative to where we are. A `source` behind a URL is not opened, as somebody else
+    may have made the table: the user names it among the roots. With them, the roots are listed as `alit tokenize` would
     and the names are joined by the whole path, then by the longest ending that fits one image only. An image that is
     not there is an Item all the same, of a file that does not exist: reading it says so. Views are those of the image.
 
@@ -33,7 +35,7 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
         InputError: no such table, root, tar or Parquet file, or none of the images is there.
     """
     rows = open_columns(table, ["image", "source"])
-    images, sources = rows["image"].to_pylist(), rows["source"].to_pylist()
+    images, sources = rows["image"].to_pylist(), [source or "" for source in rows["source"].to_pylist()]
     split = split_view if read_info(table).options.views is not None else lambda image: (image, "")
     places = [(*split(image), source) for image, source in zip(images, sources, strict=True)]
     plain = list(dict.fromkeys((image, source) for image, _, source in places))
@@ -43,7 +45,12 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
         replace(there[image, source], image=key, view=view)
         for key, (image, view, source) in zip(images, places, strict=True)
     ]
-    if not any("://" in item.path or os.path.exists(item.path) for item in items):
+    if not any(is_url(item.path) or os.path.exists(item.path) for item in items):
+        if away := next((source for source in sources if is_url(source)), None):
+            raise InputError(
+                f"The images of '{table}' came from {away}, and an address that a table names is not opened by itself; "
+                f"name it with --images {away}."
+            )
         raise InputError(
             f"None of the images of '{table}' is where it was (such as '{items[0].path}' of the source "
             f"'{sources[0]}'): go to the folder that they were tokenized from, or name where they are with --images."
@@ -71,15 +78,31 @@ def _in_place(images: list[str], sources: list[str]) -> list[Item]:
     inside: dict[str, dict[str, Item]] = {}
     items = []
     for image, source in zip(images, sources, strict=True):
-        if source.lower().endswith(ARCHIVES) or "://" in source:
+        if is_url(source):
+            items.append(Item(image, source, _nowhere(image, [source])))
+        elif source.lower().endswith(ARCHIVES):
             if source not in inside:
                 inside[source] = {item.image: item for item in list_items([source])}
-            items.append(inside[source].get(image) or Item(image, source, _nowhere(image, [source])))
+            there = inside[source].get(image) or inside[source].get(_without_prefix(image, source))
+            items.append(replace(there, image=image) if there else Item(image, source, _nowhere(image, [source])))
         elif source.startswith(LISTS) and not os.path.isdir(source):
             items.append(Item(image, source, _listed(image)))
         else:
-            items.append(Item(image, source, _path(os.path.join(source, image))))
+            path = _path(os.path.join(source, image))
+            if not os.path.exists(path) and (inner := _without_prefix(image, source)):
+                path = _path(os.path.join(source, inner))
+            items.append(Item(image, source, path))
     return items
+
+
+def _without_prefix(image: str, source: str) -> str:
+    """A key without the name of its input, which it begins with where inputs had images of one name; '' otherwise."""
+    prefix = f"/{prefix_of(source)}/"
+    parts = image.split("/")
+    for count in range(len(parts) - 1, 0, -1):
+        if prefix.endswith(f"/{'/'.join(parts[:count])}/"):
+            return "/".join(parts[count:])
+    return ""
 
 
 def _listed(image: str) -> str:
@@ -90,7 +113,7 @@ def _listed(image: str) -> str:
 
 def _path(name: str) -> str:
     """The absolute path of a readable name; `\\xNN` in it is a byte that is not UTF-8, unless such a file exists."""
-    path = os.path.abspath(name)
+    path = os.path.abspath(name.replace("\0", "\\x00"))  # no file's name holds a NUL
     if "\\x" not in path or os.path.exists(path):
         return path
     return re.sub(r"\\x([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), path)
@@ -98,4 +121,5 @@ def _path(name: str) -> str:
 
 def _nowhere(image: str, roots: Sequence[str]) -> str:
     """A path that does not exist, for an image that none of the roots holds."""
-    return os.path.join(os.path.abspath(roots[0]), image)
+    # abspath makes one slash of two, so that what began as a URL is none any more.
+    return os.path.join(os.path.abspath(roots[0]), image.replace("\0", "\\x00"))

@@ -1,4 +1,4 @@
-"""Pictures with their problems: images through a model a batch at a time, one record an image in their order."""
+"""Pictures with their problems: images through a model a batch at a time, one record per image in their order."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def through_model(
         batch_size: images that the model gets at once; the last ones may be fewer.
         model: from the pictures of a batch, which have pixels, and how many it had before, one value each, in order.
 
-    Yields: ImageRecord, first an empty one at zero. Values come in the order of the images; a problem is told as soon
+    Yields: ImageRecord, first an empty one at zero. Values come in the order of the images; a problem comes as soon
         as it is met, so it may come before the values of images that wait for their batch to fill.
     """
     total, done, failed = len(items), 0, 0

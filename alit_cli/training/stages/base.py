@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,67 +11,73 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.model.base_tokenizer import BaseTokenizer, to_tokens
+from alit_cli.model.bases.base_tokenizer import BaseTokenizer, to_tokens
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
-from alit_cli.training.crops import Batch, Views
-from alit_cli.training.distributed import Processes
+from alit_cli.training.crops import Batch, CropDataset
+from alit_cli.training.distributed import Distributed
+from alit_cli.training.plan import StepPlan
 from alit_cli.training.recipe import Recipe
 from alit_cli.training.stages.codebook import KMEANS_POINTS, CodebookKeeper
 from alit_cli.training.stages.pixel_loss import PixelLoss
-from alit_cli.training.stages.stage import Objective
+from alit_cli.training.stages.stage import Losses, Stage
+
+CHUNK = 32
+"""Photographs encoded at a time, outside of steps."""
+ALIGNED_ON = 512
+"""Photographs on which the coordinates of a VAE's latents are measured; a d × d matrix needs no more."""
+SMALLEST_EIGENVALUE = 1e-4
+"""Directions of the latent that hardly change pixels, relative to the mean, would blow up when divided by."""
 
 
-class BaseObjective(Objective):
+class BaseStage(Stage):
     """L1 + MSE of the reconstruction (perceptual and adversarial terms on request), plus the VQ loss or the KL."""
 
     name = "base"
 
-    def __init__(self, model: Alit, recipe: Recipe, views: Views, processes: Processes) -> None:
-        super().__init__(model, recipe)
-        self.views, self.processes = views, processes
-        self.pixels = PixelLoss(recipe, "base", 1, views, processes)
-        self.keeper = CodebookKeeper(model.config.base.codes, unit=False, processes=processes)
+    def __init__(self, model: Alit, recipe: Recipe, crops: CropDataset, distributed: Distributed) -> None:
+        super().__init__(model, recipe, crops, distributed)
+        self.pixels = PixelLoss(recipe, "base", 1, crops, distributed)
+        self.keeper = CodebookKeeper(model.config.base.codes, unit=False, distributed=distributed)
 
     def trained(self) -> list[nn.Module]:
         """The base tokenizer only."""
         return [self.model.base]
 
-    def fill(self, step: int, average: Alit) -> Iterator[Progress]:
-        """Fill a VQGAN's codebook at the start."""
-        codebook, same = self.model.base.grid_codebook, average.base.grid_codebook
-        if step == 0 and codebook is not None and same is not None:
-            chunks = self._vectors(self.model.base, self.views.order(0, self.recipe.seed))
-            yield from self.keeper.fill(chunks, (codebook, same))
+    def prepare(self, plan: StepPlan, ema: Alit) -> Iterator[Progress]:
+        """Fill a VQGAN's codebook at the start, revive its unused codes now and then, and train the critic."""
+        base, codebook, ema_codebook = self.model.base, self.model.base.grid_codebook, ema.base.grid_codebook
+        if codebook is not None and ema_codebook is not None:
+            if plan.step == 0:
+                photographs = self.crops.order(0, self.recipe.seed)
+                yield from self.keeper.fill(self._vectors(base, photographs), (codebook, ema_codebook))
+            elif self.keeper.due(plan.step, 0, self.recipe.base.steps):
+                self.keeper.revive(self._vectors(base, plan.rows), (codebook, ema_codebook))
+        self.pixels.train_critic(plan, lambda batch: base.autoencode(batch.images).reconstruction)
 
-    def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
-        """Train the critic; keep a VQGAN's codebook alive."""
-        self.pixels.train_critic(step, 0, lambda batch: self.model.base.autoencode(batch.images).reconstruction)
-        codebook, same = self.model.base.grid_codebook, average.base.grid_codebook
-        if codebook is None or same is None:
-            return False
-        if self.keeper.due(step, 0, self.recipe.base.steps):
-            self.keeper.revive(torch.cat(list(self._vectors(self.model.base, rows))), (codebook, same))
-            return True
-        return False
-
-    def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
-        """total, mse, regularizer and the parts of PixelLoss; usage is the share of a VQGAN's codes seen of late."""
+    def step(self, batch: Batch, plan: StepPlan) -> Losses:
+        """PixelLoss with mse and regularizer; usage is the share of a VQGAN's codes used since the last revival."""
         base = self.model.base
-        made = base.autoencode(batch.images)
-        mse = F.mse_loss(made.reconstruction, batch.images)
-        parts = self.pixels(step, 0, made.reconstruction, batch.images, base.last_layer)
+        output = base.autoencode(batch.images)
+        pixels = self.pixels(plan, output.reconstruction, batch.images, base.last_layer)
+        mse = F.mse_loss(output.reconstruction, batch.images)
         weight = self.recipe.kl_weight if base.grid_codebook is None else 1.0
-        total = parts["total"] + mse + weight * made.regularizer
-        parts |= {"total": total, "mse": mse.detach(), "regularizer": made.regularizer.detach()}
-        if made.ids is not None:
-            self.keeper.see(made.ids)
+        parts = {**pixels.parts, "mse": mse.detach(), "regularizer": output.regularizer.detach()}
+        if output.ids is not None:
+            self.keeper.count(output.ids)
             parts["usage"] = self.keeper.usage()
-        return parts
+        return Losses(pixels.total + mse + weight * output.regularizer, parts)
 
-    def reconstructions(self, average: Alit, images: Tensor) -> Iterator[tuple[int, Tensor]]:
+    def reconstructions(self, ema: Alit, images: Tensor) -> Iterator[tuple[int, Tensor]]:
         """The base tokenizer's own, whose budget is its number of grid tokens."""
-        yield average.config.grid_tokens, average.base.autoencode(images).reconstruction
+        yield ema.config.grid_tokens, ema.base.autoencode(images).reconstruction
+
+    def finish(self, ema: Alit) -> Generator[Progress, None, Alit]:
+        """Align a VAE's latents with pixels."""
+        aligned = yield from align_with_pixels(ema, self.crops, self.distributed.device)
+        # Each process has measured by itself, and float sums may differ between machines.
+        self.distributed.broadcast(*aligned.state_dict().values())
+        return aligned
 
     def state(self) -> dict[str, Any]:
         """The critic and the codes' counts."""
@@ -84,15 +90,15 @@ class BaseObjective(Objective):
 
     @torch.no_grad()
     def _vectors(self, base: BaseTokenizer, rows: np.ndarray) -> Iterator[Tensor]:
-        """Encoder outputs (s d) of as many photographs as k-means wants, some at a time."""
+        """Encoder outputs (s d) of as many photographs as k-means needs, some at a time."""
         rows = np.sort(rows[: max(1, KMEANS_POINTS // self.model.config.grid_tokens)])
-        for i in range(0, len(rows), 32):
-            images = self.views.batch(rows[i : i + 32], self.processes.device).images
+        for i in range(0, len(rows), CHUNK):
+            images = self.crops.batch(rows[i : i + CHUNK], self.distributed.device).images
             yield to_tokens(base.encode(images)).flatten(0, 1)
 
 
 def align_with_pixels(
-    model: Alit, views: Views, device: torch.device, photos: int = 512
+    model: Alit, crops: CropDataset, device: torch.device, photos: int = ALIGNED_ON
 ) -> Generator[Progress, None, Alit]:
     """The same VAE in coordinates in which a latent error costs the same pixel error in every direction.
 
@@ -100,32 +106,36 @@ def align_with_pixels(
     the decoder's derivative at one grid place and G the mean of JᵀJ over photographs and places, the new latent is
     G^½ (z - mean z), scaled to unit deviation. Both 1×1 convolutions around the latent absorb the change, so the
     reconstruction of every image stays what it was. The posterior's variance, which nothing reads after this
-    stage, is left alone. A VQGAN is returned as it is. Yields how far that is.
+    stage, is left alone. A model with a VQGAN is returned as it is.
 
     Args:
+        model: whose base tokenizer is measured; in eval mode.
+        crops: the photographs.
+        device: where the model is.
         photos: how many photographs G and the deviation are measured on.
+
+    Yields: progress.
     """
     base = model.base
     if base.grid_codebook is not None:
         return model
-    rows = views.order(0, 0)[:photos]
-    chunks = (views.batch(rows[i : i + 32], device) for i in range(0, len(rows), 32))
+    rows = crops.order(0, 0)[:photos]
     latents, gram = [], torch.zeros(model.config.base.latent_dim, model.config.base.latent_dim, device=device)
-    for done, chunk in enumerate(chunks):
-        yield Progress(32 * done, len(rows), "photographs", note="aligning latents with pixels")
+    for start in range(0, len(rows), CHUNK):
+        yield Progress(start, len(rows), "photographs", note="aligning latents with pixels")
         with torch.no_grad():
-            latents.append(base.encode(chunk.images) / base.config.latent_scale)
+            features = base.encode(crops.batch(rows[start : start + CHUNK], device).images)
+        latents.append(features / base.config.latent_scale)
         gram += _pixel_gram(base, latents[-1])
     values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
-    root = values.clamp_min(1e-4).sqrt()
+    root = values.clamp_min(SMALLEST_EIGENVALUE).sqrt()
     mean = torch.cat(latents).mean(dim=(0, 2, 3))
     change, back = vectors * root @ vectors.T, vectors / root @ vectors.T
     deviation = torch.einsum("cd,bdhw->bchw", change, torch.cat(latents) - mean[:, None, None]).std().item()
     config = dataclasses.replace(model.config.base, latent_scale=1 / deviation, decode_scale=1 / deviation)
     aligned = Alit(dataclasses.replace(model.config, base=config)).to(device)
     aligned.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        aligned.base.change_coordinates(change, back, mean)
+    aligned.base.change_coordinates(change, back, mean)
     return aligned
 
 

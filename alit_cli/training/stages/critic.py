@@ -1,4 +1,8 @@
-"""The critic that training on pixels may add: a PatchGAN and its hinge losses; no part of a tokenizer or its file."""
+"""The critic that training on pixels may add: a PatchGAN and its hinge losses; no part of a tokenizer or its file.
+
+Its BatchNorm takes statistics of the photographs in one process, and the adaptive weight is measured in one process,
+too. So with a critic, several processes do not take exactly the steps that one would take.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +24,12 @@ class PatchCritic(nn.Sequential):
         widths = [channels * min(2**i, 8) for i in range(layers + 1)]
         parts: list[nn.Module] = [nn.Conv2d(3, channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for i, (inner, outer) in enumerate(itertools.pairwise(widths), 1):
-            stride = 2 if i < layers else 1
+            stride = 2 if i < layers else 1  # the last two convolutions widen the view without shrinking the map
             parts += [nn.Conv2d(inner, outer, 4, stride, padding=1, bias=False), nn.BatchNorm2d(outer)]
             parts.append(nn.LeakyReLU(0.2))
         parts.append(nn.Conv2d(widths[-1], 1, 4, padding=1))
         super().__init__(*parts)
-        for part in self:
+        for part in self:  # N(0, 0.02) is DCGAN's, which pix2pix and all its heirs kept
             if isinstance(part, nn.Conv2d):
                 nn.init.normal_(part.weight, 0.0, 0.02)
             elif isinstance(part, nn.BatchNorm2d):
@@ -43,8 +47,9 @@ def generator_loss(fake: Tensor) -> Tensor:
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: nn.Parameter) -> Tensor:
-    """‖∇reconstruction loss‖ / ‖∇adversarial loss‖ at the last layer, so that neither drowns the other (a scalar)."""
+    """‖∇reconstruction loss‖ / ‖∇adversarial loss‖ at the last layer, so that both pull alike (a scalar)."""
     (ours,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
     (theirs,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
+    # 1e-4 and 1e4 are VQGAN's (Esser et al., 2021): no division by zero, and no step that a dead critic could blow up.
     weight: Tensor = (ours.norm() / (theirs.norm() + 1e-4)).clamp(0, 1e4).detach()
     return weight

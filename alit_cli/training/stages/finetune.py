@@ -1,58 +1,58 @@
-"""Stage 2: full fine-tuning on pixels, one iteration a step; the base tokenizer moves too."""
+"""Stage 2: full fine-tuning on pixels, one iteration per step; the base tokenizer moves too."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
-from alit_cli.model.device import autocast, choose_precision
-from alit_cli.model.rollout import Alit, Latents
-from alit_cli.training.crops import Batch, Views
-from alit_cli.training.distributed import Processes
+from alit_cli.model.device import autocast
+from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import Latents
+from alit_cli.progress import Progress
+from alit_cli.training.crops import Batch, CropDataset
+from alit_cli.training.distributed import Distributed
+from alit_cli.training.plan import StepPlan
 from alit_cli.training.recipe import Recipe
+from alit_cli.training.speed import training_precision
 from alit_cli.training.stages.losses import quantization_loss
 from alit_cli.training.stages.pixel_loss import PixelLoss
-from alit_cli.training.stages.rollouts import Features, draw_iteration, roll
-from alit_cli.training.stages.stage import Objective
+from alit_cli.training.stages.rollouts import FeatureCache, roll
+from alit_cli.training.stages.stage import Losses, Stage
 
 
-class FinetuneObjective(Objective):
+class FinetuneStage(Stage):
     """The pixels' loss at iteration t, plus the VQ loss that moves the codebook."""
 
     name = "finetune"
 
-    def __init__(self, model: Alit, recipe: Recipe, views: Views, processes: Processes) -> None:
-        super().__init__(model, recipe)
-        self.features = None if recipe.train_base_encoder else Features(model, views)
-        self.pixels = PixelLoss(recipe, "finetune", model.config.iterations, views, processes)
-        self.device = processes.device
-        self.precision = choose_precision(recipe.base_precision or recipe.finetune.precision, processes.device)
+    def __init__(self, model: Alit, recipe: Recipe, crops: CropDataset, distributed: Distributed) -> None:
+        super().__init__(model, recipe, crops, distributed)
+        self.features = None if recipe.train_base_encoder else FeatureCache(model, crops)
+        self.pixels = PixelLoss(recipe, "finetune", model.config.iterations, crops, distributed)
+        precision = recipe.decoder_precision or recipe.finetune.precision
+        self.decoder_precision = training_precision(precision, distributed.device)
 
     def trained(self) -> list[nn.Module]:
-        """Everything but a VQGAN's own codebook (and the base encoder, where the recipe keeps it)."""
+        """Everything but a VQGAN's own codebook (and the base encoder, where the recipe freezes it)."""
         encoder_half, decoder_half = self.model.base.halves()
         modules = [self.model.encoder, self.model.decoder, *decoder_half]
         if self.model.codebook is not None:
             modules.append(self.model.codebook)
         return modules + encoder_half if self.recipe.train_base_encoder else modules
 
-    def before_step(self, step: int, rows: np.ndarray, average: Alit) -> bool:
+    def prepare(self, plan: StepPlan, ema: Alit) -> Iterator[Progress]:
         """Train the critic of this step's iteration, where the recipe has one."""
-        t = self._pick(step)
-        self.pixels.train_critic(step, t, lambda batch: self._reconstruct(self._latents(batch, t)))
-        return False
+        self.pixels.train_critic(plan, lambda batch: self._reconstruct(self._latents(batch, plan.iteration)))
+        yield from ()
 
-    def losses(self, step: int, batch: Batch) -> Mapping[str, Tensor]:
-        """total, vq, and the parts of PixelLoss."""
-        t = self._pick(step)
-        latents = self._latents(batch, t)
-        reconstruction = self._reconstruct(latents)
-        parts = self.pixels(step, t, reconstruction, batch.images, self.model.base.last_layer)
+    def step(self, batch: Batch, plan: StepPlan) -> Losses:
+        """PixelLoss of the plan's iteration, and vq."""
+        latents = self._latents(batch, plan.iteration)
+        pixels = self.pixels(plan, self._reconstruct(latents), batch.images, self.model.base.last_layer)
         vq = quantization_loss(self.model.codebook, latents)
-        return {**parts, "total": parts["total"] + vq, "vq": vq.detach()}
+        return Losses(pixels.total + vq, {**pixels.parts, "vq": vq.detach()})
 
     def state(self) -> dict[str, Any]:
         """The critics."""
@@ -65,14 +65,9 @@ class FinetuneObjective(Objective):
     def _latents(self, batch: Batch, t: int) -> Latents:
         features = None if self.features is None else self.features.of(batch)
         state = self.model.start(batch.images, features)
-        return self.model.read(roll(self.model, state, t + 1, self.recipe.window))
+        return self.model.read(roll(self.model, state, t + 1, self.recipe.grad_window))
 
     def _reconstruct(self, latents: Latents) -> Tensor:
         prediction = self.model.decoder(latents.vectors)
-        with autocast(self.device, self.precision):
+        with autocast(self.distributed.device, self.decoder_precision):
             return self.model.base.decode(prediction).float()
-
-    def _pick(self, step: int) -> int:
-        """Iterations in turn; with `late`, drawn."""
-        iterations, stage = self.model.config.iterations, self.recipe.finetune
-        return draw_iteration(iterations, stage, self.recipe.seed, step) if stage.late else step % iterations

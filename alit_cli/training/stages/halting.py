@@ -8,7 +8,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from alit_cli.model.rollout import DistillationEncoder, State
+from alit_cli.model.bases.base_tokenizer import BaseTokenizer
+from alit_cli.model.rollout import DistillationEncoder
+from alit_cli.model.tokenizer_model import State
 
 PROBABILITY = 0.55
 """A VQGAN's token is a candidate from this probability of its true code on (the authors' value)."""
@@ -24,20 +26,32 @@ def halt(encoder: DistillationEncoder, state: State, halted: Tensor) -> State:
     return dataclasses.replace(state, x=torch.cat([state.x[:, :1], image, state.x[:, 1 + n :]], dim=1))
 
 
-def halted_by_probability(
-    logits: Tensor, target: Tensor, generator: torch.Generator, threshold: float = PROBABILITY
-) -> Tensor:
+def halted_tokens(base: BaseTokenizer, prediction: Tensor, target: Tensor, draw: Tensor) -> Tensor:
+    """Which image tokens are halted, b n bool.
+
+    Args:
+        base: the base tokenizer; whether its grid has a codebook decides the rule.
+        prediction: b n K logits or b n d latents.
+        target: what base.target gave.
+        draw: b n, uniform in [0, 1).
+    """
+    if base.grid_codebook is None:
+        return halted_by_error(prediction, target)
+    return halted_by_probability(prediction, target, draw)
+
+
+def halted_by_probability(logits: Tensor, target: Tensor, draw: Tensor, threshold: float = PROBABILITY) -> Tensor:
     """VQGAN: a token whose true code is predicted with p ≥ threshold is halted with probability p.
 
     Args:
         logits: b n K.
         target: b n ids in [0, K).
-        generator: where the draws come from, so that training repeats itself.
+        draw: b n, uniform in [0, 1); given, so that training repeats itself.
+        threshold: see PROBABILITY.
 
     Returns: b n bool.
     """
     p = logits.detach().float().softmax(dim=-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
-    draw = torch.rand(p.shape, generator=generator, device=generator.device).to(p.device)
     return (p >= threshold) & (draw < p)
 
 
@@ -47,6 +61,7 @@ def halted_by_error(latent: Tensor, target: Tensor, threshold: float = LATENT_ER
     Args:
         latent: b n d prediction.
         target: b n d.
+        threshold: see LATENT_ERROR.
 
     Returns: b n bool.
     """

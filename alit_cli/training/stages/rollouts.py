@@ -1,4 +1,4 @@
-"""What both stages that roll out share: base features kept, which iteration a step trains, how far gradients go."""
+"""What both stages that roll out share: cached base features, and how far a rollout goes and its gradients reach."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.model.rollout import Alit, DistillationEncoder, State
-from alit_cli.training.crops import Batch, Views
-from alit_cli.training.recipe import StageRecipe
+from alit_cli.model.rollout import Alit, DistillationEncoder
+from alit_cli.model.tokenizer_model import State
+from alit_cli.training.crops import Batch, CropDataset
 
 CACHE_BYTES = 4 << 30
-"""Base features are kept in memory while all of them fit in this."""
+"""Base features are cached in memory while all of them fit in this."""
 
 
-def roll(model: Alit, state: State, iterations: int, window: int = 0) -> State:
-    """Advance a rollout, with gradients through its last `window` iterations only (0: all of them)."""
+def roll(model: Alit, state: State, iterations: int, grad_window: int = 0) -> State:
+    """Advance a rollout, with gradients through its last `grad_window` iterations only (0: all of them)."""
     for step in range(iterations):
-        with torch.set_grad_enabled(torch.is_grad_enabled() and (not window or step >= iterations - window)):
+        in_window = not grad_window or step >= iterations - grad_window
+        with torch.set_grad_enabled(torch.is_grad_enabled() and in_window):
             state = model.encoder.advance(state)
     return state
 
@@ -33,22 +34,20 @@ def append_all(encoder: DistillationEncoder, state: State, iterations: int) -> S
     return encoder.append(state, new.flatten(0, 1), iterations)
 
 
-def draw_iteration(iterations: int, stage: StageRecipe, seed: int, step: int) -> int:
-    """A random iteration for one step; (t + 1) to the power of `late` is the weight of t."""
-    weights = np.arange(1, iterations + 1, dtype=np.float64) ** stage.late
-    return int(np.random.default_rng([seed, step]).choice(iterations, p=weights / weights.sum()))
+class FeatureCache:
+    """Base features of every crop: computed once, at first use, and kept as float16 where they all fit.
 
+    Only for a base encoder that does not move. Every use reads the float16 values, the first one too, so that a resumed
+    run sees what an unbroken one saw.
+    """
 
-class Features:
-    """Base features of every view: computed once, at first use, and kept as float16 where they all fit."""
-
-    def __init__(self, model: Alit, views: Views) -> None:
+    def __init__(self, model: Alit, crops: CropDataset) -> None:
         self.model = model
         config = model.config
-        shape = (views.rows, config.base.latent_dim, config.grid_side, config.grid_side)
-        fits = 2 * np.prod(shape, dtype=np.int64) <= CACHE_BYTES
+        shape = (crops.rows, config.base.latent_dim, config.grid_side, config.grid_side)
+        fits = 2 * np.prod(shape, dtype=np.int64) <= CACHE_BYTES  # 2 bytes per float16
         self.store = torch.zeros(shape, dtype=torch.float16) if fits else None
-        self.known = np.zeros(views.rows if fits else 0, dtype=bool)
+        self.known = np.zeros(crops.rows if fits else 0, dtype=bool)
 
     @torch.no_grad()
     def of(self, batch: Batch) -> Tensor:

@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
-from alit_cli.model.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
+from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.layers import Upsample, group_norm
 
 ENCODER_BLOCKS = 2
@@ -162,6 +162,14 @@ class VAE(BaseTokenizer):
     def target(self, features: Tensor) -> Tensor:
         """b d g g → b n d, the features themselves."""
         return to_tokens(features)
+
+    def vectors(self, target: Tensor) -> Tensor:
+        """b n d latents → the same."""
+        return target
+
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """b n d scaled latents → b 3 h w."""
+        return self.decode(vectors)
 
     def decode(self, prediction: Tensor) -> Tensor:
         """b n d scaled latents → b 3 h w."""

@@ -13,18 +13,22 @@ import torch
 
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import AlitError, InputError
-from alit_cli.training.crops import FRESH, KeptViews, Views, make_views, open_views, to_images
+from alit_cli.training.crops import MANY, CachedCrops, CropDataset, CropSettings, make_crops, open_crops, to_images
 from tests.training.photos import write_photos
 
 SIDE, HELD_OUT, SEED = 16, 2, 3
 
 
-def _views(folder: Path, views: int, work: str) -> Views:
+def _settings(per_photo: int) -> CropSettings:
+    return CropSettings(SIDE, per_photo, HELD_OUT, SEED)
+
+
+def _crops(folder: Path, per_photo: int, work: str) -> CropDataset:
     items = list_items([str(folder / "photos")])
     (folder / work).mkdir()
-    for _ in make_views(items, SIDE, views, HELD_OUT, SEED, folder / work):
+    for _ in make_crops(items, _settings(per_photo), folder / work):
         pass
-    return open_views(folder / work, items, SIDE, HELD_OUT, SEED)
+    return open_crops(folder / work, items, _settings(per_photo))
 
 
 @pytest.fixture
@@ -34,34 +38,34 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_fresh_row_is_one_crop_expected_or_not(folder: Path) -> None:
-    views, again = _views(folder, 0, "one"), _views(folder, 0, "two")
+def test_a_row_is_one_crop_prefetched_or_not(folder: Path) -> None:
+    crops, again = _crops(folder, 0, "one"), _crops(folder, 0, "two")
     assert not (folder / "one" / "views.npy").exists()
-    rows = views.order(epoch=7, seed=0)
-    assert (rows % FRESH == 7).all()
-    views.expect(rows[:3])
-    views.expect(rows[2:6])
-    assert np.array_equal(views.read(rows[:6]), again.read(rows[:6]))
-    assert not np.array_equal(views.read(rows[:6]), views.read(rows[:6] + 1))  # another epoch, other crops
-    assert views.read(rows).shape == (len(rows), SIDE, SIDE, 3)
+    rows = crops.order(epoch=7, seed=0)
+    assert (rows % MANY == 7).all()
+    crops.prefetch(rows[:3])
+    crops.prefetch(rows[2:6])
+    assert np.array_equal(crops.read(rows[:6]), again.read(rows[:6]))
+    assert not np.array_equal(crops.read(rows[:6]), crops.read(rows[:6] + 1))  # another epoch, other crops
+    assert crops.read(rows).shape == (len(rows), SIDE, SIDE, 3)
 
 
 @pytest.mark.parametrize("kept", [0, 2])
 def test_a_batch_says_which_row_each_picture_is(folder: Path, kept: int) -> None:
-    views = _views(folder, kept, "work")
-    batch = views.batch(views.order(epoch=0, seed=0), torch.device("cpu"))
-    assert batch.images.shape == (views.photos, 3, SIDE, SIDE)
+    crops = _crops(folder, kept, "work")
+    batch = crops.batch(crops.order(epoch=0, seed=0), torch.device("cpu"))
+    assert batch.images.shape == (crops.photos, 3, SIDE, SIDE)
     for row, image in zip(batch.rows, batch.images, strict=True):
-        assert torch.equal(image, to_images(views.read(np.array([row])))[0])
+        assert torch.equal(image, to_images(crops.read(np.array([row])))[0])
 
 
 def test_both_kinds_hold_out_the_same_photographs_and_skip_broken_ones(folder: Path) -> None:
-    kept, fresh = _views(folder, 2, "kept"), _views(folder, 0, "fresh")
-    assert isinstance(kept, KeptViews)
+    kept, fresh = _crops(folder, 2, "kept"), _crops(folder, 0, "fresh")
+    assert isinstance(kept, CachedCrops)
     assert np.array_equal(kept.validation, fresh.validation)
     broken = 12 - len(kept.validation) - kept.photos  # among the trained, or held out and left out there
     assert broken == 1
-    fresh.read(np.arange(fresh.photos) * fresh.views)  # a broken one is replaced
+    fresh.read(np.arange(fresh.photos) * fresh.per_photo)  # a broken one is replaced
 
 
 def test_crops_that_do_not_fit_on_the_disk_are_refused_before_work(
@@ -69,8 +73,8 @@ def test_crops_that_do_not_fit_on_the_disk_are_refused_before_work(
 ) -> None:
     usage = shutil.disk_usage(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
-    with pytest.raises(InputError, match="--views 0"):
-        _views(folder, 2, "kept")
+    with pytest.raises(InputError, match="--crops 0"):
+        _crops(folder, 2, "kept")
 
 
 def test_a_disk_that_fills_up_meanwhile_is_one_sentence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +83,7 @@ def test_a_disk_that_fills_up_meanwhile_is_one_sentence(folder: Path, monkeypatc
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(AlitError, match=r"The disk is full: '.*views\.npy'"):
-        _views(folder, 2, "kept")
+        _crops(folder, 2, "kept")
     assert not (folder / "kept" / "views.json").exists()
 
 
@@ -88,10 +92,10 @@ def test_an_attempt_that_was_interrupted_takes_no_room_from_the_next(
 ) -> None:
     items, work = list_items([str(folder / "photos")]), folder / "kept"
     work.mkdir()
-    next(iter(make_views(items, SIDE, 2, HELD_OUT, SEED, work)))
+    next(iter(make_crops(items, _settings(2), work)))
     usage, size = shutil.disk_usage(folder), (work / "views.npy").stat().st_size
     there = (work / "views.npy").exists
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100 if there() else size))
-    for _ in make_views(items, SIDE, 2, HELD_OUT, SEED, work):
+    for _ in make_crops(items, _settings(2), work):
         pass
-    assert open_views(work, items, SIDE, HELD_OUT, SEED).photos == 9
+    assert open_crops(work, items, _settings(2)).photos == 9

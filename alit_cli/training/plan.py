@@ -1,0 +1,127 @@
+"""Everything random of one training step, decided once, from the seed and the number of the step alone.
+
+So a resumed run repeats what an unbroken one would have done, and every process knows the whole batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alit_cli.training.crops import CropDataset
+from alit_cli.training.recipe import Recipe, StageName
+
+# Each kind of draw has a stream of its own, so that one more of one kind changes no other.
+TORCH, ITERATION, PASSES, CRITIC, HALTING = range(5)
+
+
+@dataclass(frozen=True, eq=False)
+class StepPlan:
+    """What is drawn for one optimizer step.
+
+    Attributes:
+        step: the number of the step in its stage, from 0.
+        share: step / steps, how much of the stage is done.
+        rows: the crops of the whole batch, of all processes, ascending; B.
+        iteration: the iteration that is trained, from 0 (0 in the base stage).
+        reads: after which iterations a sampled rollout reads the sequence, ascending; the last is `iteration`. Early
+            in distillation this is `iteration` alone: all latents then read the image in one pass.
+        trained: those of `reads` that have a loss.
+        critic_rows: the crops of each update of the critic, in order.
+        seed: of the whole run.
+    """
+
+    step: int
+    share: float
+    rows: np.ndarray
+    iteration: int
+    reads: tuple[int, ...]
+    trained: tuple[int, ...]
+    critic_rows: tuple[np.ndarray, ...]
+    seed: int
+
+    def torch_seed(self, rank: int) -> int:
+        """Seed of torch's own generator in one process, for what the network itself draws (a VAE's noise)."""
+        return int(np.random.default_rng([self.seed, self.step, TORCH, rank]).integers(2**31))
+
+    def halting_draws(self, rows: np.ndarray, iterations: int, tokens: int) -> Tensor:
+        """Uniform draws for some of `rows`, t b n. They belong to the row, however the batch is split."""
+        draws = np.random.default_rng([self.seed, self.step, HALTING]).random(
+            (iterations, len(self.rows), tokens), dtype=np.float32
+        )
+        return torch.from_numpy(draws[:, np.searchsorted(self.rows, rows)])
+
+
+def plan_step(step: int, name: StageName, recipe: Recipe, iterations: int, crops: CropDataset) -> StepPlan:
+    """Decide one step.
+
+    Args:
+        step: from 0, in its stage.
+        name: the stage.
+        recipe: of the whole run.
+        iterations: of the model's rollout.
+        crops: whose rows are drawn.
+    """
+    stage = recipe.stage(name)
+    share = step / stage.steps
+    iteration = 0 if name == "base" else _iteration(step, name, recipe, iterations)
+    rng = np.random.default_rng([recipe.seed, step, PASSES])
+    reads = _reads(share, recipe, iterations, iteration, rng)
+    # Beside the last iteration a random one that the same rollout passes through: a second lesson for little more.
+    earlier = rng.choice(reads[:-1], 1).tolist() if len(reads) > 1 else []
+    return StepPlan(
+        step=step,
+        share=share,
+        rows=batch_rows(step, stage.batch_size, recipe.seed, crops),
+        iteration=iteration,
+        reads=reads,
+        trained=(*earlier, iteration),
+        critic_rows=_critic_rows(step, name, recipe, crops),
+        seed=recipe.seed,
+    )
+
+
+def batch_rows(step: int, batch_size: int, seed: int, crops: CropDataset) -> np.ndarray:
+    """The crops of a step's batch, ascending; the photographs that an epoch's last batch would lack are left out."""
+    size = min(batch_size, crops.photos)
+    epoch, place = divmod(step, crops.photos // size)
+    return np.sort(crops.order(epoch, seed)[place * size : (place + 1) * size])
+
+
+def _iteration(step: int, name: StageName, recipe: Recipe, iterations: int) -> int:
+    """Drawn with a weight of (t + 1) ** late_bias; fine-tuning takes iterations in turn where the bias is 0."""
+    bias = recipe.stage(name).late_bias
+    if name == "finetune" and not bias:
+        return step % iterations
+    weights = np.arange(1, iterations + 1, dtype=np.float64) ** bias
+    rng = np.random.default_rng([recipe.seed, step, ITERATION])
+    return int(rng.choice(iterations, p=weights / weights.sum()))
+
+
+def _reads(share: float, recipe: Recipe, iterations: int, last: int, rng: np.random.Generator) -> tuple[int, ...]:
+    """Where a sampled rollout to iteration `last` reads the sequence.
+
+    The number of passes grows from one, at parallel_until, to as many as there are iterations, at full_rollouts_from.
+    """
+    if share >= recipe.full_rollouts_from:
+        return tuple(range(last + 1))
+    grown = (share - recipe.parallel_until) / (recipe.full_rollouts_from - recipe.parallel_until)
+    passes = 1 + int(max(grown, 0.0) * (iterations - 1))
+    before = rng.permutation(last)[: passes - 1]
+    return (*sorted(before.tolist()), last)
+
+
+def _critic_rows(step: int, name: StageName, recipe: Recipe, crops: CropDataset) -> tuple[np.ndarray, ...]:
+    """The critic sees photographs of its own, other ones at every update, so that it does not judge by heart."""
+    if name not in recipe.gan:
+        return ()
+    size = min(recipe.stage(name).batch_size, crops.photos)
+    batches = []
+    for number in range(recipe.critic_steps):
+        rng = np.random.default_rng([recipe.seed, step, CRITIC, number])
+        photos = rng.choice(crops.photos, size, replace=False)
+        batches.append(photos * crops.per_photo + rng.integers(crops.per_photo, size=size))
+    return tuple(batches)
