@@ -1,8 +1,9 @@
 """The options that several commands share, each a decorator, so that they behave alike everywhere."""
 
+import contextlib
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -199,20 +200,34 @@ def report_options(out: str, tables: tuple[str, ...], more: str = "the figure") 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def checked(*args: Any, **options: Any) -> Any:
-            from alit_cli.data.files import check_output
+            from alit_cli.analysis.figures.style import figure_size
+            from alit_cli.data.files import check_output, computed_from
 
             for name in tables:
                 check_output(options["out"] / name, "analysis")
             check_output((options["out"] / tables[0]).with_suffix(f".{options['form']}"), "figure")
-            from alit_cli.analysis.figures.style import figure_size
-
-            with figure_size(options.pop("figure_size")):
+            with figure_size(options.pop("figure_size")), computed_from(_runs(options)):
                 return function(*args, **options)
 
         listed = format_option(json_option(config_option(quiet_option(checked))))
         return out_option(out, f"The folder for {', '.join(tables)} and {more}.")(listed)
 
     return decorate
+
+
+def _runs(options: Mapping[str, Any]) -> list[str]:
+    """The fingerprints of the token tables among a command's options; what is no token table is passed over."""
+    from alit_cli.data.tables.token_table import read_info
+    from alit_cli.errors import InputError
+
+    values = [options.get(name) for name in ("tokens", "table", "tables")]
+    paths = [path for value in values for path in (value if isinstance(value, tuple) else (value,))]
+    runs = []
+    for path in paths:
+        if isinstance(path, Path):
+            with contextlib.suppress(InputError):  # the command itself says what is wrong with its input
+                runs.append(read_info(path).options.plan)
+    return [run for run in runs if run is not None]
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -51,6 +51,23 @@ _PROTECTED: contextvars.ContextVar[frozenset[tuple[int, int]]] = contextvars.Con
 """Device and inode of what the running command reads; both together tell one file by whatever name it is given."""
 
 
+_COMPUTED_FROM: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("computed_from", default=())
+
+
+@contextlib.contextmanager
+def computed_from(runs: Iterable[str]) -> Iterator[None]:
+    """Record in the manifest that the csv files of this block were computed from token tables with these fingerprints.
+
+    The page of `alit view` shows an analysis only beside a table that it was computed from.
+    """
+    before = _COMPUTED_FROM.get()
+    _COMPUTED_FROM.set(tuple(runs))
+    try:
+        yield
+    finally:
+        _COMPUTED_FROM.set(before)
+
+
 @contextlib.contextmanager
 def protected(paths: Iterable[str | Path]) -> Iterator[None]:
     """Files and folders that no output of this block may replace; what does not exist is passed over."""
@@ -162,7 +179,7 @@ def open_output(path: str | Path, kind: Kind, tidy: bool = False) -> Iterator[Bi
 
 def _list_in_manifest(folder: str, name: str, kind: Kind, content: str, replaced: bool) -> None:
     """Write the folder's manifest with one more file; see `marks.listed`."""
-    files = listed(read_manifest(folder), name, kind, content, replaced)
+    files = listed(read_manifest(folder), name, kind, content, replaced, _COMPUTED_FROM.get())
     about = {"about": "csv and jsonl files that alit wrote here; it replaces no others", "files": files}
     with open_output(os.path.join(folder, MANIFEST), "working file", tidy=True) as file:
         file.write(json.dumps(about, indent=1).encode())
@@ -209,13 +226,27 @@ def _lock(file: BinaryIO) -> bool | None:
         return None
 
 
+TEMPORARY = r"\.\d+-[0-9a-f]{8}\.tmp"
+"""How the name of a temporary file ends: the process that writes it, and a random number."""
+
+
 def _remove_orphans(path: str) -> None:
-    """Remove temporary files of `path` that nobody has locked, and that are not so new that the lock may yet come."""
+    """Remove the temporary files of `path` that killed processes have left."""
     folder, name = os.path.split(path)
-    pattern = re.compile(re.escape(_stem(name)) + r"\.\d+-[0-9a-f]{8}\.tmp")
+    _remove_unlocked(folder, re.compile(re.escape(_stem(name)) + TEMPORARY))
+
+
+def remove_orphans_below(folder: str | Path) -> None:
+    """Remove the temporary files of any name that killed processes have left in a folder and in those below it."""
+    for inner, _, _ in os.walk(folder):
+        _remove_unlocked(inner, re.compile(".*" + TEMPORARY, re.DOTALL))
+
+
+def _remove_unlocked(folder: str, pattern: re.Pattern[str]) -> None:
+    """Remove files that nobody has locked, and that are not so new that the lock may yet come."""
     with contextlib.suppress(OSError):
-        for found in filter(pattern.fullmatch, os.listdir(folder or ".")):
-            orphan = os.path.join(folder, found)
+        for name in filter(pattern.fullmatch, os.listdir(folder or ".")):
+            orphan = os.path.join(folder, name)
             with contextlib.suppress(OSError), open(orphan, "r+b") as file:
                 if time.time() - os.path.getmtime(orphan) > ORPHAN_SECONDS and _lock(file):
                     os.unlink(orphan)

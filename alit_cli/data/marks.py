@@ -14,7 +14,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast, get_args
 
@@ -144,16 +144,20 @@ def read_manifest(folder: str) -> dict[str, Any]:
         return {}
 
 
-def listed(files: Mapping[str, Any], name: str, kind: Kind, temporary: str, replaced: bool) -> dict[str, Any]:
+def listed(
+    files: Mapping[str, Any], name: str, kind: Kind, temporary: str, replaced: bool, runs: Sequence[str] = ()
+) -> dict[str, Any]:
     """The entries of a manifest with one more file, whose bytes lie at `temporary`.
 
     Args:
         files: the entries so far.
         replaced: the file has its name now. Before that, the sums of the old and of the new bytes are both listed, so
             that a process that is killed in between leaves a file that is still known as alit's.
+        runs: fingerprints of the token tables that the file was computed from.
     """
     before = [] if replaced else files.get(name, {}).get("sha256", [])[-1:]
-    return {**files, name: {"kind": kind, "sha256": [*before, _sha256(temporary)]}}
+    sources = {"runs": list(runs)} if runs else {}
+    return {**files, name: {"kind": kind, "sha256": [*before, _sha256(temporary)], **sources}}
 
 
 def _sha256(path: str) -> str:

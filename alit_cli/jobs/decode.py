@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import torch
 from PIL import Image
 
-from alit_cli.data.files import LONGEST_NAME, check_output_folder, open_output, protected
+from alit_cli.data.files import LONGEST_NAME, check_output_folder, open_output, protected, remove_orphans_below
 from alit_cli.data.marks import png_metadata
 from alit_cli.data.tables.parquet import column_names, open_columns
 from alit_cli.data.tables.token_table import TableInfo, read_info
@@ -58,6 +58,7 @@ def decode(job: DecodeJob) -> Iterator[Progress]:
     column = _column(job, info)
     with protected(_sources(job.table)):
         check_output_folder(job.out)
+        remove_orphans_below(job.out)
         yield from _decode(job, info, column)
 
 

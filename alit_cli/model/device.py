@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -74,15 +73,3 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision == "float32":
         return contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def peak_memory(device: torch.device) -> float:
-    """The largest memory so far in GiB: a GPU's, else this process's; 0 where the system does not say (Windows)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    try:
-        import resource
-    except ImportError:  # Windows has no such module
-        return 0.0
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / (2**30 if sys.platform == "darwin" else 2**20)  # bytes on a Mac, KiB elsewhere

@@ -86,9 +86,7 @@ function sampledText() {
   const parts = [];
   if (N < data.of) parts.push(`All numbers are those of ${whole(N)} of ${whole(data.of)} images, drawn at random.`);
   if (tiles.length < N)
-    parts.push(
-      `${whole(tiles.length)} of them have pictures, as many of each need as there are; the charts count all.`,
-    );
+    parts.push(`${whole(tiles.length)} of ${whole(N)} images have pictures, as many of each need as there are.`);
   const originals = data.pictures.filter((picture) => picture.original).length;
   if (hasSprites && originals < tiles.length) {
     parts.push(

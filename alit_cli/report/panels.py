@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 from PIL import Image
 
+from alit_cli.data.marks import read_manifest
 from alit_cli.errors import InputError
 
 TOPICS = {
@@ -61,27 +62,42 @@ class Panel:
     left_out: int = 0
 
 
-def find_panels(folder: Path) -> list[Panel]:
+def find_panels(folder: Path, runs: Collection[str] = ()) -> tuple[list[Panel], list[str]]:
     """The panels of every analysis that left csv, png or svg files in a folder or its `study/`, or in one of its name.
+
+    Args:
+        runs: fingerprints of the token tables that are shown. An analysis of other tables, as the manifest beside its
+            csv files says, is left out; its files are the second result.
 
     Raises InputError where there is no such folder. A file that cannot be read is not shown.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder '{folder}'; --beside names where analyses have written.")
-    panels = (_panel(topic, folder) for topic in TOPICS)
-    return [panel for panel in panels if panel.figures or panel.tables]
+    strangers: list[str] = []
+    panels = [_panel(topic, folder, runs, strangers) for topic in TOPICS]
+    return [panel for panel in panels if panel.figures or panel.tables], strangers
 
 
-def _panel(topic: str, folder: Path) -> Panel:
+def _panel(topic: str, folder: Path, runs: Collection[str], strangers: list[str]) -> Panel:
     folders = (folder, folder / "study")  # the analyses write to study/ unless they are told otherwise
     patterns = (f"{topic}*", f"{topic}/{topic}*", f"{topic}/sheets/*")
     places = (sorted(folder.glob(pattern)) for folder in folders for pattern in patterns)
     names = [path for place in places for path in place if path.is_file()]
+    # A figure belongs to the tables of its topic in its folder; sheets lie one folder deeper.
+    foreign = {path.parent for path in names if path.suffix == ".csv" and _is_foreign(path, runs)}
+    strangers += [str(path.relative_to(folder)) for path in names if path.suffix == ".csv" and path.parent in foreign]
+    names = [path for path in names if path.parent not in foreign and path.parent.parent not in foreign - {folder}]
     pictures = [path for path in names if path.suffix in {".png", ".svg"}]
     shown = pictures[:MOST_FIGURES]
     figures = [Drawing(path.name, uri, _shows_photographs(path)) for path in shown if (uri := _uri(path))]
     tables = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
     return Panel(topic, TOPICS[topic], figures, tables, max(len(pictures) - MOST_FIGURES, 0))
+
+
+def _is_foreign(path: Path, runs: Collection[str]) -> bool:
+    """Whether the manifest says that a csv file was computed from none of these runs; what it is silent on may be."""
+    made_from = read_manifest(str(path.parent)).get(path.name, {}).get("runs", [])
+    return bool(runs and isinstance(made_from, list) and made_from and not set(map(str, made_from)) & set(runs))
 
 
 def _shows_photographs(path: Path) -> bool:

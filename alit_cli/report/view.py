@@ -100,7 +100,8 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
     """
     infos = [_check(path, job.out) for path in job.tables]
     first = job.tables[0]
-    panels = find_panels(job.beside or (first.parent if first.is_file() else first))
+    runs = [info.options.plan for info in infos if info.options.plan is not None]
+    panels, strangers = find_panels(job.beside or (first.parent if first.is_file() else first), runs)
     models = _load(job, infos) if job.pictures else {}
     remarks: list[str] = []
     tables = [_read(job, path, info, remarks) for path, info in zip(job.tables, infos, strict=True)]
@@ -114,7 +115,7 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
             tokenizer = models[table.info.model_sha256]
             yield from _decode(job, table, tokenizer, min(room // max(shown, 1), MOST_SPRITE_BYTES))
 
-    page = _render(tables, panels).encode()
+    page = _render(tables, panels, strangers).encode()
     with open_output(job.out, "page", tidy=True) as file:
         file.write(page)
     of = sum(table.numbers.of for table in tables)
@@ -185,7 +186,10 @@ def _originals(job: ViewJob, table: _Table) -> list[Item | None]:
     return [items[row] for row in table.sample.rows]
 
 
-def _render(tables: Sequence[_Table], panels: Sequence[Panel]) -> str:
+def _render(tables: Sequence[_Table], panels: Sequence[Panel], strangers: Sequence[str]) -> str:
     names = ", ".join(readable(table.path.name) for table in tables)
     shown = [table.data | {"pictures": picture_data(table.info, table.sample, table.sprites)} for table in tables]
-    return render(f"{names} · alit", {"version": __version__, "tables": shown, "panels": panel_data(panels)})
+    return render(
+        f"{names} · alit",
+        {"version": __version__, "tables": shown, "panels": panel_data(panels), "strangers": strangers},
+    )

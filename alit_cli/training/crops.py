@@ -247,6 +247,7 @@ def _cache(
         if hasattr(os, "posix_fallocate"):  # a page of the map that finds no room on the disk would kill the process
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     readable = 0
+    yield Progress(0, len(training), "photographs")
     with ThreadPoolExecutor(DECODE_THREADS) as pool:
         decoded = pool.map(
             lambda index: _random_crops(items[index], settings, per_photo, [settings.seed, int(index)]), training

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from alit_cli.data.files import named_write_errors, open_output
 from alit_cli.errors import AlitError, InputError
-from alit_cli.model.device import autocast, peak_memory, speed_up
+from alit_cli.model.device import autocast, speed_up
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import out_of_memory
 from alit_cli.model.rollout import Alit
@@ -29,7 +29,7 @@ from alit_cli.training.optimizers import Optimizers
 from alit_cli.training.plan import StepPlan, batch_rows, plan_step
 from alit_cli.training.recipe import Recipe
 from alit_cli.training.signals import DeferredSignals
-from alit_cli.training.speed import training_precision
+from alit_cli.training.speed import peak_memory, training_precision
 from alit_cli.training.stages.stage import Stage
 from alit_cli.training.stages.tiles import TileSeparation
 

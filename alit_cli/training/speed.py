@@ -8,6 +8,7 @@ import platform
 import torch
 
 from alit_cli.model.device import Precision, choose_precision
+from alit_cli.runs.in_process import peak_memory as process_memory
 
 # Parameters of glibc's mallopt (malloc.h).
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
@@ -59,3 +60,10 @@ def keep_freed_memory(keep: bool = True) -> bool:
         values = {M_MMAP_MAX: 65536, M_TRIM_THRESHOLD: 128 << 10, M_TOP_PAD: 128 << 10}
     accepted = [mallopt(parameter, value) == 1 for parameter, value in values.items()]
     return all(accepted)
+
+
+def peak_memory(device: torch.device) -> float:
+    """The largest memory so far in GiB: a GPU's, else this process's; 0 where the system does not say (Windows)."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return process_memory() / 2**10

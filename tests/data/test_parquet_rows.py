@@ -91,7 +91,7 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, null: b
 
 
 def test_a_page_that_is_damaged_but_still_decompresses_is_told_by_its_checksum(tmp_path: Path) -> None:
-    images: list[dict[str, object] | bytes | None] = [_png(value) for value in (1, 2)]
+    images: list[dict[str, object] | bytes | None] = [png_bytes(value) for value in (1, 2)]
     table = pa.table({"image": images})
     plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
     pq.write_table(table, tmp_path / "x.parquet", write_page_checksum=True, **plain)
@@ -105,12 +105,12 @@ def test_a_page_that_is_damaged_but_still_decompresses_is_told_by_its_checksum(t
 
 
 def test_columns_that_cannot_be_read_as_they_are(tmp_path: Path) -> None:
-    two = pa.Table.from_arrays([pa.array([_png(1)]), pa.array([_png(2)])], ["image", "image"])
+    two = pa.Table.from_arrays([pa.array([png_bytes(1)]), pa.array([png_bytes(2)])], ["image", "image"])
     pq.write_table(two, tmp_path / "two.parquet")
     with pytest.raises(InputError, match="two columns called 'image'"):
         list_items([tmp_path / "two.parquet"])
     path = pa.array([b"caf\xe9.png", b"ok.png"]).cast(pa.binary()).view(pa.string())
-    image = pa.StructArray.from_arrays([pa.array([_png(1), _png(2)]), path], ["bytes", "path"])
+    image = pa.StructArray.from_arrays([pa.array([png_bytes(1), png_bytes(2)]), path], ["bytes", "path"])
     pq.write_table(pa.table({"image": image}), tmp_path / "bytes.parquet")
     items = list_items([tmp_path / "bytes.parquet"])
     assert [item.image for item in items] == ["caf\\xe9.png", "ok.png"]

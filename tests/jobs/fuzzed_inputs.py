@@ -135,7 +135,7 @@ def checkpoints(content: bytes, count: int, seed: int = 0) -> Iterator[bytes]:
         place = about[("config", "config", "training")[int(rng.integers(3))]] if "config" in about else about
         if isinstance(place, dict) and place:
             key = sorted(place)[int(rng.integers(len(place)))]
-            wrong = (-1, 0, 10**9, 2.5, "x", None, [], {}, [10**8], True, "\x1b[2J", float("nan"))
+            wrong: tuple[Any, ...] = (-1, 0, 10**9, 2.5, "x", None, [], {}, [10**8], True, "\x1b[2J", float("nan"))
             place[key] = wrong[int(rng.integers(len(wrong)))]
         text = json.dumps({**header, "__metadata__": {"alit": json.dumps(about)}}).encode()
         yield struct.pack("<Q", len(text)) + text + content[8 + length :]

@@ -214,13 +214,29 @@ def test_analyses_beside_the_table_are_shown(made: Made, tmp_path: Path) -> None
     Image.fromarray(noise).save(tmp_path / "attention" / "attention.png")
     for sheet in range(9):
         Image.new("RGB", (20, 20)).save(tmp_path / "attention" / "sheets" / f"{sheet}.png")
-    (shown,) = find_panels(tmp_path)
+    (shown,), strangers = find_panels(tmp_path)
+    assert strangers == []
     assert shown.topic == "attention"
     assert [figure.name for figure in shown.figures] == ["attention.png", *(f"{sheet}.png" for sheet in range(5))]
     assert shown.left_out == 4
     assert len(shown.figures[0].uri) < 1_500_000
     with pytest.raises(InputError, match="no folder"):
         find_panels(tmp_path / "gone")
+
+
+def test_analyses_of_another_table_are_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alit: Alit
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine, other = (tokenized(tmp_path / name, 12) for name in ("mine", "other"))
+    for table, out in ((mine, "mine/study"), (other, "mine/quality")):
+        result = alit("analyze", "quality", table, "--out", out, "-q")
+        assert result.exit_code == 0, result.output
+    page = make(ViewJob((mine,), tmp_path / "page.html", pictures=False))
+    (panel,) = page.data["panels"]
+    assert {table["name"] for table in panel["tables"]} == {"quality.csv", "quality_below.csv"}
+    assert len(panel["figures"]) == 1
+    assert page.data["strangers"] == ["quality/quality.csv", "quality/quality_below.csv"]
 
 
 def test_without_originals_the_page_says_so(made: Made, tmp_path: Path) -> None:
