@@ -15,15 +15,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 
-<<<<<<< HEAD
 from alit_cli import load
 from alit_cli.data.pictures.fitting import read_picture
 from alit_cli.data.sources.listing import list_items
-from alit_cli.data.tables.token_table import TableInfo, open_columns, read_info
-=======
 from alit_cli.data.tables.parquet import open_columns
-from alit_cli.data.tables.token_table import read_info
->>>>>>> main
+from alit_cli.data.tables.token_table import TableInfo, read_info
 
 
 def l1_of_quarters(checkpoint: str, images: str, side: int) -> dict[int, float]:
