@@ -204,8 +204,8 @@ def _model(job: StudyJob) -> tuple[str, ...]:
 
 def _output(job: StudyJob, folder: Path) -> tuple[str, ...]:
     """Where an analysis writes, and how its figures are written."""
-    figures = (*_given("--format", _unless(job.form, "png")), *_given("--figure-size", _unless(job.figure_size, "wide")))
-    return ("--out", str(folder), *figures)
+    size = _given("--figure-size", _unless(job.figure_size, "wide"))
+    return ("--out", str(folder), *_given("--format", _unless(job.form, "png")), *size)
 
 
 def _given(option: str, value: object) -> tuple[str, ...]:
