@@ -72,6 +72,7 @@ class TokenizeWorker:
                 f"The model file '{settings.checkpoint}' has changed since this run was prepared; restore it, or add "
                 "--overwrite to start again."
             )
+        self.tokenizer = self.tokenizer.offering(info.budgets)
         speed_up(self.tokenizer.model, self.tokenizer.device)
         self.reader = make_picture_reader(
             reading(self.tokenizer, info), settings.workers, settings.images, settings.first_path, info.batch_size

@@ -113,6 +113,7 @@ def _images_per_second(
     items = [entry.item for entry in sample]
     extra = {name: [entry.kept[index] if entry.kept else None for entry in sample] for index, name in enumerate(names)}
     seconds = 0.0
+    report(Progress(0, 2 * len(sample), note="timed"))  # the first report is where the work starts
     for done in (0, len(sample)):
         begun = time.perf_counter()
         running = worker.start(ShardInput(Shard(0, 0, len(items)), items, extra, outputs))

@@ -135,7 +135,7 @@ def claim_folder(job: TrainJob, photographs: int) -> None:
     options = {
         "photos": list(job.photos),
         "photographs": photographs,
-        "config": {key: value for key, value in job.config.to_dict().items() if key != "name"},
+        "config": job.config.to_dict(),
         "recipe": job.recipe.to_dict(),
         "stages": list(job.stages),
         "init": None if job.start.path is None else str(job.start.path),
@@ -156,8 +156,8 @@ def claim_folder(job: TrainJob, photographs: int) -> None:
         file.write(json.dumps(options, sort_keys=True).encode())
 
 
-MAY_CHANGE = ("accumulate",)
-"""Options that change memory and not the steps taken, so a run may be resumed with another value."""
+MAY_CHANGE = ("accumulate", "name")
+"""Options that change no step that is taken (memory, the model's name), so a run may be resumed with another value."""
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any], inside: str = "") -> Iterator[str]:

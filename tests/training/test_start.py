@@ -12,10 +12,11 @@ from torch import nn
 
 from alit_cli.config import ModelConfig
 from alit_cli.errors import InputError
-from alit_cli.model.checkpoint import Record, read_checkpoint, write_checkpoint
+from alit_cli.model.checkpoint import Record, read_alit, read_checkpoint, write_checkpoint
 from alit_cli.model.layers import Block
 from alit_cli.model.rollout import Alit
-from alit_cli.training.job import ModelOptions, TrainJob, training_job
+from alit_cli.training.crops import CROPS_MARK
+from alit_cli.training.job import ModelOptions, TrainJob, claim_folder, training_job
 from alit_cli.training.recipe import StageName
 from alit_cli.training.stages.tiles import HOLD, SEPARATION, TileSeparation
 from alit_cli.training.start import choose_start, load_start, tiled
@@ -90,7 +91,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(small: Path, tmp_path: Path)
 @torch.no_grad()
 def test_separate_tiles_see_what_the_small_model_sees(small: Path) -> None:
     """With attention kept inside the tiles, every tile of the image gives the latents of the small model."""
-    old = read_checkpoint(small).model
+    old, _ = read_alit(small)
     config = _tiled_config(old.config)
     big = Alit(config).eval()
     big.load_state_dict({**old.state_dict(), **tiled(old, 2)})
@@ -137,7 +138,7 @@ def _hide_class_token(model: Alit) -> None:
 def test_the_separation_of_tiles_ends(small: Path) -> None:
     import copy
 
-    model = read_checkpoint(small).model
+    model, _ = read_alit(small)
     separation = TileSeparation(_tiled_config(model.config), 2, steps=200)
     separation.attach(model)
     ema = copy.deepcopy(model)
@@ -175,6 +176,24 @@ def test_tiling_is_chosen_where_the_sizes_allow_it_and_resampling_elsewhere(smal
 def test_resampling_to_the_same_sizes_changes_nothing(small: Path) -> None:
     from alit_cli.training.start import resampled
 
-    old = read_checkpoint(small).model
+    old, _ = read_alit(small)
     for name, tensor in resampled(old, old.config).items():
         torch.testing.assert_close(tensor, old.state_dict()[name], msg=name)
+
+
+def test_a_run_of_an_earlier_release_is_recognized(tmp_path: Path) -> None:
+    """Its job.json has the old names of recipe keys; memory and the model's name may change, steps may not."""
+    job = training_job(["photos"], tmp_path / "m.safetensors", ModelOptions(), ["base"], {}, {})
+    claim_folder(job, 5)
+    path = job.work / "job.json"
+    text = path.read_text()
+    for old, new in (("late", "late_bias"), ("views", "crops"), ("rollouts_from", "full_rollouts_from")):
+        assert f'"{new}"' in text
+        text = text.replace(f'"{new}"', f'"{old}"')
+    path.write_text(text)
+    (job.work / CROPS_MARK).write_text("{}")
+    more = {"base": {"accumulate": 3}}
+    renamed = training_job(["photos"], job.out, ModelOptions(name="x"), ["base"], more, {})  # type: ignore[arg-type]
+    claim_folder(renamed, 5)
+    with pytest.raises(InputError, match="crops 4, now 2"):
+        claim_folder(training_job(["photos"], job.out, ModelOptions(), ["base"], {}, {"crops": 2}), 5)
