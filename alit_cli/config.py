@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from alit_cli.errors import InputError
 
 BaseKind = Literal["vqgan", "vae"]
 
 
+# Far above every published model. A file that lies about its sizes is refused before a network is built of them.
+MOST_LAYERS = 256
+MOST_ITERATIONS = 4096
+MOST_SIZE = 65536
+MOST_PIXELS = 8192
+MOST_NAME = 200
+
+
 def _require(fine: bool, sentence: str) -> None:
     if not fine:
         raise InputError(sentence)
+
+
+def check_whole(most: int, **sizes: object) -> None:
+    """Raises InputError where one of the sizes, by its name, is no whole number from 1 to `most`."""
+    for name, size in sizes.items():
+        fine = type(size) is int and 1 <= size <= most  # bool is an int to isinstance, and no size
+        _require(fine, f"A model's {name.replace('_', ' ')} must be a whole number from 1 to {most}.")
+
+
+def check_name(name: object) -> None:
+    """Raises InputError where a model's name is no short text that a terminal can show as it is."""
+    fine = isinstance(name, str) and 0 < len(name) <= MOST_NAME and name.isprintable()
+    _require(fine, f"A model's name must be 1 to {MOST_NAME} characters that can be printed.")
 
 
 @dataclass(frozen=True)
@@ -37,14 +59,28 @@ class BaseConfig:
     decode_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        _require(self.kind in ("vqgan", "vae"), f"base kind must be vqgan or vae, not {self.kind!r}")
-        _require(bool(self.multipliers) and min(self.multipliers) > 0, "base multipliers must be positive")
+        _require(self.kind in ("vqgan", "vae"), f"A base kind must be vqgan or vae, not {self.kind!r}.")
+        check_whole(
+            MOST_SIZE,
+            base_channels=self.channels,
+            base_latent_dim=self.latent_dim,
+            base_unshuffle=self.unshuffle,
+            base_norm_groups=self.norm_groups,
+        )
+        # Each level halves the picture, so that sixteen leave one grid token of the largest one.
+        _require(1 <= len(self.multipliers) <= 16, "A base tokenizer must have 1 to 16 levels.")
+        for multiplier in self.multipliers:
+            check_whole(MOST_SIZE, base_multiplier=multiplier)
+        if self.codes:
+            check_whole(2**24, base_codes=self.codes)
         for multiplier in self.multipliers:
             _require(
                 self.channels * multiplier % self.norm_groups == 0,
-                f"base channels {self.channels}×{multiplier} must be a multiple of norm_groups {self.norm_groups}",
+                f"Base channels {self.channels}×{multiplier} must be a multiple of norm_groups {self.norm_groups}.",
             )
-        _require(self.latent_scale > 0 and self.decode_scale > 0, "base scales must be positive")
+        scales = (self.latent_scale, self.decode_scale)
+        fine = all(isinstance(scale, int | float) and 0 < scale < math.inf for scale in scales)
+        _require(fine, "Base scales must be positive numbers.")
 
     @property
     def stride(self) -> int:
@@ -60,6 +96,8 @@ class ModelConfig:
     `codes` is the 1D codebook's size; 0 means continuous latents of `token_dim` numbers each.
     """
 
+    kind: ClassVar[str] = "alit"
+    prefix: ClassVar[bool] = False  # every iteration may change the ids of earlier tokens
     name: str = "custom"
     base: BaseConfig = field(default_factory=BaseConfig)
     image_size: int = 256
@@ -72,17 +110,19 @@ class ModelConfig:
     token_dim: int = 12
 
     def __post_init__(self) -> None:
+        check_name(self.name)
+        check_whole(MOST_PIXELS, image_size=self.image_size)
+        check_whole(MOST_SIZE, width=self.width, heads=self.heads, token_dim=self.token_dim)
+        check_whole(MOST_LAYERS, layers=self.layers)
+        check_whole(MOST_ITERATIONS, iterations=self.iterations, tokens_per_iteration=self.tokens_per_iteration)
         _require(
             self.image_size % self.base.stride == 0,
-            f"image size {self.image_size} must be a multiple of the base tokenizer's stride {self.base.stride}",
+            f"Image size {self.image_size} must be a multiple of the base tokenizer's stride {self.base.stride}.",
         )
-        _require(self.width % self.heads == 0, f"width {self.width} must be a multiple of heads {self.heads}")
-        _require(self.width > self.base.latent_dim, "width must exceed the base tokenizer's latent_dim")
-        _require(self.codes == 0 or 2 <= self.codes <= 65536, "codes must be 0 (continuous) or 2 to 65536")
-        _require(
-            min(self.layers, self.tokens_per_iteration, self.iterations, self.token_dim) > 0,
-            "sizes must be > 0",
-        )
+        _require(self.width % self.heads == 0, f"Width {self.width} must be a multiple of heads {self.heads}.")
+        _require(self.width > self.base.latent_dim, "A model's width must exceed the base tokenizer's latent_dim.")
+        fine = type(self.codes) is int and (self.codes == 0 or 2 <= self.codes <= 65536)
+        _require(fine, "A model's codes must be 0 (continuous) or a whole number from 2 to 65536.")
 
     @property
     def grid_side(self) -> int:
@@ -103,6 +143,28 @@ class ModelConfig:
     def bits_per_token(self) -> float:
         """What a token costs, as `token_bits` counts it."""
         return token_bits(self.codes, self.token_dim)
+
+    @property
+    def decoder_layers(self) -> int:
+        """Layers of the distillation decoder."""
+        return self.layers
+
+    def summary(self) -> str:
+        """Base tokenizer, image size, budgets, codebook and widths, for people."""
+        latents = f"{self.codes} codes" if self.codes else f"continuous latents of {self.token_dim}"
+        return (
+            f"{self.name}, {self.base.kind} base, {self.image_size} px, {self.budgets[0]}…{self.budgets[-1]} tokens, "
+            f"{latents}, width {self.width}, {self.layers}+{self.layers} layers"
+        )
+
+    def offering(self, budgets: Sequence[int]) -> ModelConfig:
+        """The configuration itself: a rollout passes through all of its budgets, whichever are wanted.
+
+        Raises:
+            InputError: one of them is no budget of the model.
+        """
+        check_budgets(self.name, self.budgets, budgets)
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-able values."""
@@ -175,6 +237,13 @@ def preset(name: str, base: BaseKind | None = None, continuous: bool = False) ->
     else:
         raise InputError(f"There is no preset {name!r}; choose one of {', '.join(PRESETS)}.")
     return dataclasses.replace(config, codes=0) if continuous else config
+
+
+def check_budgets(name: str, budgets: Sequence[int], chosen: Sequence[int]) -> None:
+    """Raises InputError where one of `chosen` is none of the budgets of the model called `name`."""
+    for budget in sorted(set(chosen) - set(budgets)):
+        available = ", ".join(map(str, budgets))
+        raise InputError(f"The model {name} has no budget {budget}; choose among {available}.")
 
 
 def token_bits(codes: int, token_dim: int) -> float:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TextIO, TypeVar
 import click
 
 from alit_cli.progress import Progress, ProgressCallback, no_progress
+from alit_cli.results import Result
 from alit_cli.table_layout import GAP, Cell, fit_table, format_numbers, wrap_words
 
 QUIET = "alit.quiet"
@@ -102,6 +103,20 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]
 def percent(share: float) -> str | None:
     """A share as a cell of a column, their points below each other: ` 12.5 %`; None for NaN."""
     return None if math.isnan(share) else f"{100 * share:5.1f} %"
+
+
+def show_result(result: Result, as_json: bool) -> None:
+    """Print an answer: remarks on stderr; on stdout its tables and sentences, or one JSON object."""
+    for remark in result.remarks:
+        say(remark)
+    if as_json:
+        print_json(result.data)
+        return
+    for block in result.blocks:
+        if isinstance(block, str):
+            show(block)
+        else:
+            show_table(block.title, block.columns, block.rows)
 
 
 def print_json(value: Any) -> None:

@@ -1,6 +1,7 @@
 """The options that several commands share, each a decorator, so that they behave alike everywhere."""
 
 import contextlib
+import dataclasses
 import functools
 import re
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from alit_cli.config_files import apply_config
-from alit_cli.console import QUIET
+from alit_cli.console import QUIET, say
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Decorator, option
 from alit_cli.option_types import Numbers
 
@@ -117,11 +118,36 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def tokens_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--tokens FILE`: the token table of an analysis that has something else as its argument."""
-    kind, text = click.Path(path_type=Path), "The token table."
-    default = "tokens.parquet"
-    return option(INPUT, "--tokens", type=kind, metavar="FILE", default=default, help=text)(function)
+def tokens_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """TOKENS, the token table: the command gets `tokens`, a Path. `--tokens FILE` of the last release still works."""
+    kind = click.Path(path_type=Path)
+
+    @functools.wraps(function)
+    def command(*args: Any, former_tokens: Path | None, **options: Any) -> Any:
+        if former_tokens is not None:
+            say("The token table is an argument now: leave --tokens out, it will be gone in the next release.")
+            options["tokens"] = former_tokens
+        return function(*args, **options)
+
+    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
+    return click.argument("tokens", type=kind, default="tokens.parquet")(command)
+
+
+def as_record(record: type[Any]) -> Decorator:
+    """Hand a command's options over as one frozen record whose fields have their names.
+
+    The command gets the record first, then what is no field of it (`as_json`) by name.
+    """
+    names = [field.name for field in dataclasses.fields(record)]
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(**options: Any) -> Any:
+            return function(record(**{name: options.pop(name) for name in names if name in options}), **options)
+
+        return command
+
+    return decorate
 
 
 def scores_option(function: Callable[..., Any]) -> Callable[..., Any]:

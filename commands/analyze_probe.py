@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from alit_cli.analysis.answers.questions import ProbeQuestion
 from alit_cli.grouped_help import COMPUTE, INPUT, Command, example, option
 from alit_cli.options import (
+    as_record,
     image_column_option,
     images_options,
     iterations_option,
@@ -18,11 +20,12 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.analysis.probe.probing import Accuracy
-    from alit_cli.data.annotations.labels import Labelled
+    from alit_cli.data.sources.items import Item
+    from alit_cli.data.tables.pooled import Pooled
+    from alit_cli.model.tokenizer import Tokenizer
 
 FOLDERS = "folders"
-POOLS = ("latents", "first", "image", "both")
+POOLS = ("latents", "first", "image", "both", "all")
 
 
 def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, ...]:
@@ -50,6 +53,13 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     show_default=True,
     help="A csv, tsv, parquet or xlsx file with columns of images and labels, or the names of the folders they lie in.",
 )
+@option(
+    INPUT,
+    "--validation",
+    metavar="PATH",
+    multiple=True,
+    help="Labelled images to test on; probes are then fitted to all of PATHS. [default: cross-validation]",
+)
 @image_column_option
 @option(INPUT, "--label-col", metavar="NAME", help="Its column of labels. [default: label, class …]")
 @option(
@@ -60,7 +70,8 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     default=",".join(POOLS),
     show_default=True,
     callback=_read_pools,
-    help="What is averaged: all latents, the first of them, image tokens; both puts latents and image side by side.",
+    help="What is averaged: all latents, the first of them, image tokens; both puts latents and image side by side, "
+    "all averages over latents and image tokens together.",
 )
 @option(
     COMPUTE,
@@ -82,89 +93,87 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
 @seed_option("the folds")
 @images_options
 @report_options("study/probe", ("probe.csv", "probe.parquet"))
-def command(paths: tuple[str, ...], out: Path, form: str, as_json: bool, **options: Any) -> None:
+@as_record(ProbeQuestion)
+def command(question: ProbeQuestion, as_json: bool) -> None:
     """Fit linear classifiers to what the encoder makes of labelled images, averaged over its tokens.
 
-    PATHS as alit tokenize takes them. Logistic regression on standardised vectors, C chosen inside each fold; top-1
-    with a 95 % interval for every pool and iteration, beside chance and a probe on raw pixels (16×16×3).
+    PATHS as alit tokenize takes them. Logistic regression on standardised vectors, C chosen by cross-validation inside
+    the training images; top-1 with a 95 % interval for every pool and iteration, beside chance and a probe on raw
+    pixels (16×16×3).
     """
+    import numpy as np
+
+    from alit_cli.analysis.answers.probe import probe_blocks, probe_remarks
     from alit_cli.analysis.probe.figure import draw_probe
-    from alit_cli.analysis.probe.probing import check_probe, features_of, probe, save_probe
-    from alit_cli.console import follow, follow_images, print_json
+    from alit_cli.analysis.probe.probing import check_probe, check_split, features_of, probe, save_probe
+    from alit_cli.console import follow, show_result
     from alit_cli.data.files import make_folder
     from alit_cli.data.sources.listing import list_items
-    from alit_cli.jobs.probe import ProbeJob, encode_pooled
     from alit_cli.model.tokenizer import load
+    from alit_cli.results import Result
 
-    items = list_items(paths, options["limit"])
-    labelled = _labels(options, [item.image for item in items])
-    items = [item for item in items if item.image in labelled.of]
-    check_probe([labelled.of[item.image] for item in items], options["folds"])
-    make_folder(out)
-    tokenizer = load(options["checkpoint"], options["device"], options["precision"])
-    first = options["first"] or tokenizer.budgets[0]
-    job = ProbeJob(items, options["iterations"], first, options["batch_size"])
-    images = list(follow_images(encode_pooled(tokenizer, job)))
-    labels = [labelled.of[image.image] for image in images]
-    check_probe(labels, options["folds"])
-    records = probe(features_of(images, options["pool"]), labels, options["folds"], options["seed"])
-    found = [record.accuracy for record in follow(records, lambda record: record.progress) if record.accuracy]
-    files = [*save_probe(found, out), out / f"probe.{form}"]
-    source = f"{len(images)} images, {len(set(labels))} classes, {options['folds']} folds"
-    size = f"{tokenizer.config.image_size}×{tokenizer.config.image_size} pixels"
-    model = f"model {tokenizer.config.name} ({tokenizer.model_id[:8]}), {size}"
-    draw_probe(found, first, f"{source} · {model}", files[-1])
-    if as_json:
-        print_json({"images": len(images), "classes": sorted(set(labels)), "probes": found, "files": files})
-    else:
-        _show(found, first)
-        click.echo("\n".join(map(str, files)))
+    sets = [list_items(paths, question.limit) for paths in (question.paths, question.validation) if paths]
+    labels_of = [_labels(question, items) for items in sets]
+    sets = [[item for item in items if item.image in known] for items, known in zip(sets, labels_of, strict=True)]
+
+    def check(labels: list[list[str]]) -> None:
+        if question.validation:
+            check_split(*labels)
+        else:
+            check_probe(labels[0], question.folds)
+
+    check([[known[item.image] for item in items] for items, known in zip(sets, labels_of, strict=True)])
+    make_folder(question.out)
+    tokenizer = load(question.checkpoint, question.device, question.precision)
+    first = question.first or tokenizer.budgets[0]
+    images = [_encode(question, tokenizer, items, first) for items in sets]
+    labels = [[known[image.image] for image in some] for some, known in zip(images, labels_of, strict=True)]
+    check(labels)
+    everything = [image for some in images for image in some]
+    names = [label for some in labels for label in some]
+    held_out = np.arange(len(names)) >= len(labels[0]) if question.validation else None
+    features = features_of(everything, question.pool)
+    records = probe(features, names, question.folds, question.seed, held_out)
+    accuracies = [record.accuracy for record in follow(records, lambda record: record.progress) if record.accuracy]
+    files = [*save_probe(accuracies, question.out), question.out / f"probe.{question.form}"]
+    draw_probe(accuracies, first, _source(question, tokenizer, labels), files[-1])
+    data = {"images": len(names), "classes": sorted(set(names)), "probes": accuracies, "files": files}
+    blocks = (*probe_blocks(accuracies, first), "\n".join(map(str, files)))
+    show_result(Result(blocks, tuple(probe_remarks(accuracies)), data), as_json)
 
 
-def _labels(options: dict[str, Any], images: Sequence[str]) -> Labelled:
-    """The images' labels, and a remark on where they come from."""
+def _encode(question: ProbeQuestion, tokenizer: Tokenizer, items: Sequence[Item], first: int) -> list[Pooled]:
+    """The pooled vectors of every image that can be read."""
+    from alit_cli.console import follow_images
+    from alit_cli.jobs.probe import ProbeJob, encode_pooled
+
+    job = ProbeJob(items, question.iterations, first, question.batch_size)
+    return list(follow_images(encode_pooled(tokenizer, job)))
+
+
+def _source(question: ProbeQuestion, tokenizer: Tokenizer, labels: Sequence[Sequence[str]]) -> str:
+    """Where the numbers of the figure come from."""
+    config, classes = tokenizer.config, len(set(labels[0]))
+    tested = f"tested on {len(labels[1])} others" if question.validation else f"{question.folds} folds"
+    size = f"{config.image_size}×{config.image_size} pixels"
+    return (
+        f"{len(labels[0])} images, {classes} classes, {tested} · model {config.name} ({tokenizer.model_id[:8]}), {size}"
+    )
+
+
+def _labels(question: ProbeQuestion, items: Sequence[Item]) -> dict[str, str]:
+    """The labels by image, and a remark on where they come from."""
     from alit_cli.console import say
     from alit_cli.data.annotations.labels import labels_of_file, labels_of_folders
 
-    if options["labels"] == FOLDERS:
+    images = [item.image for item in items]
+    if question.labels == FOLDERS:
         labelled = labels_of_folders(images)
     else:
-        columns, ways = (options["image_col"], options["label_col"]), ("--image-col", "--label-col")
-        labelled = labels_of_file(Path(options["labels"]), images, *columns, ways, "input")
+        columns, options = (question.image_col, question.label_col), ("--image-col", "--label-col")
+        labelled = labels_of_file(Path(question.labels), images, *columns, options, "input")
     classes = len(set(labelled.of.values()))
     say(f"{len(labelled.of)} of {len(images)} images have a label, {classes} classes, from {labelled.said}.")
     if labelled.unmatched:
         say(f"{labelled.unmatched} labels have found no image.")
-    return labelled
-
-
-def _show(found: Sequence[Accuracy], first: int) -> None:
-    """The accuracies, a row a pool; then how the last iteration stands against raw pixels and chance."""
-    from alit_cli.analysis.probe.probing import pool_name
-    from alit_cli.console import say, show_table
-
-    plain, rest = found[0], found[1:]
-    pools = list(dict.fromkeys(row.pool for row in rest))
-    tokens = sorted({row.tokens for row in rest if row.tokens is not None})
-    at = {(row.pool, row.tokens): f"{row.accuracy:.3f} ±{(row.high - row.low) / 2:.3f}" for row in rest}
-    rows = [[pool_name(pool, first), *(at[pool, number] for number in tokens)] for pool in pools]
-    show_table(
-        f"Top-1 accuracy of linear probes ± half its 95 % interval, {plain.images} images",
-        ["tokens", *map(str, tokens)],
-        rows,
-    )
-    click.echo(f"raw pixels: {plain.accuracy:.3f} ({plain.low:.3f} … {plain.high:.3f}); chance: {plain.chance:.3f}")
-    for row in rest:
-        if row.tokens == tokens[-1]:
-            click.echo(f"{pool_name(row.pool, first)} at {row.tokens} tokens: {_verdict(row)}")
-    if not all(row.converged for row in found):
-        say("Some fits did not converge; their rows say so in the column `converged`.")
-
-
-def _verdict(row: Accuracy) -> str:
-    """How one probe stands against chance and raw pixels."""
-    chance = "above" if row.low > row.chance else "not above"
-    beside = {(True, False): "above", (False, True): "below"}
-    pixels = beside.get((row.above_low > 0, row.above_high < 0), "not told apart from")
-    gain = f"{row.above_pixels:+.3f}, {row.above_low:+.3f} … {row.above_high:+.3f}"
-    return f"{chance} chance, {pixels} raw pixels ({gain})"
+    return dict(labelled.of)

@@ -8,7 +8,14 @@ from alit_cli.grouped_help import INPUT, OUTPUT, Command, example, option
 from alit_cli.options import config_option, json_option, out_option, quiet_option
 
 
-@click.command("import", cls=Command, epilog=example("alit import alit_small.pth --out small.safetensors"))
+@click.command(
+    "import",
+    cls=Command,
+    epilog=example(
+        "alit import alit_small.pth --out small.safetensors",
+        "alit import hf:yucornetto/tokenizer_titok_s128_imagenet --out titok.safetensors",
+    ),
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @out_option("model.safetensors", "The checkpoint to write.")
 @option(INPUT, "--heads", type=click.IntRange(1), help="Attention heads, where the file does not tell.")
@@ -17,22 +24,28 @@ from alit_cli.options import config_option, json_option, out_option, quiet_optio
 @quiet_option
 @config_option
 def command(file: Path, out: Path, heads: int | None, half: bool, as_json: bool) -> None:
-    """Convert FILE, a .pth or .ckpt of the authors' code, into one safetensors file.
+    """Convert FILE, a model that its authors released, into one safetensors file.
 
-    Takes whole ALIT models (the averaged weights; discriminators and perceptual networks are left behind) and base
-    tokenizers alone. Pickles are read with torch's safe loader only.
+    FILE is a .safetensors, .bin, .pth or .ckpt file, a folder with one, or hf:OWNER/NAME on the Hugging Face hub. Its
+    tensors tell what it is: an ALIT model (the averaged weights; discriminators and perceptual networks are left
+    behind), a TiTok, a One-D-Piece, or a VQGAN or VAE alone. Pickles are read with torch's safe loader only.
     """
     import torch
 
-    from alit_cli.console import print_json, say_next
+    from alit_cli.console import print_json, say, say_next
     from alit_cli.data.files import check_output
-    from alit_cli.model.checkpoint import describe, import_released, write_checkpoint
+    from alit_cli.model.checkpoint import describe, write_checkpoint
+    from alit_cli.model.released.hub import fetch
+    from alit_cli.model.released.importing import import_released
 
     check_output(out, "model")
-    model, record = import_released(file, heads)
-    write_checkpoint(out, model, record, torch.float16 if half else torch.float32)
+    imported = import_released(fetch(file), heads)
+    say(imported.found)
+    if half:
+        say("Half precision rounds the weights, which can change a few token ids.")
+    write_checkpoint(out, imported.model, imported.record, torch.float16 if half else torch.float32)
     if as_json:
         print_json({"out": out, **describe(out)})
     else:
-        click.echo(f"{out}: {record.headline()}")
+        click.echo(f"{out}: {imported.record.headline()}")
     say_next(f"alit tokenize ./images -c {out} --out tokens.parquet", f"alit info {out}")

@@ -240,7 +240,7 @@ def command(**values: Any) -> None:
 
 
 def _train(options: TrainOptions) -> None:
-    from alit_cli.console import follow, say
+    from alit_cli.console import follow, say, say_next
     from alit_cli.progress import Progress
     from alit_cli.training.distributed import Distributed
     from alit_cli.training.log import Remark, TrainRecord
@@ -271,9 +271,10 @@ def _train(options: TrainOptions) -> None:
         elif isinstance(report, TrainRecord) and report.validation:
             say(report.headline)
     if not trained:
-        say(f"{job.work} holds all stages: nothing was left to train")
+        say(f"{job.work} holds all stages already; there is nothing left to do.")
     distributed.leave()
     click.echo(job.out)
+    say_next(f"alit tokenize ./images -c {job.out} --out tokens.parquet", f"alit info {job.out}")
 
 
 def _model(options: TrainOptions) -> Any:

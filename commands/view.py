@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
-from alit_cli.options import config_option, device_option, out_option, quiet_option, tables_options
+from alit_cli.options import config_option, device_option, json_option, out_option, quiet_option, tables_options
 
 
 @click.command("view", cls=Command, epilog=example("alit view tokens.parquet --out report.html"))
@@ -47,9 +47,12 @@ from alit_cli.options import config_option, device_option, out_option, quiet_opt
 )
 @device_option
 @option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Pictures per batch. [default: the table's]")
+@json_option
 @quiet_option
 @config_option
-def command(tokens: tuple[Path, ...], no_pictures: bool, sample: int, thr: float | None, **options: Any) -> None:
+def command(
+    tokens: tuple[Path, ...], no_pictures: bool, sample: int, thr: float | None, as_json: bool, **options: Any
+) -> None:
     """Write a page that shows one TABLE, or switches between several. [default: tokens.parquet]
 
     The page is one file, needs no network and opens in any browser. Every column of the tables, of the scores beside
@@ -57,7 +60,7 @@ def command(tokens: tuple[Path, ...], no_pictures: bool, sample: int, thr: float
     with a slider over the budgets. A link to the page keeps what was chosen. Of a long table, numbers and pictures
     are those of images drawn at random.
     """
-    from alit_cli.console import follow, say
+    from alit_cli.console import follow, print_json, say
     from alit_cli.progress import Progress
     from alit_cli.report.view import ViewJob, make_view
 
@@ -73,5 +76,9 @@ def command(tokens: tuple[Path, ...], no_pictures: bool, sample: int, thr: float
             say(f"{last.shown} of {last.of} images are shown, as many of each need as there are.")
         if job.pictures and last.originals < last.shown:
             say(f"{last.shown - last.originals} originals were not found: their reconstructions are shown alone.")
-        say(f"{last.size / 1e6:.1f} MB: open it in a browser.")
-    click.echo(job.out)
+        say(f"{last.size / 1e6:.1f} MB; open it in a browser: {job.out.absolute().as_uri()}")
+    if as_json and not isinstance(last, Progress):
+        counts = {"images": last.of, "shown": last.shown, "originals": last.originals}
+        print_json({"out": job.out, "tables": tables, "bytes": last.size, **counts})
+    else:
+        click.echo(job.out)

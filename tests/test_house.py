@@ -35,11 +35,12 @@ MAY_IMPORT = {
     "training": BASE | {"data", "runs", "model", "training"},
     "tasks": BASE | {"data", "model", "tasks"},
     "jobs": BASE | {"data", "runs", "model", "tasks", "jobs", "__version__"},
-    "analysis": BASE | {"data", "analysis", "table_layout"},
+    "analysis": BASE | {"data", "analysis", "table_layout", "results"},
     "report": BASE | {"data", "model", "tasks", "jobs", "analysis", "report", "__version__"},
     "weights": set[str](),
     "api": {"data", "model", "analysis", "__version__"},
-    "console": {"progress", "table_layout"},
+    "console": {"progress", "table_layout", "results"},
+    "results": {"table_layout"},
     "table_layout": set[str](),
     "config_files": {"errors"},
     "option_types": set[str](),
@@ -61,6 +62,7 @@ MAY_IMPORT = {
         "weights",
         "console",
         "table_layout",
+        "results",
         "option_types",
         "options",
         "grouped_help",
@@ -71,6 +73,7 @@ WITHOUT_TORCH = {
     "errors",
     "progress",
     "console",
+    "results",
     "table_layout",
     "config_files",
     "option_types",
@@ -267,7 +270,7 @@ def test_options_have_a_group_and_show_their_defaults(path: tuple[str, ...], com
     if isinstance(command, click.Group):
         return
     for option in command.params:
-        if not isinstance(option, click.Option):
+        if not isinstance(option, click.Option) or option.hidden:
             continue
         assert isinstance(option, Option), f"{' '.join(path)} {option.opts[0]} belongs to no group of the help"
         assert option.group in GROUPS

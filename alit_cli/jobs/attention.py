@@ -43,7 +43,9 @@ def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[ImageRecord[Toke
         InputError: the model has no such layer or iteration.
     """
     iterations = checked_iterations(tokenizer, job.iterations)
-    layers = tokenizer.config.layers
+    layers = tokenizer.config.decoder_layers
+    if not layers:
+        raise InputError(f"The tokenizer {tokenizer.config.name} decodes without attention to its tokens.")
     if not -layers <= job.layer < layers:
         raise InputError(f"This model's decoder has {layers} layers: --layer is one of {-layers} … {layers - 1}.")
 
@@ -55,7 +57,7 @@ def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[ImageRecord[Toke
 
 def checked_iterations(tokenizer: Tokenizer, iterations: tuple[int, ...] | None) -> tuple[int, ...]:
     """The iterations in rising order, all of them for None. Raises InputError: the model has no such iteration."""
-    known = range(tokenizer.config.iterations)
+    known = range(len(tokenizer.budgets))
     for t in iterations or ():
         if t not in known:
             raise InputError(f"This model has the iterations 0 … {known[-1]}, not {t}.")

@@ -25,9 +25,9 @@ from alit_cli.errors import ImageProblem, InputError
 from alit_cli.jobs.tokenize import TokenizeJob
 from alit_cli.model.device import Precision, autocast
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.rollout import Alit, Latents, State
 from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer import Tokenizer
+from alit_cli.model.tokenizer_model import Latents, State, TokenizerModel
 from alit_cli.runs.in_process import ShardRunner
 from alit_cli.runs.job import Place
 from alit_cli.runs.prepared import prepare
@@ -156,12 +156,11 @@ class Bench:
 
     def _predict(self, latents: Latents) -> Tensor:
         with torch.no_grad(), autocast(self.tokenizer.device, self.tokenizer.precision):
-            found: Tensor = self.tokenizer.model.decoder(latents.vectors)
-            return found
+            return self.tokenizer.model.predict(latents.vectors)
 
     def _decode(self, grid: Tensor) -> Tensor:
         with torch.no_grad(), autocast(self.tokenizer.device, self.tokenizer.precision):
-            return self.tokenizer.model.base.decode(grid)
+            return self.tokenizer.model.pixels(grid)
 
     def _results(self, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
         """Ids (all of them in one row; none of a continuous model) and L1 (T b) of a batch."""
@@ -226,7 +225,7 @@ def matmul_rate(tokenizer: Tokenizer) -> float:
     return 2 * size**3 * _rate(lambda: a @ a, 1, tokenizer)
 
 
-def parameters(model: Alit) -> int:
+def parameters(model: TokenizerModel) -> int:
     """Numbers in the model."""
     return sum(parameter.numel() for parameter in model.parameters())
 

@@ -43,6 +43,8 @@ def encode_pooled(tokenizer: Tokenizer, job: ProbeJob) -> Iterator[ImageRecord[P
     Raises:
         InputError: the model has no such iteration, or fewer latents than `first` at the earliest one.
     """
+    if tokenizer.config.kind != "alit":  # the pools below rely on how its encoder lays out a sequence
+        raise InputError(f"A probe reads the encoder of an ALIT model, and {tokenizer.config.name} is another one.")
     iterations = checked_iterations(tokenizer, job.iterations)
     least = tokenizer.budgets[iterations[0]]
     first = tokenizer.budgets[0] if job.first is None else job.first
@@ -61,14 +63,16 @@ def _pooled(
     """The vectors of one batch."""
     fitted = pixels_of(pictures)
     state = tokenizer.start(tokenizer.as_pixels(np.stack(fitted)))
-    n = tokenizer.config.grid_tokens
+    n = tokenizer.config.grid_side**2
     pools: list[Tensor] = []
+    # Later iterations than the last one asked for are not computed.
     while state.t <= iterations[-1]:
         state, latents = tokenizer.advance(state)
         if latents.t in iterations:
+            # The first position is the class token, then the grid, then the latent tokens.
             grid, tokens = state.x[:, 1 : 1 + n].float(), state.x[:, 1 + n :].float()
             pools.append(torch.stack([tokens.mean(1), tokens[:, :first].mean(1), grid.mean(1)]))
     values = torch.stack(pools, dim=2).permute(1, 0, 2, 3).cpu().numpy()  # b, three pools, T, w
     for picture, pixels, (every, few, image) in zip(pictures, fitted, values, strict=True):
         tokens_at = tuple(tokenizer.budgets[t] for t in iterations)
-        yield Pooled(picture.image, iterations, tokens_at, every, few, image, raw_pixels(pixels))
+        yield Pooled(picture.image, iterations, tokens_at, every, few, image, raw_pixels(pixels), n)

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 
 from alit_cli import __version__
-from alit_cli.config import ModelConfig
 from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
@@ -27,6 +26,8 @@ from alit_cli.errors import InputError
 from alit_cli.jobs.tokenize_shard import TokenizeSettings, TokenizeWorker
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
 from alit_cli.model.device import choose_device, choose_precision, hardware_of
+from alit_cli.model.released.hub import checkpoint_file
+from alit_cli.model.tokenizer_model import TokenizerConfig
 from alit_cli.progress import ProgressCallback, no_progress, report_count
 from alit_cli.runs.job import Hardware, ItemStream, Output, WorkerFactory
 from alit_cli.runs.plan import Plan
@@ -123,7 +124,7 @@ class TokenizeJob:
         """Model, device and precision, for the first line of a run."""
         device = choose_device(self.device)
         with embedded() as path:
-            model = read_record(path if self.checkpoint is None else Path(self.checkpoint)).headline()
+            model = read_record(path if self.checkpoint is None else checkpoint_file(self.checkpoint)).headline()
         return f"{model}; on {device} in {choose_precision(self.precision, device)}"
 
     def outputs(self) -> list[Output]:
@@ -157,6 +158,7 @@ class TokenizeJob:
         plan = plans[self.out]
         info = planned_info(self.info, plan)
         checkpoint = None if self.checkpoint is None else os.path.abspath(self.checkpoint)
+        # Where the first image lies tells whether other processes can see the images at all.
         first = plan.items[0].path if len(plan.items) else ""
         settings = TokenizeSettings(self.out, checkpoint, info, self.workers, len(plan.items), first)
         return partial(TokenizeWorker, settings)
@@ -189,9 +191,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
     if job.views == "ten-crop" and job.fit == "pad":
         raise InputError("--views ten-crop cuts corners, but --fit pad shows the whole image; give one of the two.")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
-    for budget in set(budgets) - set(config.budgets):
-        available = ", ".join(map(str, config.budgets))
-        raise InputError(f"The model {config.name} has no budget {budget}; choose among {available}.")
+    config = config.offering(budgets)
     return TableInfo(
         model=config.name,
         model_sha256=sha256,
@@ -211,12 +211,13 @@ def table_info(job: TokenizeJob) -> TableInfo:
             stop=job.stop,
             hash=True if job.hash_files else None,
             views=job.views,
+            prefix=True if config.prefix else None,
         ),
     )
 
 
-def _model(checkpoint: str | None) -> tuple[ModelConfig, str]:
+def _model(checkpoint: str | None) -> tuple[TokenizerConfig, str]:
     """The model's configuration and the sha256 of its file."""
     with embedded() as path:
-        file = path if checkpoint is None else Path(checkpoint)
+        file = path if checkpoint is None else checkpoint_file(checkpoint)
         return read_record(file).config, file_sha256(file)

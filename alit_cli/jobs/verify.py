@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from alit_cli.data.pictures.measures import NEWER_MEASURES
 from alit_cli.data.tables.parquet import stream_columns
 from alit_cli.data.tables.parts import PLAN, part_path, parts
 from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info, why_foreign
@@ -75,7 +76,8 @@ def _wrong_columns(schema: pa.Schema, wanted: pa.Schema) -> Iterator[str]:
     """Columns that lack or have another type than the table says of itself; one of type null may have any."""
     for field in wanted:
         if schema.get_field_index(field.name) < 0:
-            yield f"it has no column {field.name}"
+            if field.name not in NEWER_MEASURES:
+                yield f"it has no column {field.name}"
         elif not pa.types.is_null(field.type) and not schema.field(field.name).type.equals(field.type):
             yield f"the column {field.name} has the type {schema.field(field.name).type}, not {field.type}"
 
@@ -89,9 +91,16 @@ def _wrong_rows(group: pa.Table, info: TableInfo) -> Iterator[str]:
     if models:
         yield f"rows are of the model {sorted(map(str, models))[0]}, the table of {info.model_id}"
     ends = group["n_tokens"].to_numpy() if info.stop is not None else np.full(len(ok), info.budgets[-1])
+    if info.prefix:  # one list for all budgets, as long as the last one that the image reached
+        name = f"{info.tokens}_{info.budgets[-1]}"
+        lengths = pc.fill_null(pc.list_value_length(group[name]), 0).to_numpy()
+        if (lengths != np.where(ok, ends, 0)).any():
+            yield f"{name} has lists that are not as long as their images' budgets"
+        yield from _wrong_ids(group[name], name, info)
     for budget in info.budgets:
         there = ok & (ends >= budget)
-        yield from _wrong_tokens(group[f"{info.tokens}_{budget}"], there, budget, info)
+        if not info.prefix:
+            yield from _wrong_tokens(group[f"{info.tokens}_{budget}"], there, budget, info)
         if info.losses:
             l1 = group[f"l1_{budget}"].to_numpy()
             if (np.isfinite(l1) != there).any():

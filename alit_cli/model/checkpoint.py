@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import hashlib
 import json
 import math
-import pickle
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
@@ -21,17 +17,41 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from alit_cli.config import ModelConfig
+from alit_cli.config import BaseConfig, ModelConfig
 from alit_cli.data.files import open_output
 from alit_cli.errors import InputError
-from alit_cli.model import released as released_files
-from alit_cli.model.rollout import BASES, Alit
+from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import TokenizerConfig, TokenizerModel
+from alit_cli.model.tokenizers.grid import GridConfig, GridTokenizer
+from alit_cli.model.tokenizers.titok import TiTok, TiTokConfig
 
 FORMAT = "alit-model"
-VERSION = 1
+VERSION = 2
+ALIT_VERSION = 1
+"""What ALIT models are still written as, so that an older alit reads them; it refuses other kinds by their version."""
 METADATA_KEY = "alit"
 EMBEDDED = "nano"
 """Name of the model inside the package."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of tokenizer is read from the configuration in its file.
+
+    Attributes:
+        config: plain values → the configuration.
+        model: plain values → the network, its weights being whatever they start with.
+    """
+
+    config: Callable[[dict[str, Any]], TokenizerConfig]
+    model: Callable[[dict[str, Any]], TokenizerModel]
+
+
+KINDS: dict[str, Kind] = {
+    "alit": Kind(ModelConfig.from_dict, lambda values: Alit(ModelConfig.from_dict(values))),
+    "titok": Kind(TiTokConfig.from_dict, lambda values: TiTok(TiTokConfig.from_dict(values))),
+    "grid": Kind(GridConfig.from_dict, lambda values: GridTokenizer(GridConfig.from_dict(values))),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +64,7 @@ class Record:
         training: one entry per stage: options, data, steps, seconds, losses, validation L1 per budget.
     """
 
-    config: ModelConfig
+    config: TokenizerConfig
     stages: tuple[str, ...] = ()
     training: tuple[Mapping[str, Any], ...] = field(default=())
 
@@ -52,7 +72,7 @@ class Record:
         """Versioned JSON."""
         values = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": ALIT_VERSION if self.config.kind == "alit" else VERSION,
             "config": self.config.to_dict(),
             "stages": list(self.stages),
             "training": list(self.training),
@@ -61,25 +81,49 @@ class Record:
 
     def headline(self) -> str:
         """One line: name, sizes, budgets, stages done."""
-        c = self.config
-        latents = f"{c.codes} codes" if c.codes else f"continuous latents of {c.token_dim}"
         stages = ", ".join(self.stages) or "none"
-        if self.stages == ("base",):
+        if self.stages == ("base",) and self.config.kind == "alit":
             stages += " (a base tokenizer alone: its 1D tokens mean nothing before distillation)"
-        return (
-            f"{c.name}, {c.base.kind} base, {c.image_size} px, {c.budgets[0]}…{c.budgets[-1]} tokens, {latents}, "
-            f"width {c.width}, {c.layers}+{c.layers} layers; stages: {stages}"
-        )
+        return f"{self.config.summary()}; stages: {stages}"
+
+    @property
+    def alit_config(self) -> ModelConfig:
+        """The configuration of an ALIT model.
+
+        Raises:
+            InputError: it is another tokenizer.
+        """
+        if self.config.kind != "alit":
+            raise InputError(f"{self.config.name} is no ALIT model ({self.config.kind}), which is needed here.")
+        return ModelConfig.from_dict(self.config.to_dict())
+
+    @property
+    def base_config(self) -> BaseConfig:
+        """The configuration of the base tokenizer inside.
+
+        Raises:
+            InputError: there is none.
+        """
+        if self.config.kind == "grid":
+            return GridConfig.from_dict(self.config.to_dict()).base
+        return self.alit_config.base
 
     @staticmethod
     def from_json(text: str) -> Record:
-        """The inverse of to_json."""
-        values = json.loads(text)
-        if values.get("format") != FORMAT or values.get("version", 0) > VERSION:
-            raise InputError(f"This model file is of format version {values.get('version')}: upgrade alit to read it.")
-        return Record(
-            ModelConfig.from_dict(values["config"]), tuple(values["stages"]), tuple(values.get("training", ()))
-        )
+        """The inverse of to_json.
+
+        Raises:
+            InputError: the text is no record, or one of a newer alit, or of a model that there cannot be.
+        """
+        try:
+            values = json.loads(text)
+            if values["format"] != FORMAT or values["version"] > VERSION:
+                raise InputError(f"This model file is of format version {values['version']}: upgrade alit to read it.")
+            config = kind_of(values["config"]).config(values["config"])
+            return Record(config, tuple(map(str, values["stages"])), tuple(values.get("training", ())))
+        # Whatever is not there, of another type or nested without end: the file was not written by alit, or damaged.
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError("The description inside the model file is not one of alit.") from error
 
 
 @dataclass(frozen=True)
@@ -92,12 +136,12 @@ class Checkpoint:
         sha256: hex digest of the file's bytes.
     """
 
-    model: Alit
+    model: TokenizerModel
     record: Record
     sha256: str
 
 
-def write_checkpoint(path: Path, model: Alit, record: Record, dtype: torch.dtype = torch.float32) -> str:
+def write_checkpoint(path: Path, model: TokenizerModel, record: Record, dtype: torch.dtype = torch.float32) -> str:
     """Write atomically: a temporary file, fsynced, then renamed.
 
     Args:
@@ -144,9 +188,31 @@ def read_checkpoint(path: Path) -> Checkpoint:
         InputError: as read_record, or the weights do not fit the configuration.
     """
     record = read_record(path)
+    return Checkpoint(build(record.config, read_weights(path)), record, file_sha256(path))
+
+
+def read_alit(path: Path) -> tuple[Alit, Record]:
+    """An ALIT model, to go on training.
+
+    Raises:
+        InputError: as read_checkpoint, or the file holds another tokenizer.
+    """
+    record = read_record(path)
+    with torch.device("meta"):
+        model = Alit(record.alit_config)
+    load_weights(model, read_weights(path))
+    return model.eval(), record
+
+
+def read_base_weights(path: Path) -> dict[str, Tensor]:
+    """The weights of the base tokenizer inside a checkpoint, by their names in it."""
+    return {name.removeprefix("base."): tensor for name, tensor in read_weights(path).items() if name[:5] == "base."}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """All tensors of a checkpoint, as float32."""
     with safe_open(path, framework="pt") as file:
-        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
-    return Checkpoint(build(record.config, weights), record, file_sha256(path))
+        return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -181,14 +247,38 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def build(config: ModelConfig, weights: Mapping[str, Tensor]) -> Alit:
+def kind_of(values: Mapping[str, Any]) -> Kind:
+    """The kind that a configuration's plain values name; those of ALIT models name none.
+
+    Raises:
+        InputError: this alit does not know it.
+    """
+    name = values.get("kind", "alit") if isinstance(values, Mapping) else None
+    if name not in KINDS:
+        raise InputError(f"This model file holds a tokenizer of the kind {name!r}: upgrade alit to read it.")
+    return KINDS[name]
+
+
+def build(config: TokenizerConfig, weights: Mapping[str, Tensor]) -> TokenizerModel:
     """A model in eval mode with the given weights.
 
     Raises:
         InputError: names or shapes do not fit the configuration.
     """
+    values = config.to_dict()
+    # On the meta device nothing is allocated or drawn: the weights are put in place of what would be.
     with torch.device("meta"):
-        model = Alit(config)
+        model = kind_of(values).model(values)
+    load_weights(model, weights)
+    return model.eval()
+
+
+def load_weights(model: TokenizerModel, weights: Mapping[str, Tensor]) -> None:
+    """Put weights into a model of the meta device.
+
+    Raises:
+        InputError: names or shapes do not fit the configuration.
+    """
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     for name in sorted(expected.keys() ^ weights.keys()):
         raise InputError(f"The weights do not fit the configuration: {name!r} is {_which(name in expected)}.")
@@ -198,54 +288,6 @@ def build(config: ModelConfig, weights: Mapping[str, Tensor]) -> Alit:
                 f"{name!r} has shape {tuple(weights[name].shape)}, the configuration wants {tuple(shape)}."
             )
     model.load_state_dict(weights, assign=True)
-    return model.eval()
-
-
-def import_released(path: Path, heads: int | None = None) -> tuple[Alit, Record]:
-    """Read one of the authors' files: an ALIT model, or a base tokenizer alone.
-
-    A base tokenizer alone comes back inside a fresh small model whose record has only the stage `base`.
-
-    Raises:
-        InputError: the file is missing, is no such file, or its head count is unknown.
-    """
-    stored = _load_pickle(path)
-    args = stored.get("args")
-    weights = next((stored[k] for k in ("ema", "model", "state_dict") if isinstance(stored.get(k), dict)), stored)
-    released = released_files.split({k: v for k, v in weights.items() if isinstance(v, Tensor)})
-    if not released.distillation:
-        return _base_alone(released)
-    config = released_files.config_of(released, heads, getattr(args, "model", None))
-    renamed = {name: tensor.float() for name, tensor in released.renamed().items()}
-    note = {"stage": "imported", "file": path.name, "epoch": stored.get("epoch")}
-    return build(config, renamed), Record(config, ("imported",), (note,))
-
-
-def _base_alone(released: released_files.Released) -> tuple[Alit, Record]:
-    base_config = released_files.base_config_of(released)
-    # On its own, a VAE's decoder takes the unscaled latent.
-    base_config = dataclasses.replace(base_config, decode_scale=base_config.latent_scale)
-    config = ModelConfig(name="small", base=base_config)
-    base = BASES[base_config.kind](base_config)
-    base.load_state_dict({name: tensor.float() for name, tensor in released.renamed_base().items()})
-    model = Alit(config)
-    model.base = base
-    return model.eval(), Record(config, ("base",), ({"stage": "base", "imported": True},))
-
-
-def _load_pickle(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError, TypeError, ValueError, OSError) as error:
-        held = re.search(r"GLOBAL ([\w.]+)", str(error))
-        reason = f"it holds {held[1]}, and could run code" if held else "it is not what torch.save writes, or damaged"
-        raise InputError(f"{path} cannot be read safely as a checkpoint: {reason}.") from error
-    if not isinstance(stored, dict):
-        raise InputError(f"{path} holds a {type(stored).__name__}, not a dictionary of weights.")
-    return stored
 
 
 def _which(missing: bool) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from alit_cli.errors import InputError
-from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import TokenizerModel
 from alit_cli.runs.job import Hardware
 
 Precision = Literal["float32", "bf16"]
@@ -47,7 +47,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return "bf16" if name == "bf16" else "float32"
 
 
-def speed_up(model: Alit, device: torch.device, compiled: bool = True) -> None:
+def speed_up(model: TokenizerModel, device: torch.device, compiled: bool = True) -> None:
     """Prepare a model in place for long work on a GPU: convolutions channels-last, transformer blocks compiled.
 
     On other devices nothing is done: on a CPU channels-last changes neither a bit nor the speed. A block that cannot be
@@ -61,10 +61,11 @@ def speed_up(model: Alit, device: torch.device, compiled: bool = True) -> None:
     if device.type != "cuda":
         return
     torch._dynamo.config.suppress_errors = True
-    model.base.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for part in model.convolutions:
+        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not compiled:
         return
-    for blocks in (model.encoder.blocks, model.decoder.blocks):
+    for blocks in model.transformers:
         blocks.compile()
 
 

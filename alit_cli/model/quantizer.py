@@ -26,25 +26,34 @@ class Quantized:
 
 
 class Codebook(nn.Module):
-    """v codes of c numbers; both sides are L2-normalized before they are compared (reference, step 6)."""
+    """v codes of c numbers, and the nearest one to each latent.
 
-    def __init__(self, codes: int, dim: int) -> None:
+    Args:
+        codes, dim: v and c.
+        normalized: latents and codes are divided by their L2 norm before they are compared, and the decoder is fed the
+            normalized code (reference, step 6). Without it both stay as they are.
+    """
+
+    def __init__(self, codes: int, dim: int, normalized: bool = True) -> None:
         super().__init__()
+        self.normalized = normalized
         self.weight = nn.Parameter(torch.empty(codes, dim))
         nn.init.normal_(self.weight)
 
     def forward(self, latents: Tensor) -> Quantized:
         """Nearest code of each latent (b k c). Runs in float32 whatever the precision around it."""
         with torch.autocast(latents.device.type, enabled=False):
-            z = F.normalize(latents.float(), dim=-1)
-            table = F.normalize(self.weight.float(), dim=-1)
+            z, table = self._scaled(latents), self._scaled(self.weight)
             ids = nearest(z.detach(), table.detach())
             codes = F.embedding(ids, table)
             return Quantized(ids, straight_through(z, codes))
 
     def lookup(self, ids: Tensor) -> Tensor:
-        """b k ids → b k c normalized codes, what the decoder is fed."""
-        return F.embedding(ids, F.normalize(self.weight.float(), dim=-1))
+        """b k ids → b k c codes, normalized where the codebook is: what the decoder is fed."""
+        return F.embedding(ids, self._scaled(self.weight))
+
+    def _scaled(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors.float(), dim=-1) if self.normalized else vectors.float()
 
 
 def straight_through(z: Tensor, codes: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Shapes: b images, n grid tokens, k latent tokens (m more every iteration), w wid
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,73 +15,15 @@ from einops import repeat
 from torch import Tensor, nn
 
 from alit_cli.config import ModelConfig
-from alit_cli.model.base_tokenizer import BaseTokenizer, to_tokens
+from alit_cli.model.bases.base_tokenizer import BaseTokenizer, to_tokens
+from alit_cli.model.bases.vae import VAE
+from alit_cli.model.bases.vqgan import VQGAN
 from alit_cli.model.initialization import initialize
 from alit_cli.model.layers import Transformer
 from alit_cli.model.quantizer import Codebook
-from alit_cli.model.vae import VAE
-from alit_cli.model.vqgan import VQGAN
+from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerModel
 
 BASES: dict[str, type[BaseTokenizer]] = {"vqgan": VQGAN, "vae": VAE}
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a rollout stands, between two iterations.
-
-    Attributes:
-        x: b (1+n+k) w, the encoder's whole sequence: class token, image tokens, k latents so far.
-        t: iterations done.
-    """
-
-    x: Tensor
-    t: int
-
-    def take(self, rows: Tensor) -> State:
-        """The same rollout for some of the images (indices or a mask over b)."""
-        return State(self.x[rows], self.t)
-
-
-@dataclass(frozen=True)
-class Latents:
-    """What one iteration reads out.
-
-    Attributes:
-        t: the iteration, from 0.
-        values: b k c latents before quantization.
-        ids: b k int64 codes, or None for continuous models.
-        vectors: b k c, what the decoder is fed: normalized codes, or the latents themselves. Gradients pass from codes
-            straight through to `values`.
-    """
-
-    t: int
-    values: Tensor
-    ids: Tensor | None
-    vectors: Tensor
-
-    @property
-    def budget(self) -> int:
-        """Number k of latent tokens."""
-        return self.values.shape[1]
-
-    @property
-    def tokens(self) -> Tensor:
-        """What is stored: b k int64 ids, or the b k c values of a continuous model."""
-        return self.values if self.ids is None else self.ids
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One record of a whole rollout: the tokens of a budget and the picture they give."""
-
-    latents: Latents
-    reconstruction: Tensor
-    """b 3 h w, unclamped."""
-
-    @property
-    def budget(self) -> int:
-        """Number of latent tokens."""
-        return self.latents.budget
 
 
 class DistillationEncoder(nn.Module):
@@ -141,24 +83,40 @@ class DistillationEncoder(nn.Module):
         return latents
 
 
-class DistillationDecoder(nn.Module):
-    """Reads any number of latent tokens back into a prediction for every grid token."""
+@dataclass(frozen=True)
+class DecoderSizes:
+    """Width, layers and heads of a decoder; its n grid tokens; the most latent tokens k it takes, of c numbers."""
 
-    def __init__(self, config: ModelConfig, outputs: int) -> None:
+    width: int
+    layers: int
+    heads: int
+    grid_tokens: int
+    latents: int
+    token_dim: int
+
+
+class DistillationDecoder(nn.Module):
+    """Reads any number of latent tokens back into a prediction for every grid token.
+
+    Args:
+        sizes: its own.
+        head: b n w grid tokens → b n outputs.
+    """
+
+    def __init__(self, sizes: DecoderSizes, head: nn.Sequential) -> None:
         super().__init__()
-        w, n = config.width, config.grid_tokens
+        w, n = sizes.width, sizes.grid_tokens
         self.n = n
-        self.from_latent = nn.Linear(config.token_dim, w)
+        self.from_latent = nn.Linear(sizes.token_dim, w)
         self.class_token = nn.Parameter(torch.empty(1, w))
         self.mask_token = nn.Parameter(torch.empty(1, w))
         self.positions = nn.Parameter(torch.empty(1 + n, w))
         # One position per latent of the longest sequence: a shorter sequence uses the first ones.
-        self.latent_positions = nn.Parameter(torch.empty(config.budgets[-1], w))
+        self.latent_positions = nn.Parameter(torch.empty(sizes.latents, w))
         self.norm_in = nn.LayerNorm(w)
-        self.blocks = Transformer(w, config.layers, config.heads)
+        self.blocks = Transformer(w, sizes.layers, sizes.heads)
         self.norm_out = nn.LayerNorm(w)
-        # The head of the authors' code, with a tanh in between.
-        self.head = nn.Sequential(nn.Linear(w, 2 * w), nn.Tanh(), nn.Linear(2 * w, outputs))
+        self.head = head
 
     def forward(self, vectors: Tensor) -> Tensor:
         """b k c → b n outputs."""
@@ -180,8 +138,10 @@ class DistillationDecoder(nn.Module):
         return out
 
 
-class Alit(nn.Module):
+class Alit(TokenizerModel):
     """Base tokenizer, distillation encoder and decoder, and the codebook they share."""
+
+    config: ModelConfig
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -189,7 +149,10 @@ class Alit(nn.Module):
         self.base = BASES[config.base.kind](config.base)
         self.encoder = DistillationEncoder(config)
         self.codebook = Codebook(config.codes, config.token_dim) if config.codes else None
-        self.decoder = DistillationDecoder(config, self.base.outputs)
+        w = config.width
+        head = nn.Sequential(nn.Linear(w, 2 * w), nn.Tanh(), nn.Linear(2 * w, self.base.outputs))
+        sizes = DecoderSizes(w, config.layers, config.heads, config.grid_tokens, config.budgets[-1], config.token_dim)
+        self.decoder = DistillationDecoder(sizes, head)
         initialize(self.encoder, self.decoder, config)
 
     def start(self, images: Tensor, features: Tensor | None = None) -> State:
@@ -203,6 +166,11 @@ class Alit(nn.Module):
         features = self.base.encode(images) if features is None else features
         return self.encoder.start(self.encoder.embed(images, features))
 
+    def advance(self, state: State) -> tuple[State, Latents]:
+        """One iteration: the next state, and the tokens read out of it."""
+        state = self.encoder.advance(state)
+        return state, self.read(state)
+
     def read(self, state: State) -> Latents:
         """The 1D tokens of a state."""
         values = self.encoder.read_out(state)
@@ -214,17 +182,41 @@ class Alit(nn.Module):
     def iterate(self, state: State, iterations: int | None = None) -> Iterator[Latents]:
         """Tokens after each iteration; no pixels are decoded."""
         for _ in range(self.config.iterations if iterations is None else iterations):
-            state = self.encoder.advance(state)
-            yield self.read(state)
+            state, latents = self.advance(state)
+            yield latents
 
     def rollout(self, images: Tensor) -> Iterator[Iteration]:
         """b 3 h w pixels in [0, 1] → one record per iteration, smallest budget first."""
         for latents in self.iterate(self.start(images)):
             yield Iteration(latents, self.decode(latents.vectors))
 
-    def decode(self, vectors: Tensor) -> Tensor:
-        """b k c decoder inputs (Latents.vectors) → b 3 h w pixels, unclamped."""
-        return self.base.decode(self.decoder(vectors))
+    def predict(self, vectors: Tensor) -> Tensor:
+        """b k c decoder inputs (Latents.vectors) → b n outputs: logits over the base's codes, or its latents."""
+        prediction: Tensor = self.decoder(vectors)
+        return prediction
+
+    def pixels(self, prediction: Tensor) -> Tensor:
+        """b n outputs → b 3 h w pixels, unclamped."""
+        return self.base.decode(prediction)
+
+    def attention(self, vectors: Tensor, layer: int) -> Tensor:
+        """How much each grid token attends to each latent: b a n k, softmax over all keys (a heads)."""
+        return self.decoder.attention(vectors, layer)
+
+    @property
+    def autoencoder(self) -> BaseTokenizer:
+        """The base tokenizer."""
+        return self.base
+
+    @property
+    def convolutions(self) -> Sequence[nn.Module]:
+        """The base tokenizer."""
+        return (self.base,)
+
+    @property
+    def transformers(self) -> Sequence[Transformer]:
+        """Both halves of the distillation network."""
+        return (self.encoder.blocks, self.decoder.blocks)
 
     def vectors(self, tokens: Tensor) -> Tensor:
         """Stored tokens → decoder inputs: b k ids are looked up; b k c continuous latents are themselves."""

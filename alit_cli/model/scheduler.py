@@ -12,8 +12,8 @@ from torch import Tensor
 
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import SplitOnOOM
-from alit_cli.model.rollout import State
 from alit_cli.model.tokenizer import Tokenizer
+from alit_cli.model.tokenizer_model import State
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,21 @@ class Finished:
     l1: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """An image between two iterations: its number, its pixels, and its row of the state."""
+
+    index: int
+    pixels: Tensor
+    x: Tensor
+
+
 @dataclass
-class _Queue:
-    """Images that wait for one iteration: their numbers, pixels and states, row by row."""
+class _Result:
+    """What is known of an image so far: stored tokens and errors, one of each per wanted budget."""
 
-    indices: list[int] = field(default_factory=list)
-    pixels: list[Tensor] = field(default_factory=list)
-    x: list[Tensor] = field(default_factory=list)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def take(self, count: int) -> tuple[list[int], list[Tensor], list[Tensor]]:
-        """Remove and give the first rows."""
-        taken = self.indices[:count], self.pixels[:count], self.x[:count]
-        self.indices, self.pixels, self.x = self.indices[count:], self.pixels[count:], self.x[count:]
-        return taken
+    tokens: list[np.ndarray] = field(default_factory=list)
+    l1: list[float] = field(default_factory=list)
 
 
 class RolloutScheduler:
@@ -80,10 +79,11 @@ class RolloutScheduler:
         self.rows = padded_batch_size(batch_size, tokenizer.device)
         self.tokenizer, self.threshold, self.batch_size = tokenizer, np.float32(threshold), batch_size
         self.budgets = set(budgets)
-        self.iterations = tokenizer.config.budgets.index(max(budgets)) + 1
+        self.iterations = tokenizer.budgets.index(max(budgets)) + 1
         self.advanced = 0
-        self._queues = [_Queue() for _ in range(self.iterations)]
-        self._results: dict[int, tuple[list[np.ndarray], list[float]]] = {}
+        # One queue for every iteration that an image can wait for.
+        self._queues: list[list[_Waiting]] = [[] for _ in range(self.iterations)]
+        self._results: dict[int, _Result] = {}
 
     def run(self, pixels: Iterable[np.ndarray]) -> Iterator[list[Finished]]:
         """h w 3 uint8 images of the model's size → those done after each iteration of a batch (may be none)."""
@@ -106,46 +106,50 @@ class RolloutScheduler:
             pixels = self.tokenizer.as_pixels(self._padded(np.stack([image for _, image in images])))
             (x,) = self.halving(lambda part: (self.tokenizer.start(part).x,), pixels)
             for row, (index, _) in enumerate(images):
-                self._results[index] = ([], [])
-                self._push(0, index, pixels[row], x[row])
+                self._results[index] = _Result()
+                self._push(0, index, pixels[row].clone(), x[row])
         return bool(images)
 
     def _advance(self, t: int) -> list[Finished]:
-        indices, pixels, x = self._queues[t].take(self.batch_size)
-        count = len(indices)
+        """One iteration of the images at the head of a queue; those that are done leave."""
+        queue = self._queues[t]
+        batch, self._queues[t] = queue[: self.batch_size], queue[self.batch_size :]
+        count = len(batch)
         self.advanced += count
-        both = _stack(x, self.rows), _stack(pixels, self.rows)
-        advanced, *read = self.halving(lambda x, pixels: self._iteration(t, x, pixels), *both)
+        before = _stack([image.x for image in batch], self.rows)
+        x, tokens, vectors = self.halving(lambda part: self._iteration(t, part), before)
         last = t + 1 == self.iterations
         done = [last] * count
-        if read:
-            tokens = to_storage(read[0], self.tokenizer.config.codes > 0)[:count]
-            l1 = read[1].cpu().numpy()[:count]
-            for index, row, error in zip(indices, tokens, l1, strict=True):
-                self._results[index][0].append(row)
-                self._results[index][1].append(float(error))
+        # Between two wanted budgets there is nothing to store and nothing to decide, so nothing is decoded.
+        if self.tokenizer.budgets[t] in self.budgets:
+            pixels = _stack([image.pixels for image in batch], self.rows)
+            (errors,) = self.halving(self._errors, vectors, pixels)
+            stored = to_storage(tokens, self.tokenizer.config.codes > 0)[:count]
+            l1 = errors.cpu().numpy()[:count]
+            for image, row, error in zip(batch, stored, l1, strict=True):
+                self._results[image.index].tokens.append(row)
+                self._results[image.index].l1.append(float(error))
             done = [last or bool(below) for below in l1 < self.threshold]
-        for row, index in enumerate(indices):
+        for row, image in enumerate(batch):
             if not done[row]:
-                self._push(t + 1, index, pixels[row], advanced[row])
-        return [self._finish(index) for row, index in enumerate(indices) if done[row]]
+                self._push(t + 1, image.index, image.pixels, x[row])
+        return [self._finish(image.index) for row, image in enumerate(batch) if done[row]]
 
-    def _iteration(self, t: int, x: Tensor, pixels: Tensor) -> tuple[Tensor, ...]:
-        """One iteration of a batch: its next state, and at a wanted budget its tokens and errors."""
+    def _iteration(self, t: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One iteration of a batch: its next state, its tokens, and what the decoder is fed."""
         state, latents = self.tokenizer.advance(State(x, t))
-        if latents.budget not in self.budgets:
-            return (state.x,)
-        return state.x, latents.tokens, l1_per_image(self.tokenizer.reconstruct(latents.vectors), pixels)
+        return state.x, latents.tokens, latents.vectors
+
+    def _errors(self, vectors: Tensor, pixels: Tensor) -> tuple[Tensor]:
+        return (l1_per_image(self.tokenizer.reconstruct(vectors), pixels),)
 
     def _push(self, t: int, index: int, pixels: Tensor, x: Tensor) -> None:
-        queue = self._queues[t]
-        queue.indices.append(index)
-        queue.pixels.append(pixels)
-        queue.x.append(x)
+        # A row is a view that keeps its whole batch in memory; a copy lets the batch go as its other images leave.
+        self._queues[t].append(_Waiting(index, pixels, x.clone()))
 
     def _finish(self, index: int) -> Finished:
-        tokens, l1 = self._results.pop(index)
-        return Finished(index, tuple(tokens), tuple(l1))
+        result = self._results.pop(index)
+        return Finished(index, tuple(result.tokens), tuple(result.l1))
 
     def _padded(self, pixels: np.ndarray) -> np.ndarray:
         missing = self.rows - len(pixels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +13,14 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from alit_cli.config import ModelConfig
 from alit_cli.data.pictures.decoding import decode
 from alit_cli.data.pictures.fitting import fit
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
 from alit_cli.model.device import Precision, autocast, choose_device, choose_precision
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.rollout import Alit, Iteration, Latents, State
+from alit_cli.model.released.hub import checkpoint_file
+from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerConfig, TokenizerModel
 
 Picture = str | Path | Image
 Images = Tensor | np.ndarray | Picture | Sequence[Picture]
@@ -28,7 +30,7 @@ def load(path_or_name: str | Path | None = None, device: str = "auto", precision
     """Load a tokenizer.
 
     Args:
-        path_or_name: a checkpoint file; None or "nano" is the model inside the package.
+        path_or_name: a checkpoint file, or hf:OWNER/NAME on the hub; None or "nano" is the model inside the package.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, float32 or bf16.
 
@@ -50,14 +52,15 @@ class Tokenizer:
     Token ids come out as one int64 tensor (k) per image; a continuous model gives float tensors (k c) instead.
     """
 
-    model: Alit
+    # Methods use no_grad, not inference_mode: what they return may enter a computation of the caller's with gradients.
+    model: TokenizerModel
     record: Record
     sha256: str
     device: torch.device
     precision: Precision
 
     @property
-    def config(self) -> ModelConfig:
+    def config(self) -> TokenizerConfig:
         """Sizes, budgets and codebook of the model."""
         return self.model.config
 
@@ -70,6 +73,16 @@ class Tokenizer:
     def model_id(self) -> str:
         """First 16 hex digits of the file's sha256."""
         return self.sha256[:16]
+
+    def offering(self, budgets: Sequence[int]) -> Tokenizer:
+        """The same weights with the budgets that are asked for, which may be any for a prefix tokenizer.
+
+        Raises:
+            InputError: the model cannot give one of them.
+        """
+        model = copy.copy(self.model)  # shallow: the copy has a configuration of its own and the same weights
+        model.config = self.config.offering(budgets)
+        return dataclasses.replace(self, model=model)
 
     def __repr__(self) -> str:
         """One line: the name, pixels, budgets, id and device."""
@@ -85,7 +98,7 @@ class Tokenizer:
     def iterate(self, pixels: Tensor, budget: int | None = None) -> Iterator[Latents]:
         """Tokens after each iteration, up to a budget; no pixels are decoded. Pixels as as_pixels gives them."""
         state = self.start(pixels)
-        while state.t < self.config.iterations and self.config.budgets[state.t] <= (budget or self.budgets[-1]):
+        while state.t < len(self.budgets) and self.budgets[state.t] <= (budget or self.budgets[-1]):
             state, latents = self.advance(state)
             yield latents
 
@@ -99,8 +112,7 @@ class Tokenizer:
     def advance(self, state: State) -> tuple[State, Latents]:
         """One iteration: the next state, and the tokens read out of it."""
         with autocast(self.device, self.precision):
-            state = self.model.encoder.advance(state)
-            return state, self.model.read(state)
+            return self.model.advance(state)
 
     @torch.no_grad()
     def reconstruct(self, vectors: Tensor) -> Tensor:
@@ -115,7 +127,7 @@ class Tokenizer:
         b n k, mean over heads of a softmax over all keys, not renormalised over the latents; float32 whatever the
         precision. `layer` is the decoder's, negative from the end.
         """
-        return self.model.decoder.attention(vectors.float(), layer).mean(dim=1)
+        return self.model.attention(vectors.float(), layer).mean(dim=1)
 
     @torch.no_grad()
     def encode(self, images: Images, budget: int | None = None, l1: float | None = None) -> list[Tensor]:
@@ -133,26 +145,25 @@ class Tokenizer:
         if budget is not None and l1 is not None:
             raise InputError("Give a budget or an l1 threshold, not both.")
         budget = self.budgets[-1] if budget is None else budget
-        if budget not in self.budgets:
-            raise InputError(f"{budget} is no budget of this model; choose one of {', '.join(map(str, self.budgets))}.")
+        tokenizer = self.offering((budget,))
         pixels = self.as_pixels(images)
         if l1 is not None:
             return self._encode_until(pixels, l1)
-        *_, latents = self.iterate(pixels, budget)
+        *_, latents = tokenizer.iterate(pixels, budget)
         return list(latents.tokens.cpu())
 
     def _encode_until(self, pixels: Tensor, threshold: float) -> list[Tensor]:
         state = self.start(pixels)
-        tokens: list[Tensor] = [torch.empty(0)] * len(pixels)
+        tokens: dict[int, Tensor] = {}
         waiting = torch.arange(len(pixels), device=self.device)
         while len(waiting):
             state, latents = self.advance(state)
             fine = l1_per_image(self.reconstruct(latents.vectors), pixels[waiting]) < threshold
-            done = torch.ones_like(fine) if state.t == self.config.iterations else fine
+            done = torch.ones_like(fine) if state.t == len(self.budgets) else fine
             for row, own in zip(waiting[done].tolist(), latents.tokens[done].cpu(), strict=True):
                 tokens[row] = own
             waiting, state = waiting[~done], state.take(~done)
-        return tokens
+        return [tokens[row] for row in range(len(pixels))]
 
     @torch.no_grad()
     def decode(self, tokens: Sequence[Tensor | np.ndarray]) -> Tensor:
@@ -216,4 +227,4 @@ def _read(path_or_name: str | Path | None) -> Checkpoint:
     if path_or_name in (None, EMBEDDED):
         with embedded() as path:
             return read_checkpoint(path)
-    return read_checkpoint(Path(str(path_or_name)))
+    return read_checkpoint(checkpoint_file(str(path_or_name)))

@@ -21,7 +21,7 @@ from alit_cli.model.tokenizer import Tokenizer
 
 Seen = TypeVar("Seen")
 Values = Mapping[str, Sequence[Any] | NDArray[Any]]
-"""One value for every image of a batch under the name of its measure or column; None and NaN are not known."""
+"""One value for every image of a batch, by the name of its measure or column; None and NaN mean unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +70,8 @@ class Task(ABC, Generic[Seen]):
     """Numbers about reconstructions.
 
     Attributes:
-        measures: what `score` gives, a column for every budget; those with `original` are given by `look` too.
-        extras: what `look` gives besides, a column each.
+        measures: what `score` gives, one column per budget; those with `original` are given by `look` too.
+        extras: what `look` gives besides, one column each.
         options: what else decides the numbers, as JSON knows it.
         reconstructions: whether the task looks at them at all; where none does, nothing is decoded.
     """

@@ -19,7 +19,8 @@ from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
 from alit_cli.tasks.network import Network, load_network
 
 FOLDERS = "folders"
-UNKNOWN = -1
+NO_CLASS = -1
+"""Stands for the class of an image whose label is not known."""
 
 
 class Classify(Task[Tensor]):
@@ -43,16 +44,16 @@ class Classify(Task[Tensor]):
         self.options = {"network": network.digest, "labels": label_source, "labels_digest": digest}
 
     def look(self, batch: Batch) -> tuple[Tensor, Values]:
-        """The true class of each image, b, UNKNOWN where there is none; its rank and probability on the original."""
+        """The true class of each image, b, NO_CLASS where there is none; its rank and probability on the original."""
         logits = self._logits(batch.images)
         if self.classes is None:
             truth = logits.argmax(dim=1)
         else:
             truth = torch.from_numpy(self.classes[batch.rows]).to(logits.device)
-        known = [int(one) for one in truth]
+        numbers = [int(number) for number in truth]
         values: dict[str, list[Any]] = {f"{name}_original": value for name, value in self._judge(logits, truth).items()}
-        values["label"] = [None if one == UNKNOWN else self.names[one] for one in known]
-        values["label_source"] = [None if one == UNKNOWN else self.label_source for one in known]
+        values["label"] = [None if number == NO_CLASS else self.names[number] for number in numbers]
+        values["label_source"] = [None if number == NO_CLASS else self.label_source for number in numbers]
         return truth, values
 
     def score(self, seen: Tensor, pictures: Tensor, budget: int) -> Values:
@@ -78,14 +79,14 @@ def build(request: Request) -> Classify:
     if request.labels is None:
         return Classify(network, None, "predicted")
     if request.labels == FOLDERS:
-        given = folder_labels(request.images)
+        labels = folder_labels(request.images)
     else:
-        given = list(map(labels_of_file(Path(request.labels), request.images).of.get, request.images))
-    if not any(given):
+        label_of = labels_of_file(Path(request.labels), request.images).of
+        labels = [label_of.get(image) for image in request.images]
+    if not any(labels):
         raise InputError("No image of the table lies in a folder that could name its class: give a file with --labels.")
-    return Classify(
-        network, find_classes(given, network.model.config.id2label), "folder" if request.labels == FOLDERS else "given"
-    )
+    classes = find_classes(labels, network.model.config.id2label)
+    return Classify(network, classes, "folder" if request.labels == FOLDERS else "given")
 
 
 def folder_labels(images: Sequence[str]) -> list[str | None]:
@@ -94,7 +95,7 @@ def folder_labels(images: Sequence[str]) -> list[str | None]:
 
 
 def find_classes(labels: Sequence[str | None], names: Mapping[int, str]) -> NDArray[np.int64]:
-    """The class of each label in a classifier's table of names; UNKNOWN for None.
+    """The class of each label in a classifier's table of names; NO_CLASS for None.
 
     A label is the number of a class, its name, or one of the names that commas part ('tench, Tinca tinca'), without
     regard to case, underscores and signs; a WordNet id before it ('n01440764_tench') may be there or not.
@@ -105,38 +106,51 @@ def find_classes(labels: Sequence[str | None], names: Mapping[int, str]) -> NDAr
     written = {label for label in labels if label is not None}
     numbers = {str(number): int(number) for number in names}
     if written and all(label in numbers for label in written):
-        known = {label: numbers[label] for label in written}
+        class_of = {label: numbers[label] for label in written}
     else:
-        table = _spellings(names)
-        known = {label: found for label in written if (found := _lookup(label, table)) is not None}
-    strangers = sorted(written - known.keys())
+        spellings = _spellings(names)
+        candidates = {label: _lookup(label, spellings) for label in written}
+        shared = sorted(label for label, classes in candidates.items() if len(classes) > 1)
+        if shared:
+            classes = " and ".join(str(number) for number in sorted(candidates[shared[0]]))
+            raise InputError(
+                f"'{shared[0]}' is the name of several classes of the model ({classes}): write their numbers or full "
+                "names as labels."
+            )
+        class_of = {label: next(iter(classes)) for label, classes in candidates.items() if classes}
+    strangers = sorted(written - class_of.keys())
     if strangers:
         more = f" and {len(strangers) - 3} more labels" if len(strangers) > 3 else ""
         shown = ", ".join(f"'{name}'" for name in strangers[:3])
         raise InputError(
-            f"{shown}{more} name no class of the model, or more than one; its {len(names)} classes are called like "
+            f"{shown}{more} name no class of the model; its {len(names)} classes are called like "
             f"{', '.join(repr(str(name)) for name in list(names.values())[:3])}."
         )
-    return np.array([UNKNOWN if label is None else known[label] for label in labels], np.int64)
+    return np.array([NO_CLASS if label is None else class_of[label] for label in labels], np.int64)
 
 
-def _spellings(names: Mapping[int, str]) -> dict[str, int]:
-    """Every plain spelling that means one class: whole names first, then the parts between commas."""
-    table = {_plain(name): int(number) for number, name in names.items()}
-    parts = [(_plain(part), int(number)) for number, name in names.items() for part in str(name).split(",")]
-    owners: dict[str, set[int]] = {}
-    for part, number in parts:
-        owners.setdefault(part, set()).add(number)
-    return {part: next(iter(numbers)) for part, numbers in owners.items() if len(numbers) == 1} | table
+def _spellings(names: Mapping[int, str]) -> dict[str, set[int]]:
+    """Every plain spelling and the classes that it may mean.
+
+    A whole name means the classes that are called so, and no others that have it between their commas: 'crane' is the
+    class 'crane' where there also is one called 'crane, bird'.
+    """
+    whole: dict[str, set[int]] = {}
+    parts: dict[str, set[int]] = {}
+    for number, name in names.items():
+        whole.setdefault(_plain(name), set()).add(int(number))
+        for part in str(name).split(","):
+            parts.setdefault(_plain(part), set()).add(int(number))
+    return parts | whole
 
 
-def _lookup(label: str, table: Mapping[str, int]) -> int | None:
-    """The class of a label; a WordNet id before it is tried, then left out."""
+def _lookup(label: str, spellings: Mapping[str, set[int]]) -> set[int]:
+    """The classes that a label may mean; a WordNet id before it is tried, then left out."""
     plain = _plain(label)
     wordnet = re.fullmatch(r"(n\d{8})\s*(.*)", plain)
-    tries = [plain, *(wordnet.groups() if wordnet else ())]
-    first = re.sub(r",.*", "", label)
-    return next((table[one] for one in [*tries, _plain(first)] if one in table), None)
+    first_name = _plain(label.partition(",")[0])
+    tries = [plain, *(wordnet.groups() if wordnet else ()), first_name]
+    return next((spellings[spelling] for spelling in tries if spelling in spellings), set())
 
 
 def _plain(name: str) -> str:
@@ -145,12 +159,12 @@ def _plain(name: str) -> str:
 
 def _judge(logits: Tensor, truth: Tensor) -> dict[str, list[int | float | None]]:
     """Rank (1 + classes that are likelier, or as likely and before it) and probability of the true class."""
-    known = ((truth != UNKNOWN) & logits.isfinite().all(dim=1)).tolist()
+    known = ((truth != NO_CLASS) & logits.isfinite().all(dim=1)).tolist()
     index = truth.clamp(min=0)[:, None]
     ours, number = logits.gather(1, index), torch.arange(logits.shape[1], device=logits.device)
     rank = ((logits > ours) | ((logits == ours) & (number < index))).sum(dim=1) + 1
     probability = logits.softmax(dim=1).gather(1, index)[:, 0]
     return {
-        "class_rank": [one if there else None for one, there in zip(rank.tolist(), known, strict=True)],
-        "class_prob": [one if there else None for one, there in zip(probability.tolist(), known, strict=True)],
+        "class_rank": [value if there else None for value, there in zip(rank.tolist(), known, strict=True)],
+        "class_prob": [value if there else None for value, there in zip(probability.tolist(), known, strict=True)],
     }

@@ -2,8 +2,9 @@
 
 Such networks give inverse depth up to an unknown scale and shift. Against the network's own view of the original, both
 are of that kind: the reconstruction's is scaled and shifted onto the original's by least squares, and compared as it
-is. Against maps of true depth, it is scaled and shifted onto the inverse of the map, turned into depth (at most the
-map's largest), and the depths are compared. Networks of metric depth are scaled and shifted onto the map itself.
+is. `depth_raw` is the mean absolute difference of the two as the network gives them, without any fit: that is the scale
+of the paper. Against maps of true depth, it is scaled and shifted onto the inverse of the map, turned into depth (at
+most the map's largest), and the depths are compared. Networks of metric depth are scaled and shifted onto the map.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
 from alit_cli.tasks.network import Network, load_network
 
 FLOOR = 0.01
-"""Of the reference's median: smaller depths count as this much, so that no error is divided by nothing."""
+"""Share of the reference's median: smaller depths count as this much, so that no error is divided by nothing."""
 DELTA = 1.25
+"""The ratio of the usual δ1: depths within it count as right."""
 METRIC = ("zoedepth", "glpn")
 """Families of transformers whose output is depth; Depth Anything says of each model which it is."""
 
@@ -53,7 +55,9 @@ class Depth(Task[Reference]):
         self.inverse = not _is_metric(network) and unit != "disparity"
         self.threads = request.threads
         given = maps is not None
-        self.measures = (Measure("depth_error", original=given), Measure("depth_delta1", original=given))
+        fitted = (Measure("depth_error", original=given), Measure("depth_delta1", original=given))
+        # True depth has another unit than the network's output, so that a difference without a fit means nothing.
+        self.measures = fitted if given else (*fitted, Measure("depth_raw"))
         self.options = {"network": network.digest, "reference": "maps" if given else "predicted"}
         if given:
             self.options |= {"unit": unit, "maps_digest": digest_of(list(map(str, maps or ())))}
@@ -69,8 +73,12 @@ class Depth(Task[Reference]):
         return reference, {f"{name}_original": value for name, value in compare(depths, reference).items()}
 
     def score(self, seen: Reference, pictures: Tensor, budget: int) -> Values:
-        """Relative error and δ1."""
-        return compare(self._depths(pictures), seen)
+        """Relative error and δ1; against the network's own view also the raw error."""
+        depths = self._depths(pictures)
+        values = compare(depths, seen)
+        if self.maps is None:
+            values["depth_raw"] = (depths - seen.values).abs().mean(dim=(1, 2)).tolist()
+        return values
 
     @torch.no_grad()
     def _depths(self, images: Tensor) -> Tensor:
@@ -106,7 +114,7 @@ def compare(prediction: Tensor, reference: Reference) -> dict[str, list[float]]:
     """Depth error and δ1 of each image, NaN where fewer than two pixels of the reference are known.
 
     Args:
-        prediction: b h w, right up to a scale and a shift an image.
+        prediction: b h w, right up to a scale and a shift per image.
         reference: of the same shape.
     """
     known = torch.isfinite(reference.values)

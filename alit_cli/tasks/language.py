@@ -1,5 +1,4 @@
-"""Whether a vision–language model (BLIP) still says the same: its answers to questions, or how likely it finds a
-caption."""
+"""Whether a vision–language model (BLIP) still gives the same answers, or finds a caption as likely."""
 
 from __future__ import annotations
 

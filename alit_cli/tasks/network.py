@@ -84,11 +84,13 @@ def load_network(request: Request, auto: str, fresh: tuple[str, ...] = ()) -> Ne
             "choose a model that was."
         )
     digest, workers = weights_digest(model, missing), max(1, request.workers)
-    return Network(source, model.eval().to(device), processor, device, digest, not missing, request.threads, workers)
+    # A file in half precision is computed with in single precision, as pictures come in float32.
+    model = model.eval().float().to(device)
+    return Network(source, model, processor, device, digest, not missing, request.threads, workers)
 
 
 def quiet_transformers() -> Any:
-    """The library, with its progress bars and its chatter off. Raises InputError where it is not installed."""
+    """The library, with its progress bars and messages off. Raises InputError where it is not installed."""
     try:
         import transformers
         from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]

@@ -33,7 +33,7 @@ class Recon(Task[Tensor]):
 
     @torch.no_grad()
     def score(self, seen: Tensor, pictures: Tensor, budget: int) -> Values:
-        """Four numbers per image."""
+        """Three or four numbers per image."""
         mse = mse_per_image(pictures, seen).double().cpu().numpy()
         pairs = zip(_arrays(pictures), _arrays(seen), strict=True)
         similar = list(self.threads.map(lambda pair: ssim(*pair), pairs))
@@ -60,10 +60,10 @@ def ssim(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
 
     A Gaussian window of deviation 1.5 and 11 pixels, population covariance, a data range of 1.
     """
-    found = structural_similarity(
+    similarity = structural_similarity(
         ours, theirs, data_range=1.0, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
-    return float(found)
+    return float(similarity)
 
 
 def _arrays(images: Tensor) -> NDArray[np.float32]:

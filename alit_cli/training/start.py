@@ -20,7 +20,7 @@ from torch import Tensor
 
 from alit_cli.config import BaseKind, ModelConfig, preset
 from alit_cli.errors import InputError
-from alit_cli.model.checkpoint import Record, read_checkpoint, read_record
+from alit_cli.model.checkpoint import Record, read_alit, read_base_weights, read_record
 from alit_cli.model.initialization import RMS_OF_WAVES, sincos, spread_places
 from alit_cli.model.rollout import Alit
 
@@ -83,9 +83,9 @@ def choose_start(
         if record is None:
             return Start(dataclasses.replace(preset(name, base, continuous), **given), name)
         wanted = preset(name, None, continuous)
-        config = dataclasses.replace(wanted, **{"base": record.config.base, **given})
+        config = dataclasses.replace(wanted, **{"base": record.base_config, **given})
         return Start(config, name, path, "base", 1, f"from the base tokenizer of {path}", ("base",))
-    old = record.config
+    old = record.alit_config
     name = preset_name or _preset_of(record)
     # The authors' files hold a fully trained model.
     stages = ("base", "distill", "finetune") if "imported" in record.stages else record.stages
@@ -119,16 +119,18 @@ def load_start(start: Start) -> tuple[Alit, Record]:
     """The model, in torch's current random state where anything is fresh, and the record that it continues."""
     if start.path is None:
         return Alit(start.config), Record(start.config)
-    checkpoint = read_checkpoint(start.path)
-    old, record = checkpoint.model, dataclasses.replace(checkpoint.record, config=start.config)
+    if start.fitting == "base":
+        # Only the base is read: the file may be a base tokenizer alone, without anything of ALIT's.
+        model = Alit(start.config)
+        model.base.load_state_dict(read_base_weights(start.path))
+        return model, dataclasses.replace(read_record(start.path), config=start.config)
+    old, record = read_alit(start.path)
+    record = dataclasses.replace(record, config=start.config)
     if start.fitting == "same":
         # Nothing but the name can differ here.
         old.config = start.config  # a new name at most
         return old, record
     model = Alit(start.config)
-    if start.fitting == "base":
-        model.base.load_state_dict(old.base.state_dict())
-        return model, record
     weights = tiled(old, start.tiles) if start.fitting == "tile" else resampled(old, start.config)
     model.load_state_dict({**old.state_dict(), **weights})
     return model, record

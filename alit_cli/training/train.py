@@ -16,7 +16,7 @@ from alit_cli.data.pictures.measures import measure
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import InputError
-from alit_cli.model.checkpoint import Record, read_checkpoint, write_checkpoint
+from alit_cli.model.checkpoint import Record, read_alit, write_checkpoint
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import CropDataset, CropSettings, make_crops, open_crops
@@ -100,8 +100,8 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
         finished = job.work / f"{name}.safetensors"
         if finished.exists():
             # This stage was done before an interruption.
-            checkpoint = read_checkpoint(finished)
-            model, record = checkpoint.model.to(distributed.device), checkpoint.record
+            model, record = read_alit(finished)
+            model = model.to(distributed.device)
         else:
             stage = STAGE_CLASSES[name](model.train(), recipe, crops, distributed)
             run = StageRun(stage, recipe, crops, job.work, _tiles_of(job, name))

@@ -15,7 +15,9 @@ from alit_cli.data.tables.token_table import TableInfo, TableOptions, token_sche
 BUDGETS = (4, 8, 12)
 
 
-def info(budgets: Sequence[int] = BUDGETS, codes: int = 4096, stop: float | None = None) -> TableInfo:
+def info(
+    budgets: Sequence[int] = BUDGETS, codes: int = 4096, stop: float | None = None, views: str | None = None
+) -> TableInfo:
     return TableInfo(
         model="nano",
         model_sha256="0123456789abcdef" * 4,
@@ -27,7 +29,7 @@ def info(budgets: Sequence[int] = BUDGETS, codes: int = 4096, stop: float | None
         precision="float32",
         batch_size=1,
         versions={},
-        options=TableOptions(stop=stop),
+        options=TableOptions(stop=stop, views=views),
     )
 
 
@@ -41,14 +43,15 @@ def write_tokens(
     losses: NDArray[Any],
     images: Sequence[str] | None = None,
     failed: Sequence[int] = (),
-    measures: Mapping[str, NDArray[Any]] | None = None,
+    measures: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None,
     codes: int = 4096,
     group: int = 3,
     stop: float | None = None,
+    views: str | None = None,
 ) -> Path:
     """Write a token table: losses n T, NaN for null; rows in `failed` are images that could not be read."""
     budgets = BUDGETS if losses.shape[1] == len(BUDGETS) else tuple(range(4, 4 * losses.shape[1] + 4, 4))
-    about, n = info(budgets, codes, stop), len(losses)
+    about, n = info(budgets, codes, stop, views), len(losses)
     schema = token_schema(about, measures=measures is not None)
     ok = [row not in failed for row in range(n)]
     columns: dict[str, Any] = {name: [None] * n for name in schema.names}
@@ -81,12 +84,16 @@ def write_study(folder: Path, categories: Mapping[str, int], measures: bool = Tr
     score = np.concatenate([np.linspace(0, 100, images).round() for images in categories.values()])
     base = 0.05 + 0.1 * (0.7 * score / 100 + 0.3 * generator.uniform(size=len(score)))
     losses = base[:, None] * np.array([1, 0.7, 0.5])
-    described = {
+    described: dict[str, Any] = {
         "jpeg_bytes": (4000 + 90 * score + generator.normal(0, 2000, len(score))).round(),
         "png_bytes": (9000 + 90 * score).round(),
         "edge_density": generator.uniform(size=len(score)),
         "entropy": np.full(len(score), 7.0),
         "mad": generator.uniform(0.1, 0.2, len(score)),
+        "distinct_colours": (50 + score).round(),
+        "sobel_gradient": generator.uniform(size=len(score)),
+        "jpeg_bytes_128": [None] * len(score),  # the fitted images are smaller
+        "jpeg_bytes_256": [None] * len(score),
         **{f"thumbnail_{budget}": base * 1.2 for budget in BUDGETS},
     }
     tokens = write_tokens(folder / "tokens.parquet", losses, names, measures=described if measures else None)

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from alit_cli.analysis.query.criteria import Comparison, holds
 from alit_cli.analysis.query.groups import group_images
 from alit_cli.analysis.query.tables import Tables
-from alit_cli.analysis.selection.sweep import read_lines, read_outcomes
+from alit_cli.analysis.selection.sweep import read_allocations, read_outcomes, read_sweeps, shortest_threshold
 from alit_cli.analysis.studies.capacity import Capacity, measure_capacity, save_tables
+from alit_cli.data.pictures.views import VIEWS
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import frechet_distance, write_world
 from tests.analysis.tables import BUDGETS, write_tokens
@@ -26,7 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
 def measure(path: Path, tsc: str, toi: str, by: str | None = None, **options: Any) -> tuple[Capacity, pd.DataFrame]:
     tables = Tables(path, path.parent / "scores")
     outcomes = read_outcomes(tables, toi.split(","))
-    lines = read_lines(tables, tsc.split(","), options.pop("thresholds", None), options.pop("points", 6))
+    lines = read_sweeps(tables, tsc.split(","), options.pop("thresholds", None), options.pop("points", 6))
     result = measure_capacity(
         tables, lines, outcomes, group_images(tables, by) if by else None, options.pop("resamples", 100), **options
     )
@@ -113,8 +115,10 @@ def test_thresholds_as_given_and_points_of_one_column_are_lines(world: tuple[Pat
 def test_tables_are_saved_in_full(world: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     result, table = measure(world[0], "recon", "classify", resamples=10)
     paths = save_tables(result, tmp_path / "study")
-    assert [path.name for path in paths] == ["capacity.csv", "capacity_nearly.csv", "capacity.parquet"]
-    pd.testing.assert_frame_equal(pd.read_parquet(paths[2]), table, check_dtype=False)
+    assert [path.name for path in paths] == [
+        *("capacity.csv", "capacity_nearly.csv", "capacity_differences.csv", "capacity.parquet")
+    ]
+    pd.testing.assert_frame_equal(pd.read_parquet(paths[3]), table, check_dtype=False)
     assert len(pd.read_csv(paths[0])) == len(table)
 
 
@@ -148,3 +152,70 @@ def test_any_top_of_any_network_is_an_outcome(world: tuple[Path, dict[str, Any]]
     assert [(one.name, one.label) for one in result.outcomes] == [("top3@resnet-18", "top-3 accuracy of resnet-18")]
     uniform = table[table.line == "uniform"].value.to_list()
     assert uniform == pytest.approx([(numbers["class_rank"][:59, step] <= 3).mean() for step in range(3)])
+
+
+def test_lines_are_compared_with_one_budget_for_all_at_equal_tokens_image_by_image(
+    world: tuple[Path, dict[str, Any]],
+) -> None:
+    path, numbers = world
+    result, _ = measure(path, "recon", "recon,classify", resamples=400, points=8)
+    l1 = numbers["l1"][:59].astype(np.float32).astype(np.float64)
+    compared = [one for one in result.differences if one.outcome == "l1" and one.against == "uniform"]
+    assert len(compared) >= 6
+    for one in compared:
+        met = numbers["l1"][:59].astype(np.float32) < np.float32(one.threshold or 0)
+        step = np.where(met.any(axis=1), met.argmax(axis=1), 2)
+        tokens = np.asarray(BUDGETS)[step].mean()
+        mixture = [np.interp(tokens, BUDGETS, row) for row in l1]
+        assert one.value == pytest.approx(l1[np.arange(59), step].mean())
+        assert one.against_value == pytest.approx(np.mean(mixture))
+        assert one.low <= one.difference <= one.high
+        # Paired: far narrower than the two intervals side by side.
+        point = next(p for p in result.points if (p.outcome, p.criterion) == ("l1", one.criterion))
+        assert one.high - one.low < 0.7 * (point.high - point.low)
+
+
+def test_views_of_one_photograph_are_resampled_together(tmp_path: Path) -> None:
+    """Ten equal views of each of 30 photographs say no more than one: the intervals are as wide as for 30 images."""
+    l1 = np.random.default_rng(0).uniform(0.05, 0.15, (30, 1)) * np.array([1, 0.7, 0.5])
+    (tmp_path / "scores").mkdir()
+    views = VIEWS["ten-crop"]
+    names = [f"{row}.jpg{'#' if view else ''}{view}" for row in range(30) for view in views]
+    plain = write_tokens(tmp_path / "plain.parquet", l1)
+    crops = write_tokens(tmp_path / "crops.parquet", np.repeat(l1, 10, axis=0), names, views="ten-crop")
+    widths = []
+    for path in (plain, crops):
+        result, table = measure(path, "recon", "recon", resamples=1000, points=3, thresholds=(0.08,))
+        widths.append((table.high - table.low)[table.line == "uniform"].to_numpy())
+    assert result.photographs == 30
+    np.testing.assert_allclose(widths[1], widths[0], rtol=0.15)
+
+
+def test_a_threshold_has_as_few_digits_as_separate_the_images() -> None:
+    known = np.array([0.0123456, 0.35835204, 0.3583599], np.float32).astype(np.float64)
+    assert shortest_threshold(float(known[1]), known, "<") == 0.3583
+    assert shortest_threshold(float(known[2]), known, "<") == 0.358359
+    assert shortest_threshold(float(known[1]), known, "<=") == 0.358353
+    for operator in ("<", "<=", ">", ">="):
+        for value in known:
+            short = shortest_threshold(float(value), known, operator)
+            criterion = Comparison("l1", operator, short)
+            exact = Comparison("l1", operator, float(value))
+            met, expected = (holds(one, lambda _name: known.astype(np.float32)) for one in (criterion, exact))
+            assert met.tolist() == expected.tolist()
+            assert len(str(short)) <= 11
+
+
+def test_the_best_allocation_is_a_line_that_none_lies_below(world: tuple[Path, dict[str, Any]]) -> None:
+    tables = Tables(world[0], world[0].parent / "scores")
+    outcomes, sweeps = read_outcomes(tables, ["recon"]), read_sweeps(tables, ["recon"], None, 8)
+    result = measure_capacity(
+        tables, sweeps, outcomes, resamples=0, allocations=read_allocations(tables, ["recon"]), full_tokens=24
+    )
+    optimal = [point for point in result.points if point.line == "optimal recon"]
+    assert [point.criterion for point in optimal] == ["8 on average"]
+    assert optimal[0].capacity <= 8 / 24 < optimal[0].capacity + 0.01
+    others = [one for one in result.differences if one.against == "optimal recon"]
+    assert all(one.difference > -1e-9 for one in others)
+    against = {one.against: one.difference for one in result.differences if one.line == "optimal recon"}
+    assert against["uniform"] < 0 and against["recon"] < 0

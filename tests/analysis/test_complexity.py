@@ -11,9 +11,17 @@ from scipy import stats
 
 from alit_cli.analysis.figures.complexity import draw_complexity
 from alit_cli.analysis.figures.style import budget_colours
-from alit_cli.analysis.studies.complexity import Complexity, Row, code_length, correlate_complexity, save_tables
+from alit_cli.analysis.studies.complexity import (
+    Complexity,
+    Row,
+    code_length,
+    correlate_complexity,
+    quoted_measure,
+    save_tables,
+)
 from alit_cli.analysis.studies.complexity_scores import read_scores
 from alit_cli.analysis.studies.scored_images import Study, join_scores
+from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from tests.analysis.tables import BUDGETS, info, write_study, write_tokens
 
 CATEGORIES = {"Art": 40, "Objects": 25}
@@ -38,7 +46,7 @@ def test_every_measure_is_correlated_in_every_group(study: Study) -> None:
         *(f"relative_l1_{budget}" for budget in BUDGETS),
         *(f"tokens(relative_l1<{threshold:g})" for threshold in result.relative_thresholds),
         *(f"code_length_{budget}" for budget in BUDGETS),
-        *("jpeg_bytes", "png_bytes", "edge_density", "entropy", "mad"),
+        *PLAIN_MEASURES,
         *(f"thumbnail_{budget}" for budget in BUDGETS),
     ]
     assert [(row.scope, row.measure) for row in result.rows] == [
@@ -69,14 +77,23 @@ def test_the_code_length_is_that_of_laplacian_residuals() -> None:
     assert code_length(np.zeros((1, len(BUDGETS))), about)[0] == pytest.approx(tokens)
 
 
-def test_where_a_measure_follows_at_least_as_well_as_another(study: Study) -> None:
-    result = correlate_complexity(study, resamples=0)
+def test_the_quoted_measure_is_compared_with_each_plain_one_on_the_same_resamples(study: Study) -> None:
+    result = correlate_complexity(study, resamples=400)
     rows = rows_of(result)
-    for measure, rival in (("l1_12", "jpeg_bytes"), ("entropy", "l1_12"), ("l1_12", "entropy"), ("l1_4", "l1_4")):
-        both = [(rows[group, measure].pearson, rows[group, rival].pearson) for group in CATEGORIES]
-        expected = sum(ours >= theirs for ours, theirs in both)
-        assert result.groups_at_least(measure, rival) == (expected, len(CATEGORIES))
-    assert result.groups_at_least("l1_4", "no measure") == (0, 0)
+    rivals = {one.rival for one in result.differences}
+    assert rivals == {"thumbnail_12", "jpeg_bytes", "edge_density", "distinct_colours", "sobel_gradient"}
+    for one in result.differences:
+        group = one.group if one.scope == "group" else one.scope
+        assert one.measure == quoted_measure(study.info) == "code_length_12"
+        assert one.difference == pytest.approx(rows[group, one.measure].pearson - rows[group, one.rival].pearson)
+        assert one.low <= one.difference <= one.high
+    assert {one.group for one in result.differences} == {*CATEGORIES, "overall, pooled within categories"}
+    # A thumbnail that is the loss itself, but for a factor, follows as closely in every resample: no width at all.
+    same = Study(
+        **{**vars(study), "measures": {**study.measures, "thumbnail_12": code_length(study.losses, study.info)[:, 2]}}
+    )
+    twins = [one for one in correlate_complexity(same, resamples=50).differences if one.rival == "thumbnail_12"]
+    assert all(abs(one.high - one.low) < 1e-9 for one in twins)
 
 
 def test_tokens_needed_are_those_of_the_selection(study: Study) -> None:
@@ -150,14 +167,16 @@ def test_images_of_one_score_stay_in_one_bin(study: Study) -> None:
 
 def test_tables_are_written_whole(study: Study, tmp_path: Path) -> None:
     result = correlate_complexity(study, resamples=20)
-    csv, parquet = save_tables(result, tmp_path / "new" / "folder")
+    csv, parquet, differences = save_tables(result, tmp_path / "new" / "folder")
+    assert len(pd.read_csv(differences)) == len(result.differences)
     left, right = pd.read_csv(csv), pd.read_parquet(parquet)
     assert list(left.columns) == list(right.columns)
     assert list(left.columns) == list(Row.__dataclass_fields__)
     assert len(left) == len(right) == len(result.rows)
     np.testing.assert_allclose(left.pearson, right.pearson, rtol=1e-5)
     assert left.group.tolist() == right.group.tolist()
-    assert {path.name for path in csv.parent.iterdir()} == {"complexity.csv", "complexity.parquet"}
+    names = {"complexity.csv", "complexity.parquet", "complexity_differences.csv"}
+    assert names <= {path.name for path in csv.parent.iterdir()}
 
 
 @pytest.mark.parametrize("categories", [{"all": 30}, {"a": 6, "b": 2}, {f"category {i}": 5 for i in range(15)}])

@@ -54,8 +54,8 @@ def test_streaming_in_pieces_and_parts_changes_nothing_and_unknown_rows_do_not_c
 
 def test_too_few_images_are_refused_unless_told() -> None:
     check_enough(9, 8, "it")
-    check_enough(8, 8, "it", few=True)
+    check_enough(8, 8, "it", allow_biased=True)
     with pytest.raises(InputError, match=r"8-dimensional features wants more than 8 images, it has 8.*--few-samples"):
         check_enough(8, 8, "it")
     with pytest.raises(InputError, match="it has 1"):
-        check_enough(1, 8, "it", few=True)
+        check_enough(1, 8, "it", allow_biased=True)

@@ -72,13 +72,14 @@ def test_features_are_every_pool_at_every_iteration() -> None:
     images = []
     for name in "ab":
         latents, first, grid = rng.random((3, 2, 5), np.float32)
-        images.append(Pooled(name, (0, 3), (8, 32), latents, first, grid, np.zeros(768, np.float32)))
+        images.append(Pooled(name, (0, 3), (8, 32), latents, first, grid, np.zeros(768, np.float32), 16))
     features = features_of(images, POOLS)
     assert [(feature.pool, feature.tokens) for feature in features] == [
         (PIXELS, None),
         *((pool, tokens) for pool in POOLS for tokens in (8, 32)),
     ]
-    both = features[-1].values
+    both, together = features[-3].values, features[-1].values
+    np.testing.assert_allclose(together[1], (32 * images[1].latents[1] + 16 * images[1].grid[1]) / 48, rtol=1e-6)
     assert (both[1] == np.concatenate([images[1].latents[1], images[1].grid[1]])).all()
 
 

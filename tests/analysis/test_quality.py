@@ -121,7 +121,7 @@ def test_the_command_prints_and_writes_every_format(here: Path, alit: Alit) -> N
     assert result.stdout.splitlines()[-4:] == [f"q/{name}".replace("png", "svg") for name in FILES]
     lines = [line.split() for line in result.stdout.splitlines()]
     assert ["tokens", "0.05", "0.08"] in lines
-    assert "base tokenizer alone: L1 0.0300" in result.stdout
+    assert "base tokenizer: L1 0.0300" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 120
     assert b"<svg" in (here / "q" / "quality.svg").read_bytes()[:1000]
     written = pd.read_csv("q/quality.csv")

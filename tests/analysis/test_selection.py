@@ -185,7 +185,7 @@ def test_thresholds_that_mean_nothing_are_refused(threshold: float, tmp_path: Pa
 
 def test_the_token_table_is_never_overwritten(tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens.parquet", np.full((2, 3), 0.1))
-    with pytest.raises(InputError, match="itself"):
+    with pytest.raises(InputError, match="is a token table, not a selection"):
         select_table(tokens, 0.2, tokens)
     assert pq.read_table(tokens).num_rows == 2
 

@@ -52,12 +52,29 @@ def test_labels_from_a_file_and_json(here: Path, alit: Alit) -> None:
     assert "1 labels have found no image." in result.stderr
 
 
+def test_probes_are_tested_on_images_of_a_validation_set(here: Path, alit: Alit) -> None:
+    (here / "held").mkdir()
+    for name in ("bright", "dark"):
+        (here / "held" / name).mkdir()
+        for index in range(3):  # the same names as in the training set
+            (here / f"photos/{name}/{name}{index}.png").rename(here / f"held/{name}/{name}{index}.png")
+    words = "analyze probe photos --validation held -c tiny.safetensors --pool latents,all --iterations 2 --json"
+    result = alit(*words.split())
+    assert result.exit_code == 0, result.stderr
+    probes = json.loads(result.stdout)["probes"]
+    assert [(probe["pool"], probe["images"]) for probe in probes] == [("pixels", 6), ("latents", 6), ("all", 6)]
+    assert all(len(probe["penalties"]) == 1 for probe in probes)
+    assert probes[0]["accuracy"] == 1
+    assert probes[0]["chance"] == 0.5
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ("photos/dark", "lies in no folder"),
         ("photos --labels none.csv", "There is no file none.csv with the labels"),
-        ("photos --pool tokens", "'tokens' is none of latents, first, image, both"),
+        ("photos --pool tokens", "'tokens' is none of latents, first, image, both, all"),
+        ("photos --validation other", "The class 'grey' is among the validation images but not"),
         ("photos --folds 9", "has 8 images, fewer than the 9 folds"),
         ("photos --iterations 3", "iterations 0 … 2, not 3"),
         ("photos --first 5", "There are 2 latent tokens at iteration 0, not 5"),
@@ -65,4 +82,6 @@ def test_labels_from_a_file_and_json(here: Path, alit: Alit) -> None:
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(words: str, sentence: str, here: Path, refused: Refused) -> None:
+    Path("other/grey").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save("other/grey/1.png")
     refused(sentence, "analyze", "probe", *words.split(), "-c", "tiny.safetensors", "-q")

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from alit_cli.data.pictures.measures import NEWER_MEASURES
 from tests.analysis.score_tables import write_scores, write_world
 from tests.analysis.tables import write_tokens
 from tests.conftest import Alit, Refused
@@ -28,6 +29,37 @@ def test_select_by_rank_by_group_without_tokens(here: Path, alit: Alit) -> None:
     found = pd.read_parquet("selection.parquet")
     assert found.columns.tolist() == ["image", "n_tokens", "satisfied", "class_rank", "folder"]
     assert (found.class_rank[found.satisfied] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--thr 0.0001", "No image meets l1<0.0001 at any budget; the smallest l1 at the largest budget is 0.0"),
+        ("--thr 8", "Every image meets l1<8 at the smallest budget already."),
+        ("--tsc l1>0.05", "l1>0.05 asks for the worse side: less of l1 is better. Did you mean l1<?"),
+        ("--thr 0.08 --where n_tokens>100", "No image is left by --where: of 59 images none has what it asks for."),
+    ],
+)
+def test_a_criterion_that_tells_no_images_apart_is_remarked(words: str, sentence: str, here: Path, alit: Alit) -> None:
+    result = alit("select", *words.split())
+    assert result.exit_code == 0
+    assert sentence in result.stderr
+
+
+def test_only_a_network_can_guess_by_luck(here: Path, alit: Alit) -> None:
+    names = [f"{'art' if row % 3 else 'photo'}/{row}.jpg" for row in range(60)]
+    psnr = np.random.default_rng(0).uniform(20, 30, (60, 3))
+    write_scores(here / "scores/recon.parquet", names, {"psnr": psnr})
+    result = alit("analyze", "capacity", "--tsc", "recon,psnr", "--toi", "psnr", "--bootstrap", "0", "--points", "3")
+    assert result.exit_code == 0
+    assert "both chooses" not in result.stderr
+    assert "100 % of the capacity is 12 tokens per image, the largest budget of this table" in result.stderr
+    assert "Difference from one budget for all at equal tokens" in result.stdout
+    shares = [
+        max(point["capacity"] or 0 for point in json.loads(alit(*line).stdout)["points"])
+        for line in (("analyze", "capacity", "--json"), ("analyze", "capacity", "--json", "--share-of", "16"))
+    ]
+    assert shares == [1, 0.75]
 
 
 def test_select_compares_ranks_and_spends_a_capacity(here: Path, alit: Alit) -> None:
@@ -78,7 +110,7 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
     generator = np.random.default_rng(0)
     for name, scale in (("photos", 1.0), ("sketches", 1.5)):
         l1 = scale * generator.uniform(0.05, 0.1, (40, 1)) * np.array([1, 0.8, 0.7])
-        described = dict.fromkeys(("png_bytes", "edge_density", "entropy", "mad"), np.ones(40))
+        described = dict.fromkeys(("png_bytes", "edge_density", "entropy", "mad", *NEWER_MEASURES), np.ones(40))
         described |= {f"thumbnail_{budget}": np.ones(40) for budget in (4, 8, 12)}
         described["jpeg_bytes"] = generator.uniform(1000, 5000, 40).round()
         write_tokens(here / f"{name}.parquet", l1, measures=described)
@@ -101,7 +133,7 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
     [
         ("select --tsc psnr --thr 20", "`alit score tokens.parquet --task recon` makes it"),
         ("select --tsc l1<0.1,", "cannot be read at ','"),
-        ("select --tsc l1<0.1 --thr 0.2", "--thr has no place there"),
+        ("select --tsc l1<0.1 --thr 0.2", "already contains its threshold. Remove --thr."),
         ("select --tsc classify", "--tsc classify needs a number: --top 5"),
         ("select --capacity 0.1", "the smallest budget is 0.333333 of the largest"),
         ("select --capacity 0.5 --thr 0.1", "--capacity takes the place of a threshold"),
@@ -109,14 +141,17 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
         ("select --thr 0.1 --where l2<3", "There is no criterion 'l2'"),
         ("select --thr 0.1 --where depth_error<3", "a value for every budget; write depth_error_12"),
         ("select --thr 0.1 --by nowhere.csv", "There is no file nowhere.csv"),
-        ("select --thr 0.1 --by mood", "There is no criterion 'mood'"),
+        ("select --thr 0.1 --by mood", "There is nothing called 'mood' to group by: give folder, a file of labels"),
         ("select --thr 0.1 --scores nowhere", "There is no folder 'nowhere'"),
         ("select --thr 0.1 --table nowhere.parquet", "There is no table 'nowhere.parquet'"),
         ("analyze capacity --toi lpips", "--task recon"),
         ("analyze capacity --tsc recon,depth --thr 0.1", "--thr goes with one --tsc"),
-        ("analyze capacity --tokens none.parquet", "alit tokenize"),
+        ("analyze capacity none.parquet", "alit tokenize"),
         ("analyze capacity --format gif", "--format"),
         ("analyze familiarity", "TABLES"),
+        ("analyze familiarity tokens.parquet", "nothing to compare it with"),
+        ("analyze familiarity tokens.parquet tokens.parquet --names a", "give 2 different names"),
+        ("analyze familiarity tokens.parquet tokens.parquet --between 4,5", "two budgets of the tables"),
         ("analyze familiarity tokens.parquet --scores a --scores b", "1 tables and 2 --scores"),
         ("analyze familiarity tokens.parquet other.parquet", "different models or budgets"),
         ("analyze strength --model vit", "there is: class_rank@resnet-18"),

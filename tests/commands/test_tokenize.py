@@ -116,7 +116,7 @@ def test_train_in_one_go(here: Path, alit: Alit) -> None:
     assert "base: 2 steps of 2 photographs, in " in result.stderr  # bf16 or float32, as the processor is
     assert "base step 2: L1 of held-out photographs by grid tokens  64: " in result.stderr
     assert read_record(Path("m.safetensors")).training[1]["recipe"]["distill"]["learning_rate"] == 0.01
-    assert "nothing was left to train" in alit(*line).stderr
+    assert "there is nothing left to do" in alit(*line).stderr
     assert alit("tokenize", "images", "-c", "m.safetensors").exit_code == 0
     assert alit("train", "images", "--stages", "nonsense").exit_code == 2
     assert alit("train", "images", "--halting", "--out", "n.safetensors").exit_code == 2

@@ -12,7 +12,7 @@ from PIL import Image
 
 from alit_cli.data.pictures.decoding import decode
 from alit_cli.data.pictures.fitting import fit
-from alit_cli.data.pictures.measures import measure
+from alit_cli.data.pictures.measures import SOBEL_SCALES, measure
 
 BITS = tuple(12 * tokens for tokens in range(32, 257, 32))
 FLOOR = [0.1325, 0.1122, 0.1046, 0.0971, 0.0919, 0.0874, 0.0836, 0.0811]
@@ -43,6 +43,34 @@ def test_edges_are_where_the_step_is() -> None:
     pixels[:, 32:] = 255
     # Canny marks both columns beside the step, but never the outermost rows.
     assert measure(pixels, ()).edge_density == pytest.approx(2 * 62 / 64**2)
+
+
+def test_colours_are_counted_at_32_levels_per_channel() -> None:
+    assert measure(np.full((64, 64, 3), (1, 5, 7), np.uint8), ()).distinct_colours == 1
+    ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))[..., None].repeat(3, axis=2)
+    assert measure(ramp, ()).distinct_colours == 64 / 8
+    levels = {tuple(colour) for colour in noise()[..., :].reshape(-1, 3) // 8}
+    assert measure(noise(), ()).distinct_colours == len(levels)
+
+
+def test_the_gradient_of_a_ramp_is_its_slope_at_every_scale() -> None:
+    ramp = np.tile(np.arange(0, 128, 2, dtype=np.uint8), (64, 1))[..., None].repeat(3, axis=2)
+    # Inside, a pixel rises by 2 · scale (Sobel's two-pixel distance counts twice); at the two borders by half of it.
+    expected = sum(w * 2 * (2 * s / 255) * (1 - 1 / (64 / s)) for s, w in SOBEL_SCALES.items())
+    assert measure(ramp, ()).sobel_gradient == pytest.approx(expected, rel=0.02)
+    assert measure(np.full((64, 64, 3), 9, np.uint8), ()).sobel_gradient == 0
+    assert measure(noise(), ()).sobel_gradient > 5 * measure(ramp, ()).sobel_gradient
+
+
+def test_jpeg_is_measured_at_fixed_sides_that_the_picture_has() -> None:
+    small, exact, large = (measure(noise(side), ()) for side in (64, 128, 256))
+    assert (small.jpeg_bytes_128, small.jpeg_bytes_256, exact.jpeg_bytes_256) == (None, None, None)
+    assert exact.jpeg_bytes_128 == exact.jpeg_bytes
+    assert large.jpeg_bytes_256 == large.jpeg_bytes
+    assert (
+        large.jpeg_bytes_128
+        == measure(np.asarray(Image.fromarray(noise(256)).resize((128, 128), Image.Resampling.BOX)), ()).jpeg_bytes
+    )
 
 
 @settings(max_examples=20, deadline=None)

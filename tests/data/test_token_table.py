@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from alit_cli.data.pictures.fitting import Picture
-from alit_cli.data.pictures.measures import Measures
+from alit_cli.data.pictures.measures import NEWER_MEASURES, Measures
 from alit_cli.data.tables.parquet import column_names, open_columns, write_table
 from alit_cli.data.tables.token_table import TableInfo, TableOptions, read_info, token_rows, token_schema
 from alit_cli.errors import AlitError, InputError
@@ -35,7 +35,7 @@ INFO = TableInfo(
     options=TableOptions(measures=True),
 )
 CONTINUOUS = dataclasses.replace(INFO, codes=0)
-MEASURES = Measures(1000, 2000, 0.25, 7.5, 0.125, (0.5, 0.25))
+MEASURES = Measures(1000, 2000, 0.25, 7.5, 0.125, 50, 0.25, 900, None, (0.5, 0.25))
 
 
 def picture(index: int, ok: bool = True, measured: bool = True) -> Picture:
@@ -63,7 +63,8 @@ def everywhere(n: int) -> NDArray[np.bool_]:
 
 def test_the_columns_are_those_of_the_design() -> None:
     common = ["image", "source", "status", "error", "width", "height"]
-    measures = ["jpeg_bytes", "png_bytes", "edge_density", "entropy", "mad", "thumbnail_4", "thumbnail_8"]
+    measures = ["jpeg_bytes", "png_bytes", "edge_density", "entropy", "mad", *NEWER_MEASURES]
+    measures += ["thumbnail_4", "thumbnail_8"]
     numbers = ["l1_4", "l1_8", "tokens_4", "tokens_8", "model_id"]
     assert token_schema(INFO, True).names == common + measures + numbers
     assert token_schema(INFO, False).names == common + numbers
@@ -151,7 +152,7 @@ def test_columns_are_stored_as_said(tmp_path: Path, info: TableInfo) -> None:
     group = pq.read_metadata(tmp_path / "t.parquet").row_group(0)
     columns = {group.column(index).path_in_schema: group.column(index) for index in range(group.num_columns)}
     for path, column in columns.items():
-        floating = path.startswith(("l1", "thumbnail", "edge", "entropy", "mad", "latents"))
+        floating = path.startswith(("l1", "thumbnail", "edge", "entropy", "mad", "sobel", "latents"))
         assert column.compression == "ZSTD"
         assert column.has_offset_index
         assert ("BYTE_STREAM_SPLIT" in column.encodings) == floating

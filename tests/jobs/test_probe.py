@@ -43,6 +43,7 @@ def test_pools_are_means_of_the_encoders_output(tmp_path: Path, tokenizer: Token
         x = state.x[0].numpy()
         for values, part in ((found[1].latents, x[17:]), (found[1].first, x[17:20]), (found[1].grid, x[1:17])):
             np.testing.assert_allclose(values[index - 1], part.mean(axis=0), atol=1e-5)
+        np.testing.assert_allclose(found[1].together(index - 1), x[1:].mean(axis=0), atol=1e-5)
     assert (found[1].iterations, found[1].tokens) == ((1, 2), (4, 6))
     shown = (pixels[0].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     np.testing.assert_allclose(found[1].pixels, raw_pixels(shown))

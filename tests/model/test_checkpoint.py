@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import (
     Record,
     describe,
-    import_released,
+    read_alit,
     read_checkpoint,
     read_record,
     write_checkpoint,
 )
+from alit_cli.model.released.importing import import_released
 from tests.model import golden, tiny
 
 
@@ -42,7 +44,7 @@ def test_float16_halves_the_file(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "half.safetensors", model, Record(model.config), torch.float16)
     full, half = ((tmp_path / f"{name}.safetensors").stat().st_size for name in ("full", "half"))
     assert half < 0.65 * full
-    assert read_checkpoint(tmp_path / "half.safetensors").model.encoder.positions.dtype == torch.float32
+    assert read_alit(tmp_path / "half.safetensors")[0].encoder.positions.dtype == torch.float32
 
 
 @pytest.mark.parametrize("variant", ["vqgan_quantized", "vae_continuous"])
@@ -56,9 +58,10 @@ def test_released_files_are_imported(tmp_path: Path, variant: str) -> None:
         "args": argparse.Namespace(model="alit_tiny", batch_size=8),
     }
     torch.save(released, tmp_path / "released.pth")
-    model, record = import_released(tmp_path / "released.pth")
+    imported = import_released(tmp_path / "released.pth")
+    model, record = imported.model, imported.record
     expected = golden.model(variant)
-    assert model.config.heads == 8  # from args.model: the count is not in the weights
+    assert record.alit_config.heads == 8  # from args.model: the count is not in the weights
     assert record.stages == ("imported",)
     for name, tensor in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
@@ -70,7 +73,7 @@ def test_heads_are_asked_for_where_nothing_tells(tmp_path: Path) -> None:
     torch.save({"ema": golden.weights("vqgan_quantized")}, tmp_path / "m.pth")
     with pytest.raises(InputError, match="--heads"):
         import_released(tmp_path / "m.pth")
-    assert import_released(tmp_path / "m.pth", heads=4)[0].config.heads == 4
+    assert import_released(tmp_path / "m.pth", heads=4).record.alit_config.heads == 4
 
 
 @pytest.mark.parametrize(("variant", "key"), [("vqgan_quantized", "state_dict"), ("vae_quantized", "model")])
@@ -79,10 +82,12 @@ def test_a_base_tokenizer_alone_is_imported(tmp_path: Path, variant: str, key: s
     alone = {k.removeprefix(prefix): v for k, v in golden.weights(variant).items() if k.startswith(prefix)}
     alone["loss.discriminator.main.0.weight"] = torch.zeros(3)
     torch.save({key: alone}, tmp_path / "base.ckpt")
-    model, record = import_released(tmp_path / "base.ckpt")
+    imported = import_released(tmp_path / "base.ckpt")
+    model, record = imported.model, imported.record
     assert record.stages == ("base",)
+    assert model.autoencoder is not None
     for name, tensor in golden.model(variant).base.state_dict().items():
-        assert torch.equal(model.base.state_dict()[name], tensor), name
+        assert torch.equal(model.autoencoder.state_dict()[name], tensor), name
 
 
 class _Evil:
@@ -97,9 +102,9 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "text.pth").write_text("hello")
     torch.save({"model": {"weight": torch.zeros(2)}}, tmp_path / "other.pth")
     sentences = {
-        "evil.pth": "it holds eval, and could run code$",
-        "text.pth": "it is not what torch.save writes, or damaged$",
-        "other.pth": "This file holds no ALIT model",
+        "evil.pth": "it holds eval, and could run code.$",
+        "text.pth": "it is not what torch.save writes, or damaged.$",
+        "other.pth": "It holds no tokenizer that alit knows",
         "missing.pth": "There is no file",
     }
     for name, sentence in sentences.items():
@@ -110,3 +115,40 @@ def test_other_files_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for name in ("foreign.safetensors", "text.pth", "missing.safetensors"):
         with pytest.raises(InputError):
             read_checkpoint(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"width": -24},
+        {"width": 24.5},
+        {"layers": 100_000},
+        {"layers": True},
+        {"iterations": 100_000_000},
+        {"image_size": 2**40},
+        {"token_dim": 0},
+        {"codes": 1.5},
+        {"name": "\x1b[31mred"},
+        {"name": "x" * 1000},
+        {"base": {"channels": -8}},
+        {"base": {"multipliers": [1] * 40}},
+        {"base": {"latent_scale": float("nan")}},
+        {"kind": "another"},
+    ],
+)
+def test_a_configuration_that_lies_is_refused_at_once(tmp_path: Path, lie: dict[str, object]) -> None:
+    values = tiny.config().to_dict()
+    base = lie.pop("base", {})
+    assert isinstance(base, dict)
+    values = {**values, **lie, "base": {**values["base"], **base}}
+    said = {"format": "alit-model", "version": 1, "config": values, "stages": []}
+    save_file({"weight": torch.zeros(1)}, tmp_path / "lie.safetensors", {"alit": json.dumps(said)})
+    with pytest.raises(InputError):
+        read_record(tmp_path / "lie.safetensors")
+
+
+@pytest.mark.parametrize("said", ["", "[]", "{}", '{"format": "alit-model"}', "[" * 100_000])
+def test_metadata_that_is_none_of_ours_is_a_sentence(tmp_path: Path, said: str) -> None:
+    save_file({"weight": torch.zeros(1)}, tmp_path / "m.safetensors", {"alit": said})
+    with pytest.raises(InputError):
+        read_record(tmp_path / "m.safetensors")

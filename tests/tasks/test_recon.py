@@ -1,5 +1,7 @@
 """Pixel distances equal their definitions; baselines cost the bits that they should."""
 
+import copy
+import dataclasses
 import io
 import math
 from pathlib import Path
@@ -11,9 +13,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from alit_cli.data.pictures.measures import measure
+from alit_cli.model.bases.vae import VAE
+from alit_cli.model.checkpoint import Record
 from alit_cli.tasks.base import Batch, Request
+from alit_cli.tasks.baselines import base_options
 from alit_cli.tasks.baselines import build as build_baselines
 from alit_cli.tasks.recon import build, psnr, ssim
+from tests.model import tiny
 from tests.tasks.conftest import BUDGETS
 from tests.tasks.networks import smooth_images
 
@@ -79,7 +85,7 @@ def test_baselines_cost_the_bits_of_the_tokens(asked: Request) -> None:
     images = smooth_images()
     task = build_baselines(asked)
     seen, values = task.look(Batch(images, np.arange(3)))
-    base = asked.tokenizer.model.base.autoencode(images).reconstruction
+    base = asked.tokenizer.model.autoencoder.reconstruct(images)
     np.testing.assert_allclose(values["base_l1"], (base - images).abs().mean(dim=(1, 2, 3)).detach(), rtol=1e-5)
     pixels = images.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
     for index, budget in enumerate(BUDGETS):
@@ -104,3 +110,29 @@ def _encoded(pixels: np.ndarray, codec: str, quality: int) -> bytes:
     how = {"optimize": True, "subsampling": "4:2:0"} if codec == "jpeg" else {"method": 6}
     Image.fromarray(pixels).save(buffer, codec, quality=quality, **how)
     return buffer.getvalue()
+
+
+def test_the_base_tokenizer_is_decoded_in_the_scale_that_its_decoder_expects(asked: Request) -> None:
+    """A model whose decoder has absorbed the scale of its latents is the same model, and has the same numbers."""
+    images = smooth_images()
+    base = copy.deepcopy(asked.tokenizer.model.autoencoder)
+    assert isinstance(base, VAE)
+    base.config = dataclasses.replace(base.config, latent_scale=0.25, decode_scale=0.25)
+    before = base.reconstruct(images)
+    np.testing.assert_allclose(before.detach(), base.autoencode(images).reconstruction.detach(), atol=1e-6)
+    with torch.no_grad():
+        base.from_latent.weight /= 0.25
+    base.config = dataclasses.replace(base.config, latent_scale=0.25, decode_scale=1.0)
+    np.testing.assert_allclose(base.reconstruct(images).detach(), before.detach(), atol=1e-5)
+    assert (base.autoencode(images).reconstruction - before).abs().mean() > 1e-3  # what used to be scored
+
+
+def test_a_score_table_says_what_the_base_tokenizer_is() -> None:
+    config = tiny.config()
+    trained = {"stage": "base", "validation_l1": {"64": 0.0643}}
+    assert base_options(Record(config, ("base", "distill", "finetune"), (trained,))) == {
+        "base": "fine-tuned",
+        "base_stage_l1": 0.0643,
+    }
+    assert base_options(Record(config, ("base", "distill"))) == {"base": "as trained"}
+    assert base_options(Record(config, ("imported",))) == {"base": "imported"}

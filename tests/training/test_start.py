@@ -12,7 +12,7 @@ from torch import nn
 
 from alit_cli.config import ModelConfig
 from alit_cli.errors import InputError
-from alit_cli.model.checkpoint import Record, read_checkpoint, write_checkpoint
+from alit_cli.model.checkpoint import Record, read_alit, read_checkpoint, write_checkpoint
 from alit_cli.model.layers import Block
 from alit_cli.model.rollout import Alit
 from alit_cli.training.crops import CROPS_MARK
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(small: Path, tmp_path: Path)
 @torch.no_grad()
 def test_separate_tiles_see_what_the_small_model_sees(small: Path) -> None:
     """With attention kept inside the tiles, every tile of the image gives the latents of the small model."""
-    old = read_checkpoint(small).model
+    old, _ = read_alit(small)
     config = _tiled_config(old.config)
     big = Alit(config).eval()
     big.load_state_dict({**old.state_dict(), **tiled(old, 2)})
@@ -138,7 +138,7 @@ def _hide_class_token(model: Alit) -> None:
 def test_the_separation_of_tiles_ends(small: Path) -> None:
     import copy
 
-    model = read_checkpoint(small).model
+    model, _ = read_alit(small)
     separation = TileSeparation(_tiled_config(model.config), 2, steps=200)
     separation.attach(model)
     ema = copy.deepcopy(model)
@@ -176,7 +176,7 @@ def test_tiling_is_chosen_where_the_sizes_allow_it_and_resampling_elsewhere(smal
 def test_resampling_to_the_same_sizes_changes_nothing(small: Path) -> None:
     from alit_cli.training.start import resampled
 
-    old = read_checkpoint(small).model
+    old, _ = read_alit(small)
     for name, tensor in resampled(old, old.config).items():
         torch.testing.assert_close(tensor, old.state_dict()[name], msg=name)
 

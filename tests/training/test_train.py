@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import AlitError, InputError
-from alit_cli.model.checkpoint import read_checkpoint
+from alit_cli.model.checkpoint import read_alit, read_checkpoint
 from alit_cli.model.lpips import LAYER_NUMBERS, Lpips
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
@@ -125,10 +125,10 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
     on = dataclasses.replace(base, stages=("distill",), start=start, out=tmp_path / "d.safetensors")
     for _ in train(on, OFTEN):
         pass
-    before, after = read_checkpoint(base.out), read_checkpoint(on.out)
-    assert after.record.stages == ("base", "distill")
-    for name, tensor in before.model.base.state_dict().items():
-        assert torch.equal(after.model.base.state_dict()[name], tensor), name
+    (before, _), (after, record) = read_alit(base.out), read_alit(on.out)
+    assert record.stages == ("base", "distill")
+    for name, tensor in before.base.state_dict().items():
+        assert torch.equal(after.base.state_dict()[name], tensor), name
     with pytest.raises(InputError, match="base"):
         list(train(dataclasses.replace(on, start=base.start, out=tmp_path / "x.safetensors"), OFTEN))
 
@@ -195,7 +195,7 @@ def test_a_vaes_latents_are_standardized(tmp_path: Path) -> None:
     job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
     for _ in train(job, OFTEN):
         pass
-    model = read_checkpoint(job.out).model
+    model, _ = read_alit(job.out)
     crops = _crops(job)
     with torch.no_grad():
         latents = model.base.encode(crops.batch(crops.order(0, 0), torch.device("cpu")).images)

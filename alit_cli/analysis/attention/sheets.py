@@ -24,6 +24,7 @@ from alit_cli.data.files import open_output
 from alit_cli.data.marks import figure_metadata
 from alit_cli.data.pictures.fitting import Pixels
 from alit_cli.data.tables.token_maps import Maps, TokenMaps
+from alit_cli.errors import InputError
 
 Canvas = NDArray[np.float32]
 
@@ -56,14 +57,27 @@ class Mark:
     region: NDArray[np.bool_] | None = None
 
 
-def followed(maps: TokenMaps) -> list[int]:
-    """The tokens that are shown at every iteration: the narrowest of those that are there at the first."""
-    return narrowest(maps.maps[-1][: len(maps.maps[0])], FOLLOWED)
+def followed(maps: TokenMaps, chosen: Sequence[int] | None = None) -> list[int]:
+    """The tokens that are shown at every iteration: those chosen, at most four.
+
+    None are chosen: the narrowest of those that are there at the first iteration. Raises InputError for a token that
+    is not there yet.
+    """
+    there = len(maps.maps[0])
+    if chosen is None:
+        return narrowest(maps.maps[-1][:there], FOLLOWED)
+    if len(chosen) > FOLLOWED or not all(0 <= token < there for token in chosen):
+        raise InputError(
+            f"A sheet follows at most {FOLLOWED} tokens that are there from its first iteration on: choose from "
+            f"0 … {there - 1}."
+        )
+    return list(chosen)
 
 
-def narrow_marks(maps: TokenMaps) -> list[list[Mark]]:
+def narrow_marks(maps: TokenMaps, chosen: Sequence[int] | None = None) -> list[list[Mark]]:
     """At each iteration, the narrowest of the tokens that are not followed."""
-    return [[Mark(j, f"{j}") for j in narrowest(values, MARKED, without=followed(maps))] for values in maps.maps]
+    same = followed(maps, chosen)
+    return [[Mark(j, f"{j}") for j in narrowest(values, MARKED, without=same)] for values in maps.maps]
 
 
 def segment_marks(maps: TokenMaps, wanted: Segments, keep: Keep) -> list[list[Mark]]:
@@ -84,7 +98,12 @@ def segment_marks(maps: TokenMaps, wanted: Segments, keep: Keep) -> list[list[Ma
 
 
 def draw_sheet(
-    maps: TokenMaps, marks: Sequence[Sequence[Mark]], heading: tuple[str, str], source: str, path: Path
+    maps: TokenMaps,
+    marks: Sequence[Sequence[Mark]],
+    heading: tuple[str, str],
+    source: str,
+    path: Path,
+    chosen: Sequence[int] | None = None,
 ) -> None:
     """The picture; then per iteration its reconstruction, the followed tokens and the marked ones.
 
@@ -93,8 +112,9 @@ def draw_sheet(
         marks: for each iteration, at most four; `heading` says what they are, and what is written on them.
         source: under the title: which model and layer it is.
         path: its suffix is the format. Raises what `open_output` raises.
+        chosen: the tokens that are followed; None for the narrowest.
     """
-    same = followed(maps)
+    same = followed(maps, chosen)
     shown = [[*map(_plain, same), *row] for row in marks]
     heat = [densities(values[[m.token for m in row]]) for values, row in zip(maps.maps, shown, strict=True)]
     top = _top_of_scale(heat)

@@ -37,6 +37,7 @@ class Question:
         sheets: images that get a contact sheet, the first ones.
         npz: whether the maps are written.
         form: format of the sheets: png, svg or pdf.
+        tokens: which tokens the sheets follow through the iterations; None: the narrowest.
     """
 
     out: Path
@@ -50,6 +51,7 @@ class Question:
     sheets: int = 12
     npz: bool = False
     form: str = "png"
+    tokens: tuple[int, ...] | None = None
 
 
 class AttentionStudy:
@@ -136,12 +138,15 @@ class AttentionStudy:
 
     def _draw(self, maps: TokenMaps, own: Segments | None, path: Path) -> None:
         if own is None:
-            marks, heading = narrow_marks(maps), ("the narrowest of the others", "on the pictures: which token")
+            marks, heading = (
+                narrow_marks(maps, self.question.tokens),
+                ("the narrowest of the others", "on the pictures: which token"),
+            )
         else:
             marks, count = segment_marks(maps, own, self.question.keep), len(own.masks)
             which = f"the {MARKED} largest of {count} segments" if count > MARKED else f"{count} segments"
             heading = (f"best token of {which}", "token: IoU · cyan: the segment, white: the token's region")
-        draw_sheet(maps, marks, heading, self.question.source, path)
+        draw_sheet(maps, marks, heading, self.question.source, path, self.question.tokens)
         self.files.append(path)
 
     def _own(self, maps: TokenMaps) -> Segments | None:

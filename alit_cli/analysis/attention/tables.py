@@ -31,7 +31,7 @@ def spread_rows(maps: TokenMaps) -> pd.DataFrame:
 
 
 def overlap_rows(maps: TokenMaps, keep: Keep, label_maps: Mapping[str, Segments]) -> pd.DataFrame:
-    """One row a label map (image key → segments) and iteration: `image iteration segments`, what binds, and `own`.
+    """One row per label map (image key → segments) and iteration: `image iteration segments`, what binds, and `own`.
 
     `<all|first>_<share|best>` is the mean over segments of the best token's overlap; `own` says whether the label map
     is that of the maps' image.

@@ -33,7 +33,7 @@ def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> lis
     styles = _styles(whole.line)
     with matplotlib.rc_context(STYLE):
         panels = {outcome.name: (whole[whole.outcome == outcome.name], outcome) for outcome in result.outcomes}
-        figure = _panels(panels, styles, "What survives, by tokens spent", groups=False)
+        figure = _panels(panels, styles, "What survives, by tokens spent", result.full_tokens, groups=False)
         figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
         paths = [folder / f"capacity.{form}"]
         save_figure(figure, paths[0])
@@ -43,7 +43,9 @@ def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> lis
             sizes = groups.groupby("group").n.max()
             shown = sorted(sizes.nlargest(MOST_PANELS).index)
             panels = {name: (groups[groups.group == name], first) for name in shown}
-            figure = _panels(panels, styles, f"{_capital(first.label)}, by tokens spent and by group", groups=True)
+            figure = _panels(
+                panels, styles, f"{_capital(first.label)}, by tokens spent and by group", result.full_tokens, True
+            )
             more = f" · the {len(shown)} largest of {len(sizes)} groups" if len(shown) < len(sizes) else ""
             figure.supxlabel(source + more, x=0.008, ha="left", fontsize=8, color=GREY)
             paths.append(folder / f"capacity_groups.{form}")
@@ -60,7 +62,9 @@ def _styles(lines: Iterable[str]) -> Styles:
     return {line: styles[line] for line in [*swept, UNIFORM, ORIGINAL]}
 
 
-def _panels(panels: Mapping[str, tuple[pd.DataFrame, Outcome]], styles: Styles, title: str, groups: bool) -> Figure:
+def _panels(
+    panels: Mapping[str, tuple[pd.DataFrame, Outcome]], styles: Styles, title: str, full: int, groups: bool
+) -> Figure:
     """A figure with a panel for each piece of the table, and one legend for all."""
     columns = min(len(panels), 4 if groups else 3)
     rows = math.ceil(len(panels) / columns)
@@ -77,13 +81,13 @@ def _panels(panels: Mapping[str, tuple[pd.DataFrame, Outcome]], styles: Styles, 
             loc="left",
             fontsize=9 if groups else 10,
         )
-        axes.set_xlabel("tokens spent" if groups else "tokens spent, share of the largest capacity")
+        axes.set_xlabel("tokens spent" if groups else f"tokens spent, share of {full} per image")
         better = "lower is better" if outcome.lower_is_better else "higher is better"
         axes.set_ylabel("" if groups else f"{outcome.label} · {better}")
         axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         if outcome.test is not None:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_xlim(0, 1.03)
+        axes.set_xlim(0, 1.03 * max(1, points.capacity.max()))
     legend = figure.legend(
         handles=_handles(styles, panels),
         loc="outside upper left",

@@ -56,7 +56,7 @@ def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Pat
             else:
                 axes.remove()
         shown = [system for system in SYSTEMS if result.of(system)]
-        handles = [_handle(system) for system in shown]
+        handles = [_handle(system, result) for system in shown]
         figure.legend(
             handles=handles,
             loc="outside upper left" if is_paper() else "outside upper right",
@@ -64,9 +64,10 @@ def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Pat
         )
 
 
-def _handle(system: str) -> Line2D:
+def _handle(system: str, result: Quality) -> Line2D:
+    label = result.base.label if system == BASE else SYSTEMS[system]
     colour, marker, style = LOOKS[system]
-    return Line2D([], [], color=colour, marker=marker, linestyle=style, label=SYSTEMS[system])
+    return Line2D([], [], color=colour, marker=marker, linestyle=style, label=label)
 
 
 def _draw_measure(axes: Axes, result: Quality, name: str) -> None:

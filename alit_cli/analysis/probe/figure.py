@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from alit_cli.analysis.figures.style import GREY, figure_page, is_paper, thin_ticks
 from alit_cli.analysis.probe.probing import Accuracy, pool_name
 
-COLOURS = {"latents": "#0072b2", "first": "#56b4e9", "image": "#d55e00", "both": "#009e73"}
+COLOURS = {"latents": "#0072b2", "first": "#56b4e9", "image": "#d55e00", "both": "#009e73", "all": "#cc79a7"}
 
 
 def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -> None:

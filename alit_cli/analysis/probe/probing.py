@@ -20,13 +20,16 @@ from alit_cli.data.tables.pooled import Pooled
 from alit_cli.errors import InputError
 from alit_cli.progress import Progress
 
-POOLS = ("latents", "first", "image", "both")
-"""Mean over all latents, over the first of them, over the image tokens; latents and image tokens side by side."""
+POOLS = ("latents", "first", "image", "both", "all")
+"""Mean over all latents, over the first of them, over the image tokens; latents and image tokens side by side; mean
+over latents and image tokens together (as the paper pools)."""
 PIXELS = "pixels"
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """C of the logistic regression: the inner cross-validation's choice."""
 INNER = 3
+"""Folds of the inner cross-validation: enough to choose among five C, and the smallest classes still have images."""
 STEPS = 20_000
+"""Of the solver; far more than standardised vectors need, so that a fit that reaches it is worth a remark."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class Accuracy:
         chance: the share of the most frequent class.
         above_pixels, above_low, above_high: accuracy less that of raw pixels, image by image on the same folds, with
             its 95 % interval (normal).
-        penalties: the C that the inner cross-validation chose in each fold.
+        penalties: the C that the inner cross-validation chose in each fold; one of a split.
         converged: whether every fit did.
     """
 
@@ -78,8 +81,23 @@ class Probed:
     accuracy: Accuracy | None = None
 
 
+def check_split(train: Sequence[str], validation: Sequence[str]) -> None:
+    """InputError where scikit-learn is missing, the training labels are too few, or validation has other classes."""
+    check_probe(train, 1)
+    if not validation:
+        raise InputError("None of the validation images has a label, so there is nothing to test a probe on.")
+    strange = sorted(set(validation) - set(train))
+    if strange:
+        raise InputError(
+            f"The class '{strange[0]}' is among the validation images but not among those that the probe is fitted to."
+        )
+
+
 def check_probe(labels: Sequence[str], folds: int) -> None:
-    """InputError where scikit-learn is missing, or the labels are too few to be told apart in so many folds."""
+    """InputError where scikit-learn is missing, or the labels are too few to be told apart in so many folds.
+
+    One fold stands for a fit to all of the images.
+    """
     try:
         import sklearn  # noqa: F401
     except ImportError as error:
@@ -94,9 +112,11 @@ def check_probe(labels: Sequence[str], folds: int) -> None:
         raise InputError(
             f"The class '{name}' has {least} images, fewer than the {folds} folds: take fewer folds or leave it out."
         )
-    if least - -(-least // folds) < INNER:
+    left = least if folds == 1 else least - -(-least // folds)  # images of the class outside a fold
+    if left < INNER:
         raise InputError(
-            f"The class '{name}' has {least} images: too few for a probe of {folds} folds; add some or leave it out."
+            f"The class '{name}' has {least} images: too few to be fitted{f' in {folds} folds' if folds > 1 else ''}; "
+            "add some or leave it out."
         )
 
 
@@ -113,31 +133,41 @@ def features_of(images: Sequence[Pooled], pools: Sequence[str]) -> list[Feature]
 def _vector(image: Pooled, pool: str, index: int) -> NDArray[np.float32]:
     if pool == "both":
         return np.concatenate([image.latents[index], image.grid[index]])
+    if pool == "all":
+        return image.together(index)
     vector: NDArray[np.float32] = {"latents": image.latents, "first": image.first, "image": image.grid}[pool][index]
     return vector
 
 
-def probe(features: Sequence[Feature], labels: Sequence[str], folds: int = 5, seed: int = 0) -> Iterator[Probed]:
+def probe(
+    features: Sequence[Feature],
+    labels: Sequence[str],
+    folds: int = 5,
+    seed: int = 0,
+    validation: NDArray[np.bool_] | None = None,
+) -> Iterator[Probed]:
     """Fit and test a probe on each feature, all on the same folds; the first feature is raw pixels.
 
-    Logistic regression on standardised vectors; C is chosen by cross-validation inside each training fold.
+    Logistic regression on standardised vectors; C is chosen by cross-validation inside each training fold. With
+    `validation` (n, which images) there are no folds: probes are fitted to the others and tested on these.
     """
     classes, y = np.unique(np.array(labels), return_inverse=True)
-    chance = float(np.bincount(y).max() / len(y))
+    tested = np.ones(len(y), np.bool_) if validation is None else validation
+    chance = float(np.bincount(y[tested]).max() / tested.sum())
     yield Probed(Progress(0, len(features), unit="probes"))
     plain: NDArray[np.bool_] | None = None
     for index, feature in enumerate(features, 1):
-        right, penalties, converged = _cross_validate(feature.values, y, folds, seed)
+        right, penalties, converged = _fit_and_test(feature.values, y, folds, seed, validation)
         plain = right if plain is None else plain
-        share = binomtest(int(right.sum()), len(y)).proportion_ci(method="wilson")
+        share = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
         gain = right.astype(float) - plain
-        half = 1.96 * gain.std(ddof=1) / np.sqrt(len(y))
+        half = 1.96 * gain.std(ddof=1) / np.sqrt(len(right)) if len(right) > 1 else np.nan
         accuracy = Accuracy(
             pool=feature.pool,
             iteration=feature.iteration,
             tokens=feature.tokens,
             dimensions=feature.values.shape[1],
-            images=len(y),
+            images=len(right),
             accuracy=float(right.mean()),
             low=float(share.low),
             high=float(share.high),
@@ -152,10 +182,13 @@ def probe(features: Sequence[Feature], labels: Sequence[str], folds: int = 5, se
         yield Probed(Progress(index, len(features), unit="probes", note=note), accuracy)
 
 
-def _cross_validate(
-    values: NDArray[np.float32], y: NDArray[Any], folds: int, seed: int
+def _fit_and_test(
+    values: NDArray[np.float32], y: NDArray[Any], folds: int, seed: int, validation: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.bool_], tuple[float, ...], bool]:
-    """Which images (n) are classified right when left out, the C of each fold, and whether every fit converged."""
+    """Which of the tested images are classified right, the C of each fit, and whether every fit converged.
+
+    Tested are all images, each when its fold is left out, or those of `validation`.
+    """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, StratifiedKFold
@@ -167,24 +200,29 @@ def _cross_validate(
     inner = StratifiedKFold(INNER, shuffle=True, random_state=seed)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        for train, test in StratifiedKFold(folds, shuffle=True, random_state=seed).split(values, y):
+        if validation is None:
+            splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(values, y))
+        else:
+            splits = [(np.flatnonzero(~validation), np.flatnonzero(validation))]
+        for train, test in splits:
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=STEPS))
             search = GridSearchCV(model, {"logisticregression__C": PENALTIES}, cv=inner)
             search.fit(values[train].astype(np.float64), y[train])
             right[test] = search.predict(values[test].astype(np.float64)) == y[test]
             penalties.append(float(search.best_params_["logisticregression__C"]))
     failed = [warning for warning in caught if issubclass(warning.category, ConvergenceWarning)]
-    return right, tuple(penalties), not failed
+    return right if validation is None else right[validation], tuple(penalties), not failed
 
 
 def pool_name(pool: str, first: int) -> str:
     """How a pool is called where people read it."""
     names = {"first": f"the first {first} latents", "image": "image tokens", "both": "latents and image tokens"}
+    names["all"] = "latents and image tokens in one mean"
     return {**names, PIXELS: "raw pixels"}.get(pool, pool)
 
 
 def save_probe(found: Sequence[Accuracy], folder: Path) -> list[Path]:
-    """Write probe.csv and probe.parquet, a row a probe; what `open_output` raises."""
+    """Write probe.csv and probe.parquet, one row per probe; what `open_output` raises."""
     rows = [{**dataclasses.asdict(row), "penalties": " ".join(f"{c:g}" for c in row.penalties)} for row in found]
     table = pd.DataFrame(rows).astype({"iteration": "Int64", "tokens": "Int64"})
     return [save_csv(table, folder / "probe.csv"), save_parquet(table, folder / "probe.parquet")]

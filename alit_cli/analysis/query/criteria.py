@@ -37,7 +37,7 @@ PIECES = re.compile(
 
 @dataclass(frozen=True)
 class Comparison:
-    """`column operator value`; without a value (None), only whether smaller or larger is better is known."""
+    """`column operator value`. Without a value only the direction (smaller or larger is better) is known."""
 
     name: str
     operator: str
@@ -70,13 +70,13 @@ def parse(text: str, open_ended: bool = False) -> Criterion:
     nothing, to say which way is better. Raises InputError that names the place.
     """
     reader = _Reader(text)
-    found = reader.either()
+    condition = reader.either()
     if reader.kind:
         raise reader.wrong("expected 'and', 'or' or the end")
-    for comparison in comparisons(found):
+    for comparison in comparisons(condition):
         if comparison.value is None and not open_ended:
             raise InputError(f"'{comparison}' compares with nothing; write a number behind it.")
-    return found
+    return condition
 
 
 def criterion(text: str, threshold: float | None = None, top: int | None = None) -> Criterion:
@@ -96,9 +96,7 @@ def criterion(text: str, threshold: float | None = None, top: int | None = None)
             raise InputError(f"--tsc {text.strip()} needs a number: {option}, for example.")
         return Comparison(name, measure_info(name).operator, value)
     if threshold is not None or top is not None:
-        raise InputError(
-            f"'{text}' has its numbers in it, --{'thr' if top is None else 'top'} has no place there; leave it out."
-        )
+        raise InputError(f"'{text}' already contains its threshold. Remove --{'thr' if top is None else 'top'}.")
     return parse(text)
 
 
@@ -108,36 +106,36 @@ def measure(name: str) -> str:
     return TASKS.get(task, task) + at + model
 
 
-def comparisons(found: Criterion) -> Iterator[Comparison]:
+def comparisons(condition: Criterion) -> Iterator[Comparison]:
     """Every comparison of a criterion, in the order it was written."""
-    if isinstance(found, Comparison):
-        yield found
+    if isinstance(condition, Comparison):
+        yield condition
     else:
-        for part in found.parts:
+        for part in condition.parts:
             yield from comparisons(part)
 
 
-def names(found: Criterion) -> tuple[str, ...]:
+def names(condition: Criterion) -> tuple[str, ...]:
     """The columns of a criterion, each once, in the order they were written."""
-    return tuple(dict.fromkeys(comparison.name for comparison in comparisons(found)))
+    return tuple(dict.fromkeys(comparison.name for comparison in comparisons(condition)))
 
 
-def holds(found: Criterion, values: Callable[[str], NDArray[Any]]) -> NDArray[np.bool_]:
+def holds(condition: Criterion, values: Callable[[str], NDArray[Any]]) -> NDArray[np.bool_]:
     """Where a criterion holds. `values` gives a column by name, in any one shape; NaN and None satisfy nothing.
 
     A number is compared in the precision of the column: a float32 that prints as 0.08 is not below 0.08.
     """
-    if isinstance(found, Joined):
-        join = np.logical_and if found.word == "and" else np.logical_or
-        return reduce(join, (holds(part, values) for part in found.parts))
-    column = values(found.name)
-    if isinstance(found.value, str) != (column.dtype == object):
+    if isinstance(condition, Joined):
+        join = np.logical_and if condition.word == "and" else np.logical_or
+        return reduce(join, (holds(part, values) for part in condition.parts))
+    column = values(condition.name)
+    if isinstance(condition.value, str) != (column.dtype == object):
         kind = "words" if column.dtype == object else "numbers"
-        raise InputError(f"'{found}' cannot be answered: '{found.name}' holds {kind}.")
-    if isinstance(found.value, str) and found.operator not in ("=", "==", "!="):
-        raise InputError(f"'{found}' cannot be answered: words are only equal (==) or not (!=).")
-    met: NDArray[np.bool_] = np.asarray(OPERATORS[found.operator](column, found.value), np.bool_)
-    if found.operator == "!=":
+        raise InputError(f"'{condition}' cannot be answered: '{condition.name}' holds {kind}.")
+    if isinstance(condition.value, str) and condition.operator not in ("=", "==", "!="):
+        raise InputError(f"'{condition}' cannot be answered: words are only equal (==) or not (!=).")
+    met: NDArray[np.bool_] = np.asarray(OPERATORS[condition.operator](column, condition.value), np.bool_)
+    if condition.operator == "!=":
         met &= np.asarray([word is not None for word in column]) if column.dtype == object else ~np.isnan(column)
     return met
 
@@ -160,13 +158,13 @@ class _Reader:
         if not self.text[self.place :].strip():
             self.kind, self.piece = "", ""
             return
-        found = PIECES.match(self.text, self.place)
-        if found is None:
+        piece = PIECES.match(self.text, self.place)
+        if piece is None:
             raise self.wrong("this is no column, number or sign")
-        self.kind, self.piece = str(found.lastgroup), found[str(found.lastgroup)]
+        self.kind, self.piece = str(piece.lastgroup), piece[str(piece.lastgroup)]
         if self.kind == "name" and self.piece.lower() in ("and", "or"):
             self.kind = self.piece.lower()
-        self.place = found.end()
+        self.place = piece.end()
 
     def wrong(self, why: str) -> InputError:
         """The error of the piece ahead."""

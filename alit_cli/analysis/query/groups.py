@@ -48,14 +48,13 @@ def group_images(tables: Tables, by: str) -> Groups:
         images = open_columns(tables.path, ["image"])["image"].cast(pa.string())
         folders = pc.replace_substring_regex(images, r"/?[^/]*$", "")
         return _encode("folder", pc.if_else(pc.equal(folders, ""), ".", folders))
-    columns = [*tables.schema.names, *(column for source in tables.sources for column in source.columns)]
-    if by.partition("@")[0] not in [*columns, *tables.stems(columns)]:
+    if not tables.has(by):
+        columns = ", ".join(tables.image_columns()) or "none"
         raise InputError(
-            f"There is no column '{by}' to group by; give 'folder', a column such as "
-            f"{', '.join(tables.schema.names[:3])}, or a file of labels as FILE or FILE:COLUMN."
+            f"There is nothing called '{by}' to group by: give folder, a file of labels (FILE or FILE:COLUMN), or a "
+            f"column with one value per image; there is: {columns}."
         )
-    found = tables.find(by)
-    if found.per_budget:
+    if tables.find(by).per_budget:
         raise InputError(f"'{by}' has a value for every budget; group by a column with one per image, or by folder.")
     chunks = [pa.array(chunk.columns[by], from_pandas=True).cast(pa.string()) for chunk in tables.stream([by])]
     return _encode(by, pa.chunked_array(chunks, pa.string()))
@@ -66,10 +65,10 @@ def _from_file(tables: Tables, path: Path, column: str | None) -> Groups:
     image = find_column(frame, None, IMAGE_NAMES, "image names", "a column 'image'", path)
     group = find_column(frame, column, (*GROUP_NAMES, "label"), "groups", f"--by {path}:COLUMN", path, taken=(image,))
     names = pa.chunked_array([pa.array(frame[image].astype(str))])
-    places, remarks = positions_of_keys(str(path), names, open_columns(tables.path, ["image"])["image"])
+    positions, remarks = positions_of_keys(str(path), names, open_columns(tables.path, ["image"])["image"])
     tables.remarks += remarks
     labels = pa.array(frame[group].astype("string"), pa.string(), from_pandas=True)
-    return _encode(group, pa.chunked_array([labels.take(pa.array(places, mask=places < 0))]))
+    return _encode(group, pa.chunked_array([labels.take(pa.array(positions, mask=positions < 0))]))
 
 
 def _encode(name: str, labels: pa.ChunkedArray) -> Groups:

@@ -34,6 +34,7 @@ MEASURES = {
     "class_rank": MeasureInfo("classify", "<=", "rank of the true class"),
     "class_prob": MeasureInfo("classify", ">=", "probability of the true class"),
     "depth_error": MeasureInfo("depth", "<", "depth error (relative)"),
+    "depth_raw": MeasureInfo("depth", "<", "depth error (the network's own scale)"),
     "depth_delta1": MeasureInfo("depth", ">=", "depth δ1 (share of pixels)"),
     "features": MeasureInfo("features", "<", "Fréchet distance"),
     "answer_agreement": MeasureInfo("language", ">=", "answers as expected (share)"),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from alit_cli.data.files import readable
 from alit_cli.data.tables.parts import parts
+from alit_cli.data.tables.prefixes import stored_names, take_columns
 from alit_cli.data.tables.sound import check_rows
 from alit_cli.errors import InputError
 
@@ -52,9 +53,10 @@ def _opened(source: BinaryIO, words: list[str]) -> pq.ParquetFile:
 
 def _read(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], part: Path) -> pa.Table:
     try:
-        rows = file.read_row_groups(list(groups), list(columns))
+        schema = file.schema_arrow
+        rows = file.read_row_groups(list(groups), stored_names(schema, columns))
         check_rows(rows, str(part))
-        return rows
+        return take_columns(rows, columns, schema)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"'{readable(str(part))}' is damaged; make it again with `alit tokenize`.") from error
 

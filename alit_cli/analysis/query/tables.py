@@ -16,13 +16,17 @@ from alit_cli.analysis.query.measures import MEASURES, bare, how_to_make
 from alit_cli.analysis.query.score_joins import ScoreSource, open_score_source
 from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, stream_row_groups, to_numpy
 from alit_cli.data.files import readable
+from alit_cli.data.pictures.views import split_view
 from alit_cli.data.tables.parquet import count_rows
+from alit_cli.data.tables.prefixes import has_columns
 from alit_cli.data.tables.score_table import why_foreign
 from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 
 ROWS = 100_000
 """Rows held at a time, where a row has one number per budget."""
+NO_GROUPS = ("image", "error", "model_id", "sha256", "width", "height")
+"""Columns of one value per image that tell every image apart, or none."""
 TOKEN_TABLE = -1
 """Stands in the place of a score table's number for the token table itself."""
 
@@ -145,6 +149,14 @@ class Tables:
         stems = [stem for stem, _ in in_scores] + in_tokens
         return in_tokens + [stem if stems.count(stem) == 1 else f"{stem}@{model}" for stem, model in in_scores]
 
+    def image_columns(self) -> list[str]:
+        """The columns with one value per image that images could be grouped by, of all tables."""
+        columns = [
+            name for table in (self.schema.names, *(source.columns for source in self.sources)) for name in table
+        ]
+        tails = tuple(f"_{budget}" for budget in self.budgets)
+        return [name for name in dict.fromkeys(columns) if not name.endswith(tails) and name not in NO_GROUPS]
+
     def models(self, measure: str) -> list[str]:
         """The models of the score tables that have a measure."""
         return [source.model for source in self.sources if measure in self.stems(source.columns)]
@@ -155,8 +167,18 @@ class Tables:
 
     def images(self) -> NDArray[np.object_]:
         """The key of every row, in the order of the rows."""
-        keys = [chunk.table["image"].to_numpy() for chunk in self.stream([], ["image"])]
+        keys = [chunk.table["image"].to_numpy(zero_copy_only=False) for chunk in self.stream([], ["image"])]
         return np.concatenate(keys) if keys else np.zeros(0, np.object_)
+
+    def photographs(self) -> NDArray[np.int64] | None:
+        """The number of the photograph of each row, where the table has several views of each; None without views.
+
+        Views of one photograph are alike, so that whoever resamples images has to draw them together.
+        """
+        if self.info.options.views is None:
+            return None
+        _, numbers = np.unique([split_view(key)[0] for key in self.images()], return_inverse=True)
+        return numbers.astype(np.int64)
 
     def kind(self, name: str) -> pa.DataType:
         """The type of a name's columns."""
@@ -191,7 +213,7 @@ class Tables:
         """
         places = {name: self.find(name) for name in dict.fromkeys(names)}
         in_tokens = [column for place in places.values() if place.source == TOKEN_TABLE for column in place.columns]
-        missing = [column for column in raw if column not in self.schema.names]
+        missing = [column for column in raw if column not in has_columns(self.schema)]
         if missing:
             raise InputError(f"'{self.name}' has no column '{missing[0]}'; name a table of `alit tokenize`.")
         status = ["status"] if "status" in self.schema.names else []  # a selection has none: all of its rows are good

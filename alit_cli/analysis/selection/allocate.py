@@ -22,10 +22,10 @@ def parse_objective(text: str) -> Comparison:
     Raises InputError for a criterion with a number, or with more than one measure.
     """
     written = text if re.search("[<>=]", text) else f"{text}{measure_info(measure(text.strip())).operator}"
-    found = parse(written, open_ended=True)
-    if not isinstance(found, Comparison) or found.value is not None:
+    objective = parse(written, open_ended=True)
+    if not isinstance(objective, Comparison) or objective.value is not None:
         raise InputError(f"'{text}' is a criterion; here a measure alone is wanted, such as recon, or 'quality>'.")
-    return found
+    return objective
 
 
 def allocate_budgets(losses: Floats, budgets: Sequence[int], share: float) -> NDArray[np.uint8]:
@@ -74,8 +74,8 @@ def _steps(losses: Floats, budgets: NDArray[np.float64]) -> tuple[NDArray[Any], 
             better = corner[:, start] & (rate > best)  # of equal ones the nearest: small steps leave less over
             best[better] = rate[better]
             reached[better, start] = end
-        found = np.flatnonzero(reached[:, start])
-        corner[found, reached[found, start]] = True
+        rows_with_step = np.flatnonzero(reached[:, start])
+        corner[rows_with_step, reached[rows_with_step, start]] = True
         rates[:, start] = best
     falling = np.where(corner, rates, np.inf)
     np.minimum.accumulate(falling, axis=1, out=falling)  # so that rounding never turns two steps of an image round

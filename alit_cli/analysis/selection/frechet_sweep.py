@@ -1,4 +1,4 @@
-"""The Fréchet distance from the originals of every choice of budgets, features streaming by once."""
+"""The Fréchet distance from the originals of every policy, features streaming by once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from alit_cli.analysis.selection.sweep import BudgetPolicies, Outcome
 from alit_cli.analysis.stats.frechet import Moments, Reference, check_enough
 
 PARTS = 8
+"""Of the jackknife: each costs one more covariance of every policy."""
 MEMORY = 2 * 2**30
+"""Bytes of covariances that the jackknife may hold; where it would need more there are no intervals."""
 ROWS = 2048
+"""Rows held at a time, where a row has one long feature per budget."""
 
 
 @dataclass(frozen=True)
 class Distances:
-    """Distances from the n originals, one for each choice, with the ends of their 95 % intervals.
+    """Distances from the n originals, one for each policy, with the ends of their 95 % intervals.
 
     The intervals come from a jackknife that leaves out one of eight random parts of the images at a time; they are
     NaN without it.
@@ -37,43 +40,57 @@ class Distances:
 
 def frechet_distances(
     tables: Tables,
-    choices: BudgetPolicies,
+    policies: BudgetPolicies,
     outcome: Outcome,
     generator: np.random.Generator,
-    few: bool,
+    allow_biased: bool,
     intervals: bool,
 ) -> Distances:
     """Stream the features of the outcome's column and of the originals; InputError where they are too few."""
-    columns = [*choices.columns, outcome.column, outcome.original]
-    parts: list[list[Moments]] = []  # for each part of the images: the originals, then each choice
+    columns = [*policies.columns, outcome.column, outcome.original]
+    deal = _Dealer(tables, generator)
+    parts: list[list[Moments]] = []  # for each part of the images: the originals, then each policy
     for chunk in tables.stream(columns, rows=ROWS):
         features, originals = chunk.columns[outcome.column], chunk.columns[outcome.original]
         known = chunk.ok & np.isfinite(originals).all(axis=1)
         if not parts and known.any():
             centre = originals[known].astype(np.float64).mean(axis=0)
-            held = (len(choices) + 1) * len(centre) ** 2 * 8
+            held = (len(policies) + 1) * len(centre) ** 2 * 8
             number = PARTS if intervals and held * PARTS <= MEMORY else 1
-            parts = [[Moments(centre) for _ in range(len(choices) + 1)] for _ in range(number)]
+            parts = [[Moments(centre) for _ in range(len(policies) + 1)] for _ in range(number)]
         if not known.any():
             continue
-        lots = _deal(known, len(parts), generator)
+        lots = deal.lots(chunk.start, known, len(parts))
         _add(parts, 0, originals, lots)
-        criteria = {name: chunk.columns[name] for name in choices.columns}
-        for place, (index, _) in enumerate(choices.take(criteria, len(known)), start=1):
+        criteria = {name: chunk.columns[name] for name in policies.columns}
+        rows = np.arange(chunk.start, chunk.start + len(known))
+        for place, (index, _) in enumerate(policies.take(criteria, rows), start=1):
             _add(parts, place, features[np.arange(len(known)), index], lots)
     whole = [Moments.sum(column) for column in zip(*parts, strict=True)]
     dimension = len(whole[0].centre) if whole else 0
-    check_enough(whole[0].n if whole else 0, dimension, f"'{tables.name}'", few)
+    check_enough(whole[0].n if whole else 0, dimension, f"'{tables.name}'", allow_biased)
     values = _distances(whole)
     spread = _half_width(parts) if len(parts) > 1 else np.full(len(values), math.nan)
     low, high = np.maximum(values - spread, 0), values + spread
     return Distances(dimension, whole[0].n, tuple(values.tolist()), tuple(low.tolist()), tuple(high.tolist()))
 
 
-def _deal(known: NDArray[np.bool_], parts: int, generator: np.random.Generator) -> list[NDArray[np.intp]]:
-    """The known rows dealt to the parts at random."""
-    lot = generator.integers(0, parts, len(known))
-    return [np.flatnonzero(known & (lot == part)) for part in range(parts)]
+class _Dealer:
+    """Deals rows to the parts of the jackknife at random, all views of one photograph to the same part."""
+
+    def __init__(self, tables: Tables, generator: np.random.Generator) -> None:
+        self.photographs, self.generator = tables.photographs(), generator
+        self.part_of_photograph: NDArray[np.int64] | None = None
+
+    def lots(self, start: int, known: NDArray[np.bool_], parts: int) -> list[NDArray[np.intp]]:
+        """The known rows of each part, counted from `start`."""
+        if self.photographs is None:
+            lot = self.generator.integers(0, parts, len(known))
+        else:
+            if self.part_of_photograph is None:
+                self.part_of_photograph = self.generator.integers(0, parts, int(self.photographs.max(initial=0)) + 1)
+            lot = self.part_of_photograph[self.photographs[start : start + len(known)]]
+        return [np.flatnonzero(known & (lot == part)) for part in range(parts)]
 
 
 def _add(

@@ -15,18 +15,22 @@ from alit_cli.analysis.query.criteria import OPERATORS, Comparison, Criterion, c
 from alit_cli.analysis.query.measures import bare, measure_info
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.allocate import parse_objective
-from alit_cli.analysis.selection.decide import check_answerable, check_thresholds, first_met
+from alit_cli.analysis.selection.decide import allocate, check_answerable, check_thresholds, first_met
 from alit_cli.errors import InputError
 
 SAMPLE = 20_000
+"""Rows that thresholds are chosen from: enough to place twelve of them, and quick at any size of table."""
 CANDIDATES = 200
+"""Thresholds that are tried; where the sample has more values, these are quantiles of it."""
 UNIFORM = "uniform"
+"""The name of the line of one budget for all images."""
 TOP = re.compile(r"top[1-9]\d*")
 RANKS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 300, 500)
+"""Ranks that are swept: those that people quote, denser where most images lie."""
 
 
 @dataclass(frozen=True)
-class Line:
+class Sweep:
     """A criterion of growing severity.
 
     Attributes:
@@ -110,57 +114,80 @@ def read_outcomes(tables: Tables, texts: Sequence[str]) -> list[Outcome]:
     return list(dict.fromkeys(found))
 
 
-def read_lines(tables: Tables, texts: Sequence[str], thresholds: Sequence[float] | None, points: int) -> list[Line]:
+def read_sweeps(tables: Tables, texts: Sequence[str], thresholds: Sequence[float] | None, points: int) -> list[Sweep]:
     """The criteria of `--tsc`, each swept: over the thresholds, or so that `points` of them spread over capacity.
 
     A criterion with its number is one point; those of one column and sign make one line. Raises InputError as
     `read_outcomes`, and for thresholds beside several criteria.
     """
-    lines: list[Line] = []
+    sweeps: list[Sweep] = []
     check_thresholds([] if thresholds is None or len(texts) > 1 else [abs(number) for number in thresholds])
     for text in texts:
-        found = parse(text, open_ended=True) if re.search("[<>=]", text) else parse_objective(text)
-        if isinstance(found, Comparison) and found.value is None:
+        criterion = parse(text, open_ended=True) if re.search("[<>=]", text) else parse_objective(text)
+        if isinstance(criterion, Comparison) and criterion.value is None:
             if thresholds is not None and len(texts) > 1:
                 raise InputError(
                     "--thr goes with one --tsc; with several, write the numbers into them: --tsc 'l1<0.05,l1<0.08'."
                 )
-            at = thresholds if thresholds is not None else _thresholds(tables, found, points)
-            signed = sorted(at, reverse=found.operator.startswith("<"))
-            criteria = tuple(dataclasses.replace(found, value=float(number)) for number in signed)
-            lines.append(Line(text, criteria))
+            numbers = thresholds if thresholds is not None else _thresholds(tables, criterion, points)
+            from_least = sorted(numbers, reverse=criterion.operator.startswith("<"))
+            points_of = tuple(dataclasses.replace(criterion, value=float(number)) for number in from_least)
+            sweeps.append(Sweep(text, points_of))
             continue
-        name = f"{found.name}{found.operator}" if isinstance(found, Comparison) else str(found)
-        same = [line for line in lines if line.name == name]
-        if same:
-            lines[lines.index(same[0])] = Line(name, (*same[0].criteria, found))
+        # Criteria with their numbers are points; those of one column and sign make one line.
+        name = f"{criterion.name}{criterion.operator}" if isinstance(criterion, Comparison) else str(criterion)
+        same = next((number for number, sweep in enumerate(sweeps) if sweep.name == name), None)
+        if same is None:
+            sweeps.append(Sweep(name, (criterion,)))
         else:
-            lines.append(Line(name, (found,)))
-    for line in lines:
-        for criterion in line.criteria:
+            sweeps[same] = Sweep(name, (*sweeps[same].criteria, criterion))
+    for sweep in sweeps:
+        for criterion in sweep.criteria:
             check_answerable(tables, criterion)
-    return lines
+    return sweeps
 
 
-def _thresholds(tables: Tables, way: Comparison, points: int) -> list[float]:
+def _thresholds(tables: Tables, objective: Comparison, points: int) -> list[float]:
     """Thresholds of a measure that spread the tokens spent evenly from the least to the most it can ask for."""
     check_answerable(tables, None)
     stride = max(1, tables.rows() // SAMPLE)
-    sample = np.concatenate(
-        [chunk.columns[way.name][-chunk.start % stride :: stride] for chunk in tables.stream([way.name])]
-    )
+    name = objective.name
+    chunks = [chunk.columns[name][-chunk.start % stride :: stride] for chunk in tables.stream([name])]
+    sample = np.concatenate(chunks) if chunks else np.zeros((0, len(tables.budgets)), np.float32)
     known = np.unique(sample[np.isfinite(sample)]).astype(np.float64)
     if not len(known):
-        raise InputError(f"'{way.name}' has no number at any image, so there is nothing to sweep.")
-    if bare(way.name) == "class_rank":
+        raise InputError(f"'{name}' has no number at any image, so there is nothing to sweep.")
+    if bare(name) == "class_rank":
         return [float(rank) for rank in RANKS if rank <= known[-1]] or [1.0]
+    candidates = known
     if len(known) > CANDIDATES:
         spread = np.quantile(sample[np.isfinite(sample)].astype(np.float64), np.linspace(0, 1, CANDIDATES))
-        known = np.array(sorted({float(f"{number:.4g}") for number in spread}))
-    spent = [_spent(sample, dataclasses.replace(way, value=float(number)), tables.budgets) for number in known]
-    wanted = np.linspace(min(spent), max(spent), points)
-    nearest = [int(np.abs(np.asarray(spent) - share).argmin()) for share in wanted]
-    return [float(known[place]) for place in sorted(set(nearest))]
+        candidates = np.array(sorted({float(f"{number:.4g}") for number in spread}))
+    spent = [
+        _spent(sample, dataclasses.replace(objective, value=float(number)), tables.budgets) for number in candidates
+    ]
+    targets = np.linspace(min(spent), max(spent), points)
+    nearest = sorted({int(np.abs(np.asarray(spent) - target).argmin()) for target in targets})
+    return [shortest_threshold(float(candidates[place]), known, objective.operator) for place in nearest]
+
+
+def shortest_threshold(threshold: float, known: NDArray[Any], operator: str) -> float:
+    """The threshold with the fewest digits, four or more, that separates the same known values (ascending).
+
+    It is compared in single precision, as columns are.
+    """
+    values = known.astype(np.float32)
+    compare = OPERATORS[operator]
+    met = compare(values, np.float32(threshold))
+    for digits in range(4, 9):  # nine digits tell any two numbers of single precision apart
+        exact = float(f"{threshold:.{digits}g}")
+        step = 10.0 ** (np.floor(np.log10(abs(threshold))) - digits + 1) if threshold else 0.0
+        # The nearest number may lie on the wrong side of a value, where its neighbour does not.
+        for candidate in (exact, exact + step, exact - step):
+            rounded = float(f"{candidate:.{digits}g}")
+            if np.array_equal(compare(values, np.float32(rounded)), met):
+                return rounded
+    return threshold
 
 
 def _spent(sample: NDArray[Any], criterion: Comparison, budgets: Sequence[int]) -> float:
@@ -168,42 +195,77 @@ def _spent(sample: NDArray[Any], criterion: Comparison, budgets: Sequence[int]) 
     return float(np.asarray(budgets)[index].mean())
 
 
+@dataclass(frozen=True, eq=False)
+class Allocation:
+    """Budgets that spend a given share of the largest capacity where it improves a measure most.
+
+    Attributes:
+        line, text: the names of its line and of this point of it.
+        index: which budget each row of the table gets, uint8 n.
+    """
+
+    line: str
+    text: str
+    index: NDArray[np.uint8]
+
+
+def read_allocations(tables: Tables, texts: Sequence[str]) -> list[Allocation]:
+    """For each measure, what `alit select --capacity` would choose at the capacity of every budget but the ends.
+
+    At the smallest and the largest budget there is nothing to choose. Raises InputError as `allocate`.
+    """
+    allocations = []
+    for text in texts:
+        objective = parse_objective(text)
+        for budget in tables.budgets[1:-1]:
+            choice = allocate(tables, objective, budget / tables.budgets[-1])
+            allocations.append(Allocation(f"optimal {text}", f"{budget} on average", choice.index))
+    return allocations
+
+
 @dataclass(frozen=True)
 class BudgetPolicies:
-    """Every choice of budgets that is looked at: the points of the lines, then one budget for all."""
+    """Every way to choose budgets that is looked at: the points of the lines, then one budget for all."""
 
-    lines: tuple[Line, ...]
+    sweeps: tuple[Sweep, ...]
     budgets: tuple[int, ...]
+    allocations: tuple[Allocation, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels())
 
     def labels(self) -> list[tuple[str, str, float | None]]:
-        """Line, criterion and its number, for each choice."""
-        swept = [(line.name, str(one), threshold_of(one)) for line in self.lines for one in line.criteria]
-        return swept + [(UNIFORM, str(budget), None) for budget in self.budgets]
+        """Line, criterion and its number, for each policy."""
+        swept = [(sweep.name, str(one), threshold_of(one)) for sweep in self.sweeps for one in sweep.criteria]
+        allocated = [(allocation.line, allocation.text, None) for allocation in self.allocations]
+        return [*swept, *allocated, *((UNIFORM, str(budget), None) for budget in self.budgets)]
 
     @property
     def columns(self) -> list[str]:
         """Every column the criteria compare."""
-        found = [name for line in self.lines for criterion in line.criteria for name in names(criterion)]
-        return list(dict.fromkeys(found))
+        columns = [name for sweep in self.sweeps for criterion in sweep.criteria for name in names(criterion)]
+        return list(dict.fromkeys(columns))
 
     def take(
-        self, columns: Mapping[str, NDArray[Any]], rows: int
+        self, columns: Mapping[str, NDArray[Any]], rows: NDArray[np.intp]
     ) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
-        """For each choice, which budget each of some rows gets and whether it is satisfied there."""
-        shape = (rows, len(self.budgets))
+        """For each policy, which budget each of some rows gets and whether it is satisfied there.
+
+        `columns` are those of the rows, which `rows` numbers as they stand in the table.
+        """
+        shape = (len(rows), len(self.budgets))
         wide = {
             name: column if column.ndim > 1 else np.broadcast_to(column[:, None], shape)
             for name, column in columns.items()
         }
-        for line in self.lines:
-            for criterion in line.criteria:
+        for sweep in self.sweeps:
+            for criterion in sweep.criteria:
                 index, satisfied, _ = first_met(holds(criterion, wide.__getitem__))
                 yield index, satisfied
+        for allocation in self.allocations:
+            yield allocation.index[rows], np.ones(len(rows), np.bool_)
         for step in range(len(self.budgets)):
-            yield np.full(rows, step, np.uint8), np.ones(rows, np.bool_)
+            yield np.full(len(rows), step, np.uint8), np.ones(len(rows), np.bool_)
 
 
 def threshold_of(criterion: Criterion) -> float | None:

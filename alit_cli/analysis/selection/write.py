@@ -183,7 +183,7 @@ def _chunks(
 def _chosen_tokens(table: pa.Table, tables: Tables, rows: NDArray[np.intp], index: NDArray[np.uint8]) -> pa.Array:
     """The tokens of the chosen budget of some rows; `index` says which budget, one for each of them."""
     info = tables.info
-    kind = token_schema(info, measures=False).field(f"{info.tokens}_{info.budgets[0]}").type
+    kind = token_schema(info, measures=False).field(f"{info.tokens}_{info.budgets[-1]}").type
     pieces = [
         table[f"{info.tokens}_{info.budgets[step]}"].take(pa.array(rows[index == step])) for step in np.unique(index)
     ]
@@ -202,7 +202,7 @@ def _schema(
     fields: list[Any] = [("image", pa.string()), ("n_tokens", pa.int32()), ("satisfied", pa.bool_())]
     if tokens:
         whole = token_schema(info, measures=False)
-        fields.append(whole.field(f"{info.tokens}_{info.budgets[0]}").with_name(info.tokens))
+        fields.append(whole.field(f"{info.tokens}_{info.budgets[-1]}").with_name(info.tokens))
     for name in choice.values:
         kind = tables.kind(name)
         fields.append((name, kind if pa.types.is_integer(kind) else pa.float32()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,34 +11,57 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 BINS = 2000
+"""Above this number of photographs the bootstrap draws lots of them: intervals change by less than their own error."""
 CELLS = 20_000_000
+"""Sums that are held at once, 160 MB; where columns and groups would need more, there are fewer bins."""
+FEWEST_BINS = 50
+"""Fewer lots would make the intervals themselves uncertain by more than a tenth."""
 
 
 class BinnedMeans:
     """Means of m columns in g groups of images, and their intervals.
 
-    Images are dealt into bins at random, and the bootstrap draws bins. Up to 2,000 images each has a bin of its own
-    (the ordinary bootstrap); beyond, a bin is a random lot of images, which gives the same intervals in expectation.
-    Every column is resampled by the same draws, so that they can be compared.
+    Photographs are dealt into bins at random, and the bootstrap draws bins. Up to 2,000 photographs each has a bin of
+    its own (the ordinary bootstrap); beyond, a bin is a random lot of them, which gives the same intervals in
+    expectation. Every column is resampled by the same draws, so that they can be compared. Views of one photograph
+    are no independent images: they share its bin, so that they are drawn together.
 
     Args:
-        images: how many there will be in all.
+        images: how many rows there will be in all.
         groups: g, at least 1.
         columns: m.
-        generator: deals the images, then draws.
+        generator: deals the photographs, then draws.
+        photographs: the number of the photograph of each row (0 … P - 1), n; None where each row is one.
+        extra_columns: further columns behind the m, which do not count towards the number of bins.
     """
 
-    def __init__(self, images: int, groups: int, columns: int, generator: np.random.Generator) -> None:
-        self.bins = max(1, min(images, BINS, max(50, CELLS // (groups * columns))))
-        self.alone = images <= self.bins
-        self.generator = generator
-        self.sums = np.zeros((columns, groups, self.bins))
-        self.counts = np.zeros((columns, groups, self.bins))
+    def __init__(
+        self,
+        images: int,
+        groups: int,
+        columns: int,
+        generator: np.random.Generator,
+        photographs: NDArray[np.int64] | None = None,
+        extra_columns: int = 0,
+    ) -> None:
+        independent = images if photographs is None else int(photographs.max(initial=-1)) + 1
+        self.bins = max(1, min(independent, BINS, max(FEWEST_BINS, CELLS // (groups * columns))))
+        self.one_bin_each = independent <= self.bins
+        self.generator, self.photographs = generator, photographs
+        self.bin_of_photograph: NDArray[np.int64] | None = None
+        if photographs is not None and not self.one_bin_each:
+            self.bin_of_photograph = generator.integers(0, self.bins, independent)
+        self.sums = np.zeros((columns + extra_columns, groups, self.bins))
+        self.counts = np.zeros((columns + extra_columns, groups, self.bins))
 
     def deal(self, start: int, group: NDArray[Any]) -> NDArray[np.int64]:
-        """The cells of the next images, from their row number and group."""
+        """The cells of the next images, from the number of their first row and their groups."""
         rows = np.arange(start, start + len(group))
-        bins = rows if self.alone else self.generator.integers(0, self.bins, len(group))
+        if self.photographs is not None:
+            photographs = self.photographs[rows]
+            bins = photographs if self.bin_of_photograph is None else self.bin_of_photograph[photographs]
+        else:
+            bins = rows if self.one_bin_each else self.generator.integers(0, self.bins, len(group))
         return group.astype(np.int64) * self.bins + bins
 
     def add(self, column: int, cells: NDArray[np.int64], values: NDArray[Any]) -> None:
@@ -51,27 +75,36 @@ class BinnedMeans:
 
     def known(self) -> NDArray[np.int64]:
         """Images with a number, g + 1 m; the last row is all groups together."""
-        found: NDArray[np.int64] = self._with_all(self.counts).sum(axis=2).T.astype(np.int64)
-        return found
+        known: NDArray[np.int64] = self._with_all(self.counts).sum(axis=2).T.astype(np.int64)
+        return known
 
     def means(self) -> Floats:
         """Means, g + 1 m; NaN where nothing is known."""
         return _ratio(self._with_all(self.sums).sum(axis=2), self._with_all(self.counts).sum(axis=2)).T
 
-    def intervals(self, resamples: int, level: float = 0.95) -> tuple[Floats, Floats]:
-        """Percentile intervals: low and high ends, g + 1 m each; NaN without resamples or where nothing is known."""
+    def intervals(
+        self, resamples: int, level: float = 0.95, derive: Callable[[Floats], Floats] | None = None
+    ) -> tuple[Floats, Floats]:
+        """Percentile intervals: low and high ends, g + 1 m each; NaN without resamples or where nothing is known.
+
+        `derive` makes further numbers (r d) of the means of r resamples (r m), such as differences between columns;
+        their intervals stand behind the m, and are paired: both columns come from the same draws.
+        """
         sums, counts = self._with_all(self.sums), self._with_all(self.counts)
-        low, high = np.full((2, sums.shape[1], sums.shape[0]), np.nan)
+        columns = sums.shape[0] if derive is None else sums.shape[0] + derive(np.zeros((1, sums.shape[0]))).shape[1]
+        low, high = np.full((2, sums.shape[1], columns), np.nan)
         if not resamples:
             return low, high
         drawn = self.generator.multinomial(self.bins, np.full(self.bins, 1 / self.bins), resamples).astype(np.float64)
         for group in range(sums.shape[1]):
-            found = np.sort(_ratio(drawn @ sums[:, group].T, drawn @ counts[:, group].T), axis=0)  # NaN come last
-            size = np.isfinite(found).sum(axis=0)
-            columns = np.arange(found.shape[1])
+            means = _ratio(drawn @ sums[:, group].T, drawn @ counts[:, group].T)
+            if derive is not None:
+                means = np.concatenate([means, derive(means)], axis=1)
+            ordered = np.sort(means, axis=0)  # NaN come last
+            size = np.isfinite(ordered).sum(axis=0)
             for end, share in ((low, (1 - level) / 2), (high, (1 + level) / 2)):
                 place = np.clip(np.round(share * (size - 1)).astype(np.int64), 0, None)
-                end[group] = found[place, columns]
+                end[group] = ordered[place, np.arange(columns)]
         return low, high
 
     def _with_all(self, cells: Floats) -> Floats:

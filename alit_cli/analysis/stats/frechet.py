@@ -85,11 +85,11 @@ class Reference:
         return float(difference @ difference + np.trace(self.covariance) + np.trace(covariance) - roots)
 
 
-def check_enough(n: int, dimension: int, what: str, few: bool = False) -> None:
-    """Raise InputError where n features of a dimension cannot fill a covariance, unless told that few will do."""
-    least = 2 if few else dimension + 1
+def check_enough(n: int, dimension: int, what: str, allow_biased: bool = False) -> None:
+    """Raise InputError where n features cannot fill a covariance of their dimension, unless bias is allowed."""
+    least = 2 if allow_biased else dimension + 1
     if n < least:
-        more = "" if few else ", or --few-samples takes the number as it is, biased"
+        more = "" if allow_biased else ", or let --few-samples give the biased number"
         raise InputError(
             f"A Fréchet distance of {dimension}-dimensional features wants more than {least - 1} images, "
             f"{what} has {n}: take more images{more}."

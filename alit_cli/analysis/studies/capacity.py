@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,25 +16,30 @@ from alit_cli.analysis.query.groups import Groups
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import check_answerable
 from alit_cli.analysis.selection.frechet_sweep import Distances, frechet_distances
-from alit_cli.analysis.selection.sweep import BudgetPolicies, Line, Outcome
+from alit_cli.analysis.selection.sweep import Allocation, BudgetPolicies, Outcome, Sweep
 from alit_cli.analysis.stats.bootstrap import BinnedMeans
+from alit_cli.analysis.studies.paired import EqualTokens, equal_token_pairs
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
 
 Floats = NDArray[np.float64]
 
 ORIGINAL, ALL = "originals", "all images"
+"""The line of the images themselves, without tokens; and the name of the group that holds every image."""
+ALL_GROUPS = -1
+"""The row of every array by group that is all images together; behind those of the groups."""
 NEAR = 0.01
+"""How far from the best, relative to it, an outcome counts as nearly as good: the paper's 1 %."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One outcome at one choice of budgets, in one group of images.
+    """One outcome of one policy, in one group of images.
 
     Attributes:
         line: the criterion's name, `uniform` (one budget for all) or `originals` (no tokens: the images themselves).
         criterion: with its number; the budget of a uniform one.
         n: images of the group with tokens; known: those with a number for the outcome.
-        capacity: tokens spent as a share of the largest budget for every image, 0–1; NaN for the originals.
+        capacity: tokens spent per image as a share of `Capacity.full_tokens`, 0–1; NaN for the originals.
         unsatisfied: share of images that no budget satisfies.
         value: with the ends of its 95 % bootstrap interval, NaN where it is not known.
     """
@@ -72,50 +77,98 @@ class NearBest:
 
 
 @dataclass(frozen=True)
+class PairedDifference:
+    """How much an outcome of one point of a line differs from another line's at equal tokens, over all images.
+
+    Attributes:
+        capacity: that of the point.
+        against: the other line; against_value is its outcome at as many tokens, a mixture of its two nearest points.
+        difference: value less against_value, with the ends of its paired 95 % bootstrap interval.
+    """
+
+    outcome: str
+    line: str
+    criterion: str
+    threshold: float | None
+    capacity: float
+    value: float
+    against: str
+    against_value: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Capacity:
-    """Every point, and where each line comes near the best; `dimension` of the features, 0 without."""
+    """Every point, where each line comes near the best, and how lines differ at equal tokens.
+
+    Attributes:
+        dimension: of the features of a Fréchet distance, 0 without.
+        full_tokens: tokens per image that a capacity of 1 stands for.
+        photographs: how many independent photographs the intervals resample, 0 where every row is one.
+    """
 
     points: tuple[Point, ...]
     nearly: tuple[NearBest, ...]
+    differences: tuple[PairedDifference, ...]
     outcomes: tuple[Outcome, ...]
     dimension: int
+    full_tokens: int
+    photographs: int
 
 
 def measure_capacity(
     tables: Tables,
-    lines: Sequence[Line],
+    sweeps: Sequence[Sweep],
     outcomes: Sequence[Outcome],
     groups: Groups | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    few: bool = False,
+    allow_biased: bool = False,
+    allocations: Sequence[Allocation] = (),
+    full_tokens: int | None = None,
 ) -> Capacity:
-    """Look at the outcomes of every criterion of the lines, of each uniform budget and of the originals.
+    """Look at the outcomes of every criterion of the sweeps, of each uniform budget and of the originals.
 
-    Columns stream by once (features once more). A Fréchet distance is of all images, never of a group. Raises
-    InputError where a column is missing, the table stopped early, or features are too few (unless `few`).
+    Columns stream by once (features once more). A Fréchet distance is of all images, never of a group. Capacities are
+    shares of `full_tokens` per image; None takes the largest budget of the table. Raises InputError where a column is
+    missing, the table stopped early, or features are too few (unless `allow_biased`).
     """
     check_answerable(tables, None)
-    choices, generator = BudgetPolicies(tuple(lines), tables.budgets), np.random.default_rng(seed)
-    scalar = [outcome for outcome in outcomes if not outcome.frechet]
-    sums = _add_up(tables, choices, scalar, groups, generator)
-    numbers, dimension = _numbers(sums, choices, scalar, resamples), 0
-    for outcome in outcomes:
+    full = full_tokens or tables.budgets[-1]
+    policies = BudgetPolicies(tuple(sweeps), tables.budgets, tuple(allocations))
+    generator = np.random.default_rng(seed)
+    means_of = [outcome for outcome in outcomes if not outcome.frechet]
+    sums = _add_up(tables, policies, means_of, groups, generator)
+    pairs = equal_token_pairs(policies, sums.mean_tokens()[ALL_GROUPS], len(means_of))
+    numbers = _numbers(sums, policies, outcomes, pairs, resamples)
+    dimension = 0
+    for place, outcome in enumerate(outcomes):
         if outcome.frechet:
-            far = frechet_distances(tables, choices, outcome, generator, few, resamples > 0)
-            numbers |= _far(choices, outcome, far)
-            dimension = max(dimension, far.dimension)
-    points = tuple(_points(choices, outcomes, groups, sums, numbers))
-    return Capacity(points, tuple(_nearly(points, outcomes)), tuple(outcomes), dimension)
+            distances = frechet_distances(tables, policies, outcome, generator, allow_biased, resamples > 0)
+            numbers.set_distances(place, distances)
+            dimension = max(dimension, distances.dimension)
+    points = tuple(_points(policies, outcomes, groups, sums, numbers, full))
+    return Capacity(
+        points=points,
+        nearly=tuple(_nearly(points, outcomes)),
+        differences=tuple(_differences(policies, means_of, sums, numbers, pairs, full)),
+        outcomes=tuple(outcomes),
+        dimension=dimension,
+        full_tokens=full,
+        photographs=0 if sums.means.photographs is None else int(sums.means.photographs.max(initial=-1)) + 1,
+    )
 
 
 @dataclass(frozen=True)
 class _Sums:
-    """What has been added up: groups g (the last: images in none), choices s.
+    """What has been added up: g groups (the last: images in none), s policies, o outcomes that are means.
 
     Attributes:
         images: g; tokens, unsatisfied: g s, of all images.
-        means: a column for each outcome of each choice, then one for each outcome of the originals.
+        means: s + 1 blocks of o columns, one block per policy and a last one for the originals; behind them one
+            column per policy with the tokens spent, so that tokens and outcomes are resampled together.
     """
 
     images: NDArray[np.int64]
@@ -123,38 +176,51 @@ class _Sums:
     unsatisfied: NDArray[np.int64]
     means: BinnedMeans
 
+    def mean_tokens(self) -> Floats:
+        """Tokens per image, g + 1 s; the last row is all images. NaN where a group has none."""
+        images, tokens = _with_all(self.images), _with_all(self.tokens)
+        return tokens / np.where(images > 0, images, np.nan)[:, None]
+
+
+def _with_all(values: NDArray[Any]) -> NDArray[Any]:
+    """g … values with one more row: their sum."""
+    return np.concatenate([values, values.sum(axis=0, keepdims=True)])
+
 
 def _add_up(
     tables: Tables,
-    choices: BudgetPolicies,
+    policies: BudgetPolicies,
     outcomes: Sequence[Outcome],
     groups: Groups | None,
     generator: np.random.Generator,
 ) -> _Sums:
     """One pass over the columns."""
-    g, s, budgets = len(groups.names) + 1 if groups else 1, len(choices), np.asarray(choices.budgets, np.float64)
-    means = BinnedMeans(tables.rows(), g, (s + 1) * len(outcomes) or 1, generator)
-    found = _Sums(np.zeros(g, np.int64), np.zeros((g, s)), np.zeros((g, s), np.int64), means)
+    g, s, o = len(groups.names) + 1 if groups else 1, len(policies), len(outcomes)
+    budgets = np.asarray(policies.budgets, np.float64)
+    columns = (s + 1) * o
+    means = BinnedMeans(tables.rows(), g, columns or 1, generator, tables.photographs(), extra_columns=s)
+    sums = _Sums(np.zeros(g, np.int64), np.zeros((g, s)), np.zeros((g, s), np.int64), means)
     originals = [outcome.original for outcome in outcomes if tables.has(outcome.original)]
-    for chunk in tables.stream([*choices.columns, *(outcome.column for outcome in outcomes), *originals]):
+    for chunk in tables.stream([*policies.columns, *(outcome.column for outcome in outcomes), *originals]):
         rows = np.flatnonzero(chunk.ok)
         codes = groups.codes[chunk.start + rows] if groups else np.zeros(len(rows), np.int32)
         codes = np.where(codes < 0, g - 1, codes)
+        # Failed rows are dealt too, so that the draws depend on the rows of the table alone.
         cells = means.deal(chunk.start, codes if len(rows) == len(chunk.ok) else _spread(codes, rows, len(chunk.ok)))
         cells = cells[rows]
-        found.images[:] += np.bincount(codes, minlength=g)
+        sums.images[:] += np.bincount(codes, minlength=g)
         values = [outcome.values(chunk.columns[outcome.column][rows]) for outcome in outcomes]
-        wide = {name: chunk.columns[name][rows] for name in choices.columns}
-        for number, (index, satisfied) in enumerate(choices.take(wide, len(rows))):
-            found.tokens[:, number] += np.bincount(codes, budgets[index], g)
-            found.unsatisfied[:, number] += np.bincount(codes[~satisfied], minlength=g)
+        criteria = {name: chunk.columns[name][rows] for name in policies.columns}
+        for policy, (index, satisfied) in enumerate(policies.take(criteria, chunk.start + rows)):
+            sums.tokens[:, policy] += np.bincount(codes, budgets[index], g)
+            sums.unsatisfied[:, policy] += np.bincount(codes[~satisfied], minlength=g)
+            means.add((columns or 1) + policy, cells, budgets[index])
             for place, column in enumerate(values):
-                means.add(number * len(outcomes) + place, cells, column[np.arange(len(rows)), index])
+                means.add(policy * o + place, cells, column[np.arange(len(rows)), index])
         for place, outcome in enumerate(outcomes):
             if outcome.original in chunk.columns:
-                column = outcome.values(chunk.columns[outcome.original][rows])
-                means.add(s * len(outcomes) + place, cells, column)
-    return found
+                means.add(s * o + place, cells, outcome.values(chunk.columns[outcome.original][rows]))
+    return sums
 
 
 def _spread(codes: NDArray[Any], rows: NDArray[np.intp], n: int) -> NDArray[Any]:
@@ -164,67 +230,124 @@ def _spread(codes: NDArray[Any], rows: NDArray[np.intp], n: int) -> NDArray[Any]
     return full
 
 
-Number = tuple[int, float, float, float]
-"""Images with a number, the value and the ends of its interval."""
+@dataclass(frozen=True, eq=False)
+class _Numbers:
+    """Images with a number, values and the ends of intervals, each of shape (groups + 1, policies + 1, outcomes).
+
+    The last group is all images, the last policy the originals. `differences` and its ends are (groups + 1, pairs,
+    outcomes that are means).
+    """
+
+    known: NDArray[np.int64]
+    value: Floats
+    low: Floats
+    high: Floats
+    differences: Floats
+    difference_low: Floats
+    difference_high: Floats
+
+    def set_distances(self, outcome: int, distances: Distances) -> None:
+        """Fill in a Fréchet distance: of all images, for every policy but the originals."""
+        self.known[ALL_GROUPS, :-1, outcome] = distances.n
+        self.value[ALL_GROUPS, :-1, outcome] = distances.values
+        self.low[ALL_GROUPS, :-1, outcome] = distances.low
+        self.high[ALL_GROUPS, :-1, outcome] = distances.high
 
 
 def _numbers(
-    sums: _Sums, choices: BudgetPolicies, outcomes: Sequence[Outcome], resamples: int
-) -> dict[tuple[int, int, str], Number]:
-    """The numbers of every group (-1: all), choice (that behind the last: the originals) and outcome."""
-    if not outcomes:
-        return {}
-    known, values = sums.means.known(), sums.means.means()
-    low, high = sums.means.intervals(resamples)
-    found = {}
-    for group in range(-1, len(known) - 1):
-        for number in range(len(choices) + 1):
-            for place, outcome in enumerate(outcomes):
-                cell = group, number * len(outcomes) + place
-                found[group, number, outcome.name] = (
-                    int(known[cell]),
-                    float(values[cell]),
-                    float(low[cell]),
-                    float(high[cell]),
-                )
-    return found
+    sums: _Sums, policies: BudgetPolicies, outcomes: Sequence[Outcome], pairs: EqualTokens, resamples: int
+) -> _Numbers:
+    """The means and their intervals; Fréchet distances are left open (0 images, NaN)."""
+    mean_places = [place for place, outcome in enumerate(outcomes) if not outcome.frechet]
+    groups, blocks, o = len(sums.images) + 1, len(policies) + 1, len(mean_places)
+    shape = (groups, blocks, len(outcomes))
+    known = np.zeros(shape, np.int64)
+    value, low, high = np.full((3, *shape), np.nan)
+    differences, difference_low, difference_high = np.full((3, groups, len(pairs), o), np.nan)
+    if o:
+        width = blocks * o
+        known[..., mean_places] = sums.means.known()[:, :width].reshape(groups, blocks, o)
+        means = sums.means.means()
+        value[..., mean_places] = means[:, :width].reshape(groups, blocks, o)
+        ends = sums.means.intervals(resamples, derive=pairs.differences)
+        low[..., mean_places], high[..., mean_places] = (end[:, :width].reshape(groups, blocks, o) for end in ends)
+        differences[:] = pairs.differences(means).reshape(groups, len(pairs), o)
+        first = means.shape[1]  # derived columns stand behind all others
+        difference_low[:], difference_high[:] = (end[:, first:].reshape(groups, len(pairs), o) for end in ends)
+    return _Numbers(known, value, low, high, differences, difference_low, difference_high)
 
 
-def _far(choices: BudgetPolicies, outcome: Outcome, far: Distances) -> dict[tuple[int, int, str], Number]:
-    """The distances of all images, in the shape of `_numbers`."""
-    return {
-        (-1, number, outcome.name): (far.n, far.values[number], far.low[number], far.high[number])
-        for number in range(len(choices))
-    }
+def _rows_of_groups(groups: Groups | None) -> dict[int, str]:
+    """Which rows of the arrays are told, and how they are called: all images first, then the groups."""
+    return {ALL_GROUPS: ALL} | dict(enumerate(groups.names if groups else ()))
 
 
 def _points(
-    choices: BudgetPolicies,
+    policies: BudgetPolicies,
     outcomes: Sequence[Outcome],
     groups: Groups | None,
     sums: _Sums,
-    numbers: Mapping[tuple[int, int, str], Number],
+    numbers: _Numbers,
+    full: int,
 ) -> Iterator[Point]:
     """All images, then group by group: the lines, the uniform budgets, the originals."""
-    names = {-1: ALL} | dict(enumerate(groups.names if groups else ()))
-    labels = [*choices.labels(), (ORIGINAL, "", None)]
-    for group, name in names.items():
-        images = int(sums.images.sum() if group < 0 else sums.images[group])
-        tokens = sums.tokens.sum(axis=0) if group < 0 else sums.tokens[group]
-        unsatisfied = sums.unsatisfied.sum(axis=0) if group < 0 else sums.unsatisfied[group]
-        for number, (line, text, threshold) in enumerate(labels):
+    labels = [*policies.labels(), (ORIGINAL, "", None)]
+    images, tokens, unsatisfied = _with_all(sums.images), _with_all(sums.tokens), _with_all(sums.unsatisfied)
+    for group, name in _rows_of_groups(groups).items():
+        for policy, (line, text, threshold) in enumerate(labels):
             mean, never = math.nan, math.nan
-            if line != ORIGINAL and images:
-                mean, never = float(tokens[number] / images), float(unsatisfied[number] / images)
-            for outcome in outcomes:
-                known, *value = numbers.get((group, number, outcome.name), (0, math.nan, math.nan, math.nan))
+            if line != ORIGINAL and images[group]:
+                mean = float(tokens[group, policy] / images[group])
+                never = float(unsatisfied[group, policy] / images[group])
+            for place, outcome in enumerate(outcomes):
+                cell = group, policy, place
+                known = int(numbers.known[cell])
                 if known or line != ORIGINAL:
-                    share = mean / choices.budgets[-1]
-                    yield Point(name, line, text, threshold, images, share, mean, never, outcome.name, known, *value)
+                    yield Point(
+                        group=name,
+                        line=line,
+                        criterion=text,
+                        threshold=threshold,
+                        n=int(images[group]),
+                        capacity=mean / full,
+                        mean_tokens=mean,
+                        unsatisfied=never,
+                        outcome=outcome.name,
+                        known=known,
+                        value=float(numbers.value[cell]),
+                        low=float(numbers.low[cell]),
+                        high=float(numbers.high[cell]),
+                    )
+
+
+def _differences(
+    policies: BudgetPolicies, outcomes: Sequence[Outcome], sums: _Sums, numbers: _Numbers, pairs: EqualTokens, full: int
+) -> Iterator[PairedDifference]:
+    """Every pair, of all images; those that cannot be compared are left out."""
+    labels, tokens, means = policies.labels(), sums.mean_tokens()[ALL_GROUPS], sums.means.means()[ALL_GROUPS]
+    for number, pair in enumerate(pairs.pairs):
+        line, text, threshold = labels[pair.policy]
+        for place, outcome in enumerate(outcomes):
+            value = float(means[pair.policy * len(outcomes) + place])
+            difference = float(numbers.differences[ALL_GROUPS, number, place])
+            if math.isfinite(difference):
+                yield PairedDifference(
+                    outcome=outcome.name,
+                    line=line,
+                    criterion=text,
+                    threshold=threshold,
+                    capacity=float(tokens[pair.policy] / full),
+                    value=value,
+                    against=pair.against,
+                    against_value=value - difference,
+                    difference=difference,
+                    low=float(numbers.difference_low[ALL_GROUPS, number, place]),
+                    high=float(numbers.difference_high[ALL_GROUPS, number, place]),
+                )
 
 
 def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[NearBest]:
-    """Where each line comes within 1 % of the best that any choice of budgets reaches in the group."""
+    """Where each line comes within 1 % of the best that any policy reaches in the group."""
     lower = {outcome.name: outcome.lower_is_better for outcome in outcomes}
     spent: dict[tuple[str, str], list[Point]] = {}
     for point in points:
@@ -233,21 +356,26 @@ def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[Ne
     for (group, outcome), some in spent.items():
         best = min(point.value for point in some) if lower[outcome] else max(point.value for point in some)
         for line in dict.fromkeys(point.line for point in some):
-            own = [point for point in some if point.line == line]
-            near = [point for point in own if abs(point.value - best) <= NEAR * abs(best)]
+            of_line = [point for point in some if point.line == line]
+            near = [point for point in of_line if abs(point.value - best) <= NEAR * abs(best)]
             if near:
                 first = min(near, key=lambda point: point.capacity)
                 yield NearBest(group, outcome, line, best, first.criterion, first.capacity, first.value)
             else:
-                nearest = min(own, key=lambda point: abs(point.value - best))
+                nearest = min(of_line, key=lambda point: abs(point.value - best))
                 yield NearBest(group, outcome, line, best, "never", math.nan, nearest.value)
 
 
 def save_tables(result: Capacity, folder: Path) -> list[Path]:
-    """Write the points as capacity.csv and .parquet, the rest as capacity_nearly.csv; what `open_output` raises."""
+    """Write the points as capacity.csv and .parquet, the rest as capacity_nearly.csv and capacity_differences.csv.
+
+    Raises what `open_output` raises.
+    """
     table = pd.DataFrame(result.points).astype({"threshold": float})
+    differences = pd.DataFrame(result.differences, columns=list(PairedDifference.__dataclass_fields__))
     return [
         save_csv(table, folder / "capacity.csv"),
         save_csv(pd.DataFrame(result.nearly), folder / "capacity_nearly.csv"),
+        save_csv(differences.astype({"threshold": float}), folder / "capacity_differences.csv"),
         save_parquet(table, folder / "capacity.parquet"),
     ]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from alit_cli.analysis.selection.decide import check_thresholds, quartiles, select
-from alit_cli.analysis.stats.correlation import Correlations, correlate, interval, pool
+from alit_cli.analysis.stats.correlation import FEWEST, Correlations, correlate, interval, pool
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
 from alit_cli.analysis.studies.scored_images import Study
 from alit_cli.data.tables.token_table import TableInfo
@@ -24,6 +24,12 @@ Floats = NDArray[np.float64]
 GROUP, OVERALL, RAW = "group", "overall", "raw"
 """The scopes of a row: one group, all groups pooled within themselves, all images as if they had no groups."""
 POOLED = "overall, pooled within categories"
+QUOTED_MEASURE = "code_length"
+"""The measure to quote, at the largest budget: fixed beforehand, so that none is picked by how well it does."""
+RIVALS = ("jpeg_bytes", "jpeg_bytes_128", "jpeg_bytes_256", "edge_density", "distinct_colours", "sobel_gradient")
+"""The plain measures that the quoted one is compared with, beside the equal-bit thumbnail."""
+FEWEST_IMAGES = FEWEST
+"""Below this a correlation is a dash."""
 
 
 @dataclass(frozen=True)
@@ -71,11 +77,31 @@ class Row:
 
 
 @dataclass(frozen=True)
+class MeasureDifference:
+    """How much closer the quoted measure follows the score than a rival: the difference of their Pearson correlations.
+
+    Attributes:
+        scope, group: as in `Row`; n: images with both.
+        difference: with the ends of its 95 % interval, paired: both come from the same resamples of the images.
+    """
+
+    group: str
+    scope: str
+    n: int
+    measure: str
+    rival: str
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Complexity:
     """The outcome of a study.
 
     Attributes:
         rows: every measure in every group, then in all of them.
+        differences: the quoted measure beside each rival, in every group and pooled.
         bins: a row per group, complexity bin and budget: `group scope bin images position budget l1`; the position
             is the bin's mean score, for the pooled scope its mean percentile within the groups.
         thresholds: of L1, those the tokens needed were counted at.
@@ -84,20 +110,16 @@ class Complexity:
     """
 
     rows: tuple[Row, ...]
+    differences: tuple[MeasureDifference, ...]
     bins: pd.DataFrame
     thresholds: tuple[float, ...]
     relative_thresholds: tuple[float, ...]
     scaled: bool
 
-    def groups_at_least(self, measure: str, rival: str) -> tuple[int, int]:
-        """In how many single groups a measure's Pearson is at least a rival's, of those that have both."""
-        found = {(row.group, row.measure): row.pearson for row in self.rows if row.scope == GROUP}
-        both = [
-            (value, found[group, rival])
-            for (group, name), value in found.items()
-            if name == measure and (group, rival) in found
-        ]
-        return sum(ours >= theirs for ours, theirs in both), len(both)
+
+def quoted_measure(info: TableInfo) -> str:
+    """The name of the measure to quote."""
+    return f"{QUOTED_MEASURE}_{info.budgets[-1]}"
 
 
 def correlate_complexity(
@@ -114,8 +136,10 @@ def correlate_complexity(
     relative_at = () if relative is None else quartiles(relative)
     measures = _measures(study, relative, absolute_at, relative_at)
     scaled = _looks_scaled(study)
+    rows, differences = _correlate_all(study, measures, scaled, resamples, np.random.default_rng(seed))
     return Complexity(
-        rows=_correlate_all(study, measures, scaled, resamples, np.random.default_rng(seed)),
+        rows=rows,
+        differences=differences,
         bins=_bin_table(study),
         thresholds=absolute_at,
         relative_thresholds=relative_at,
@@ -132,11 +156,12 @@ def _relative(study: Study) -> Floats | None:
 
 
 def code_length(losses: NDArray[np.floating[Any]], info: TableInfo) -> Floats:
-    """Bits a pixel that an image costs without loss: its tokens, and their residual in 8-bit steps.
+    """Bits per pixel of a code that stores an image's tokens, and what they leave in 8-bit steps.
 
     A Laplace distribution of mean absolute value b has log2(2e·b) bits at most (the maximum-likelihood code of the
-    residual), here of each of three channels; 0 where b is below a step. It is the description length of the image
-    under the model, in one unit at all budgets.
+    residual), here of each of three channels; 0 where b is below a step. It puts all budgets in one unit. It is no
+    shortest description: PNG, which knows that neighbours are alike, is shorter for ordinary photographs. At one
+    budget it only rises with log L1, and so ranks images exactly as L1 does.
 
     Args:
         losses: n T, L1 in [0, 1] pixels at each of the table's budgets.
@@ -150,7 +175,7 @@ def code_length(losses: NDArray[np.floating[Any]], info: TableInfo) -> Floats:
 def _measures(
     study: Study, relative: Floats | None, absolute_at: Sequence[float], relative_at: Sequence[float]
 ) -> list[Measure]:
-    """Everything that is compared with the score, the model's own numbers first."""
+    """Everything that is correlated with the score, the model's own numbers first."""
     budgets = study.info.budgets
     measures = []
     for stem, kind, losses, at in (
@@ -191,18 +216,43 @@ def _looks_scaled(study: Study) -> bool:
 
 def _correlate_all(
     study: Study, measures: Sequence[Measure], scaled: bool, resamples: int, generator: np.random.Generator
-) -> tuple[Row, ...]:
-    """`Complexity.rows`."""
+) -> tuple[tuple[Row, ...], tuple[MeasureDifference, ...]]:
+    """`Complexity.rows` and `Complexity.differences`."""
     values = np.stack([measure.values for measure in measures], axis=1)
     members = _members(study)
     found = {name: correlate(study.score[rows], values[rows], resamples, generator) for name, rows in members.items()}
     parts = [_rows(GROUP, name, measures, values[rows], study, found[name]) for name, rows in members.items()]
+    differences = [_compare(GROUP, name, measures, study, found[name]) for name in members]
     if len(members) > 1:
         raw = correlate(study.score, values, resamples, generator)
         label = "raw, not comparable across categories" if scaled else "raw, all images"
-        parts.append(_rows(OVERALL, POOLED, measures, values, study, pool([*found.values()])))
+        pooled = pool([*found.values()])
+        parts.append(_rows(OVERALL, POOLED, measures, values, study, pooled))
         parts.append(_rows(RAW, label, measures, values, study, raw))
-    return tuple(row for rows in parts for row in rows)
+        differences.append(_compare(OVERALL, POOLED, measures, study, pooled))
+    return tuple(row for rows in parts for row in rows), tuple(one for some in differences for one in some)
+
+
+def _compare(
+    scope: str, group: str, measures: Sequence[Measure], study: Study, found: Correlations
+) -> Iterator[MeasureDifference]:
+    """The quoted measure beside every rival that is known of the same images."""
+    places = {measure.name: place for place, measure in enumerate(measures)}
+    quoted = quoted_measure(study.info)
+    ours = places[quoted]
+    own_side = f"jpeg_bytes_{study.info.image_size}"  # the same number as jpeg_bytes
+    for rival in (f"thumbnail_{study.info.budgets[-1]}", *RIVALS):
+        theirs = places.get(rival)
+        # Measures of other images are resampled by other draws, so that nothing would be paired.
+        if theirs is None or rival == own_side or found.n[ours] != found.n[theirs]:
+            continue
+        difference = float(found.pearson[ours] - found.pearson[theirs])
+        if math.isfinite(difference):
+            apart = found.pearson_resampled[:, ours] - found.pearson_resampled[:, theirs]
+            low, high = interval(apart[:, None])
+            yield MeasureDifference(
+                group, scope, int(found.n[ours]), quoted, rival, difference, float(low[0]), float(high[0])
+            )
 
 
 def _rows(
@@ -262,6 +312,14 @@ def _binned(
 
 
 def save_tables(result: Complexity, folder: Path) -> list[Path]:
-    """Write `Complexity.rows` as complexity.csv and complexity.parquet; what `open_output` raises."""
+    """Write the rows as complexity.csv and .parquet, the differences as complexity_differences.csv.
+
+    Raises what `open_output` raises.
+    """
     table = pd.DataFrame(result.rows).astype({"budget": "Int64", "threshold": float, "share_largest": float})
-    return [save_csv(table, folder / "complexity.csv"), save_parquet(table, folder / "complexity.parquet")]
+    differences = pd.DataFrame(result.differences, columns=list(MeasureDifference.__dataclass_fields__))
+    return [
+        save_csv(table, folder / "complexity.csv"),
+        save_parquet(table, folder / "complexity.parquet"),
+        save_csv(differences, folder / "complexity_differences.csv"),
+    ]

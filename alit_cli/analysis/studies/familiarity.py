@@ -25,6 +25,9 @@ from alit_cli.errors import InputError
 Floats = NDArray[np.float64]
 
 BINS = 20
+"""Of JPEG bytes, for matching: finer ones leave too few images of either set in each."""
+MEASURES_BEFORE_NEEDS = 3
+"""How many numbers `_numbers` gives before the needs: L1 at both budgets, and the gap."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class ImageSet:
 
     Attributes:
         l1: n T, float32; jpeg_bytes: n, None where the table has no measures.
-        frechet: distance from the originals at the smallest and the largest budget; None without features.
+        frechet: distance from the originals at the two budgets that are compared; None without features.
+        photographs: the number of each image's photograph, n, where the table has several views of each.
     """
 
     name: str
@@ -41,6 +45,19 @@ class ImageSet:
     jpeg_bytes: Floats | None
     frechet: tuple[float, float] | None
     dimension: int
+    photographs: NDArray[np.int64] | None = None
+
+    def per_photograph(self, values: NDArray[Any]) -> Floats:
+        """Numbers of images (n) as numbers of photographs: the mean over the views of each, which are no independent
+        images."""
+        numbers = values.astype(np.float64)
+        if self.photographs is None:
+            return numbers
+        known = np.isfinite(numbers)
+        size = int(self.photographs.max(initial=-1)) + 1
+        counts = np.bincount(self.photographs[known], minlength=size)
+        sums = np.bincount(self.photographs[known], numbers[known], size)
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 @dataclass(frozen=True)
@@ -48,8 +65,9 @@ class SetRow:
     """One set in numbers; intervals are 95 % bootstrap intervals.
 
     Attributes:
-        gap: the mean of L1 at the smallest budget less L1 at the largest; low, high its interval.
-        relative_gap: the same as a share of L1 at the smallest.
+        l1_smallest, frechet_smallest: at the smaller of the two budgets that are compared; the others at the larger.
+        gap: the mean of L1 at the smaller budget less L1 at the larger; low, high its interval.
+        relative_gap: the same as a share of L1 at the smaller.
         mean_tokens, never: at the threshold; share of images that no budget satisfies.
     """
 
@@ -104,6 +122,7 @@ class Familiarity:
     Attributes:
         needs: a row per set and budget: `set tokens share l1`: the share of images that need so many tokens at the
             middle threshold, and the mean L1 of all images there.
+        between: the two budgets whose gap is measured.
     """
 
     sets: tuple[ImageSet, ...]
@@ -112,27 +131,48 @@ class Familiarity:
     needs: pd.DataFrame
     budgets: tuple[int, ...]
     thresholds: tuple[float, ...]
+    between: tuple[int, int]
 
 
-def read_set(tables: Tables, name: str, few: bool = False, seed: int = 0) -> ImageSet:
+def check_between(budgets: Sequence[int], between: Sequence[int] | None) -> tuple[int, int]:
+    """The two budgets that are compared, ascending; the smallest and the largest for None. InputError for others."""
+    if between is None:
+        return budgets[0], budgets[-1]
+    known = ", ".join(map(str, budgets))
+    if len(set(between)) != 2 or not set(between) <= set(budgets):
+        raise InputError(
+            f"--between takes two budgets of the tables, such as {budgets[0]},{budgets[-1]}; known: {known}."
+        )
+    return min(between), max(between)
+
+
+def read_set(
+    tables: Tables, name: str, allow_biased: bool = False, seed: int = 0, between: tuple[int, int] | None = None
+) -> ImageSet:
     """Read what is needed of a token table; features where its score tables have them.
 
-    Raises InputError where it stopped early, has no good image, or features are too few (unless `few`).
+    Raises InputError where it stopped early, has no good image, or features are too few (unless `allow_biased`).
     """
     check_answerable(tables, None)
-    wanted = ["l1", *(["jpeg_bytes"] if "jpeg_bytes" in tables.schema.names else [])]
-    chunks = [{key: column[chunk.ok] for key, column in chunk.columns.items()} for chunk in tables.stream(wanted)]
-    columns = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in wanted} if chunks else {}
-    if not chunks or not len(columns["l1"]):
+    names = ["l1", *(["jpeg_bytes"] if "jpeg_bytes" in tables.schema.names else [])]
+    chunks = list(tables.stream(names))
+    ok = np.concatenate([chunk.ok for chunk in chunks]) if chunks else np.zeros(0, np.bool_)
+    if not ok.any():
         raise InputError(f"'{tables.name}' has no image with tokens; its column `error` says why.")
+    columns = {name: np.concatenate([chunk.columns[name][chunk.ok] for chunk in chunks]) for name in names}
     frechet, dimension = None, 0
     if tables.has("features"):
         outcome = Outcome("frechet", "Fréchet distance", "features", frechet=True)
-        choices = BudgetPolicies((), tables.budgets)
-        found = frechet_distances(tables, choices, outcome, np.random.default_rng(seed), few, intervals=False)
-        frechet, dimension = (found.values[0], found.values[-1]), found.dimension
-    bytes_ = columns["jpeg_bytes"].astype(np.float64) if "jpeg_bytes" in columns else None
-    return ImageSet(name, columns["l1"], bytes_, frechet, dimension)
+        policies = BudgetPolicies((), tables.budgets)
+        generator = np.random.default_rng(seed)
+        found = frechet_distances(tables, policies, outcome, generator, allow_biased, intervals=False)
+        few, many = (tables.budgets.index(budget) for budget in between or (tables.budgets[0], tables.budgets[-1]))
+        frechet, dimension = (found.values[few], found.values[many]), found.dimension
+    photographs = tables.photographs()
+    if photographs is not None:  # renumbered, as those of failed images are gone
+        photographs = np.unique(photographs[ok], return_inverse=True)[1].astype(np.int64)
+    jpeg_bytes = columns["jpeg_bytes"].astype(np.float64) if "jpeg_bytes" in columns else None
+    return ImageSet(name, columns["l1"], jpeg_bytes, frechet, dimension, photographs)
 
 
 def compare_sets(
@@ -141,8 +181,11 @@ def compare_sets(
     thresholds: Sequence[float] | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    between: tuple[int, int] | None = None,
 ) -> Familiarity:
     """Describe each set and compare it with the first, as they are and matched by JPEG bytes.
+
+    `between` are the two budgets whose gap is measured; None takes the smallest and the largest.
 
     Without thresholds, the quartiles of all sets' L1 at the middle budget are taken. Matching: all images of both
     sets are cut into 20 bins of JPEG bytes with equally many in each, and each bin gives as many images of either
@@ -151,9 +194,10 @@ def compare_sets(
     check_thresholds(thresholds or ())
     generator = np.random.default_rng(seed)
     at = tuple(sorted(set(thresholds))) if thresholds else quartiles(*(one.l1 for one in sets))
-    rows = [row for one in sets for row in _describe(one, budgets, at, resamples, generator)]
+    both = between or (budgets[0], budgets[-1])
+    rows = [row for one in sets for row in _describe(one, budgets, at, both, resamples, generator)]
     first, *others = sets
-    differences = [difference for one in others for difference in _differences(one, first, budgets, at, generator)]
+    differences = [row for one in others for row in _differences(one, first, budgets, at, both, generator)]
     middle = at[len(at) // 2]
     needs = []
     for one in sets:
@@ -161,33 +205,42 @@ def compare_sets(
         shares, means = counts / len(one.l1), [float(np.nanmean(column, dtype=np.float64)) for column in one.l1.T]
         needs += [(one.name, *row) for row in zip(budgets, shares, means, strict=True)]
     table = pd.DataFrame(needs, columns=["set", "tokens", "share", "l1"])
-    return Familiarity(tuple(sets), tuple(rows), tuple(differences), table, tuple(budgets), at)
+    return Familiarity(tuple(sets), tuple(rows), tuple(differences), table, tuple(budgets), at, both)
 
 
-def _numbers(one: ImageSet, budgets: Sequence[int], thresholds: Sequence[float]) -> dict[str, NDArray[Any]]:
+def _numbers(
+    one: ImageSet, budgets: Sequence[int], thresholds: Sequence[float], between: tuple[int, int]
+) -> dict[str, NDArray[Any]]:
     """Every number per image that sets are compared by."""
-    found: dict[str, NDArray[Any]] = {
-        f"l1_{budgets[0]}": one.l1[:, 0],
-        f"l1_{budgets[-1]}": one.l1[:, -1],
-        "l1 gap": one.l1[:, 0] - one.l1[:, -1],
+    few, many = (list(budgets).index(budget) for budget in between)
+    numbers: dict[str, NDArray[Any]] = {
+        f"l1_{between[0]}": one.l1[:, few],
+        f"l1_{between[1]}": one.l1[:, many],
+        "l1 gap": one.l1[:, few] - one.l1[:, many],
     }
     for threshold in thresholds:
-        found[f"tokens(l1<{threshold:g})"] = select(one.l1, budgets, threshold).n_tokens
-    return found
+        numbers[f"tokens(l1<{threshold:g})"] = select(one.l1, budgets, threshold).n_tokens
+    return numbers
 
 
 def _describe(
-    one: ImageSet, budgets: Sequence[int], thresholds: Sequence[float], resamples: int, generator: np.random.Generator
+    one: ImageSet,
+    budgets: Sequence[int],
+    thresholds: Sequence[float],
+    between: tuple[int, int],
+    resamples: int,
+    generator: np.random.Generator,
 ) -> list[SetRow]:
     """A row for each threshold."""
-    numbers = [values.astype(np.float64) for values in _numbers(one, budgets, thresholds).values()]
-    means = BinnedMeans(len(one.l1), 1, len(numbers), generator)
-    cells = means.deal(0, np.zeros(len(one.l1), np.int64))
+    numbers = [one.per_photograph(values) for values in _numbers(one, budgets, thresholds, between).values()]
+    n = len(numbers[0])
+    means = BinnedMeans(n, 1, len(numbers), generator)
+    cells = means.deal(0, np.zeros(n, np.int64))
     for column, values in enumerate(numbers):
         means.add(column, cells, values)
     mean, (low, high) = means.means()[0], means.intervals(resamples)
     rows = []
-    for place, threshold in enumerate(thresholds, start=3):
+    for place, threshold in enumerate(thresholds, start=MEASURES_BEFORE_NEEDS):
         rows.append(
             SetRow(
                 set=one.name,
@@ -216,26 +269,31 @@ def _differences(
     first: ImageSet,
     budgets: Sequence[int],
     thresholds: Sequence[float],
+    between: tuple[int, int],
     generator: np.random.Generator,
 ) -> list[Difference]:
-    """Every number of the set against the first's, as they are and matched."""
-    mine, theirs = _numbers(one, budgets, thresholds), _numbers(first, budgets, thresholds)
-    everything = np.arange(len(one.l1)), np.arange(len(first.l1))
-    ways = {False: everything}
+    """Every number of the set against the first's, as they are and matched; photograph by photograph."""
+    ours, theirs = (
+        {name: own.per_photograph(values) for name, values in _numbers(own, budgets, thresholds, between).items()}
+        for own in (one, first)
+    )
+    sizes = [len(next(iter(numbers.values()))) for numbers in (ours, theirs)]
+    pairings = {False: (np.arange(sizes[0]), np.arange(sizes[1]))}
     if one.jpeg_bytes is not None and first.jpeg_bytes is not None:
-        ways[True] = match_by(one.jpeg_bytes, first.jpeg_bytes, BINS, generator)
-        mine["jpeg_bytes"], theirs["jpeg_bytes"] = one.jpeg_bytes, first.jpeg_bytes
-    found = []
-    for matched, (rows, others) in ways.items():
-        for measure in mine:
-            a, b = _known(mine[measure][rows]), _known(theirs[measure][others])
+        ours["jpeg_bytes"] = one.per_photograph(one.jpeg_bytes)
+        theirs["jpeg_bytes"] = first.per_photograph(first.jpeg_bytes)
+        pairings[True] = match_by(ours["jpeg_bytes"], theirs["jpeg_bytes"], BINS, generator)
+    differences = []
+    for matched, (rows, others) in pairings.items():
+        for measure in ours:
+            a, b = _known(ours[measure][rows]), _known(theirs[measure][others])
             mean, mean_first = (float(values.mean()) if len(values) else math.nan for values in (a, b))
             delta = cliffs_delta(a, b)
             p = mann_whitney(a, b)
-            found.append(
+            differences.append(
                 Difference(one.name, first.name, measure, matched, len(a), len(b), mean, mean_first, *delta, p)
             )
-    return found
+    return differences
 
 
 def _known(values: NDArray[Any]) -> Floats:

@@ -20,8 +20,17 @@ from alit_cli.analysis.studies.saving import save_csv, save_parquet
 from alit_cli.errors import InputError
 
 ROWS = 20_000
+"""Rows held at a time, where a row has the ids of every budget."""
+FEATURE_ROWS = 2000
+"""Rows held at a time, where a row has one long feature per budget."""
 TOKENS, BASE = "tokens", "base"
 SYSTEMS = {TOKENS: "tokens", "thumb": "thumbnail", "jpeg": "JPEG", "webp": "WebP", BASE: "base tokenizer"}
+BASE_LABELS = {
+    "as trained": "base tokenizer without tokens",
+    "fine-tuned": "base tokenizer as fine-tuned",
+    "imported": "base tokenizer as in the imported model",
+}
+"""How the base tokenizer's line is labelled, by what the score table says it is."""
 """What is compared, and how it is called; all but the first come from `alit score --task baselines`."""
 MEASURES = ("l1", "psnr", "ssim", "lpips")
 CURVE_STEP = 10
@@ -33,9 +42,9 @@ class Row:
     """One system at one budget; NaN where the tables do not say.
 
     Attributes:
-        system: 'tokens', 'thumb', 'jpeg', 'webp' (at the bits of these tokens), 'base' (the base tokenizer alone).
+        system: 'tokens', 'thumb', 'jpeg', 'webp' (at the bits of these tokens), 'base' (the base tokenizer).
         images: those with an L1.
-        bits, bits_per_pixel: mean of an image, as stored; codecs have files that may be larger than the tokens.
+        bits, bits_per_pixel: means over the images, as stored; codecs have files that may be larger than the tokens.
         l1, psnr, ssim, lpips: means over the images.
         frechet: squared Fréchet distance of the reconstructions' features to the originals'.
         codes_used: share of the codebook that occurs at this budget, 0–1.
@@ -59,6 +68,24 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Base:
+    """What the base tokenizer is that stands beside the tokens.
+
+    Attributes:
+        state: 'as trained', 'fine-tuned' or 'imported'; '' where the score table does not say.
+        stage_l1: mean L1 after the base stage, on photographs held out in training; None where nobody recorded it.
+    """
+
+    state: str = ""
+    stage_l1: float | None = None
+
+    @property
+    def label(self) -> str:
+        """For figures and sentences."""
+        return BASE_LABELS.get(self.state, SYSTEMS[BASE])
+
+
+@dataclass(frozen=True)
 class Quality:
     """The outcome.
 
@@ -68,6 +95,7 @@ class Quality:
         frechet: the score table that the Fréchet distance comes from, '' where there is none.
         features: numbers of a feature; with fewer images than that the distance says little. 0 where there are none.
         codes: size of the codebook, 0 where latents are continuous.
+        base: what the base tokenizer's row is.
         remarks: sentences that a reader must know.
     """
 
@@ -76,6 +104,7 @@ class Quality:
     frechet: str
     features: int
     codes: int
+    base: Base
     remarks: tuple[str, ...]
 
     def of(self, system: str) -> list[Row]:
@@ -123,13 +152,13 @@ def measure_quality(tables: Tables) -> Quality:
         for step, losses in enumerate(chunk.columns["l1"][chunk.ok].T):
             counted[step] += histogram(losses)
         codes.add([chunk.table[name] for name in ids])
-    source, distances, width = _frechet(tables, strangers)
+    source, distances, base_distance, width = _frechet(tables, strangers)
     rows = [_token_row(tables, step, means, codes, distances) for step in range(len(tables.budgets))]
-    rows += _baselines(tables, means)
+    rows += _baselines(tables, means, base_distance)
     below = counted.cumsum(axis=1)[:, :-1] / np.maximum(counted.sum(axis=1, keepdims=True), 1)
     foreign = [f"{table.sentence} It is left out." for table in tables.foreign]
     remarks = (*foreign, *strangers.values(), *tables.remarks, *_unequal(means))
-    return Quality(tuple(rows), below, source, width, tables.info.codes, remarks)
+    return Quality(tuple(rows), below, source, width, tables.info.codes, _base(tables), remarks)
 
 
 def _check(tables: Tables) -> None:
@@ -178,7 +207,16 @@ def _token_row(tables: Tables, step: int, means: _Means, codes: CodeCounts, dist
     )
 
 
-def _baselines(tables: Tables, means: _Means) -> Iterator[Row]:
+def _base(tables: Tables) -> Base:
+    """What the table of baselines records about the base tokenizer."""
+    info = next((source.info for source in tables.sources if source.info and source.info.task == "baselines"), None)
+    if info is None:
+        return Base()
+    stage_l1 = info.options.get("base_stage_l1")
+    return Base(str(info.options.get("base", "")), None if stage_l1 is None else float(stage_l1))
+
+
+def _baselines(tables: Tables, means: _Means, base_distance: float) -> Iterator[Row]:
     """A row for each baseline and budget, and one for the base tokenizer."""
     pixels = tables.info.image_size**2
     for system in ("thumb", "jpeg", "webp"):
@@ -189,8 +227,8 @@ def _baselines(tables: Tables, means: _Means) -> Iterator[Row]:
             values = [means.mean(l1, step), *(means.mean(f"{system}_{measure}", step) for measure in MEASURES[1:])]
             yield Row(system, budget, means.count(l1, step), bits, bits / pixels, *values)
     if f"{BASE}_l1" in means.sums:
-        values = [means.mean(f"{BASE}_{measure}", None) for measure in MEASURES]
-        yield Row(BASE, None, means.count(f"{BASE}_l1", None), math.nan, math.nan, *values)
+        errors = {measure: means.mean(f"{BASE}_{measure}", None) for measure in MEASURES}
+        yield Row(BASE, None, means.count(f"{BASE}_l1", None), **errors, frechet=base_distance)
 
 
 def _unequal(means: _Means) -> Iterator[str]:
@@ -203,25 +241,35 @@ def _unequal(means: _Means) -> Iterator[str]:
             yield f"The scores of {table} are of {count} of the {images} images: score the whole table to compare."
 
 
-def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float], int]:
-    """The score table of features, its distances at every budget, and the length of a feature; the first by name."""
+def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float], float, int]:
+    """The score table of features, the first by name: its name, the distances from the originals, a feature's length.
+
+    The distances are those at every budget, then that of the base tokenizer (NaN where the table has none).
+    """
     models = tables.models("features")
     names = [f"features@{models[0]}", f"features_original@{models[0]}"] if models else []
     if not names or not all(map(tables.has, names)) or tables.find(names[0]).source in strangers:
-        return "", [], 0
+        return "", [], math.nan, 0
+    base_name = f"features_base@{models[0]}"
+    names += [base_name] if tables.has(base_name) else []
     original, moments = None, []
-    for chunk in tables.stream(names, rows=2000):
-        features, fitted = (chunk.columns[name][chunk.ok] for name in names)
+    for chunk in tables.stream(names, rows=FEATURE_ROWS):
+        features, fitted, *of_base = (chunk.columns[name][chunk.ok] for name in names)
         if original is None:
             centre = np.nanmean(fitted.astype(np.float64), axis=0)
-            original, moments = Moments(centre), [Moments(centre) for _ in tables.budgets]
+            # One for each budget, and one for the base tokenizer.
+            original, moments = Moments(centre), [Moments(centre) for _ in range(len(tables.budgets) + 1)]
         original.add(fitted)
-        for step, one in enumerate(moments):
+        for step, one in enumerate(moments[:-1]):
             one.add(features[:, step])
+        for base in of_base:
+            moments[-1].add(base)
     if original is None or original.n < 2:
-        return "", [], 0
+        return "", [], math.nan, 0
     reference = Reference(original)
-    return models[0], [reference.distance(one) for one in moments], len(original.centre)
+    distances = [reference.distance(one) for one in moments[:-1]]
+    base_distance = reference.distance(moments[-1]) if moments[-1].n > 1 else math.nan
+    return models[0], distances, base_distance, len(original.centre)
 
 
 def save_tables(result: Quality, budgets: Sequence[int], folder: Path) -> list[Path]:

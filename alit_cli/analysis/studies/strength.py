@@ -102,14 +102,15 @@ def judged_by(column: str, top: int) -> Outcome:
 
 
 def measure_strength(tables: Tables, outcomes: Sequence[Outcome], resamples: int = 1000, seed: int = 0) -> Strength:
-    """Hold each model's loss at every budget against its own strength; columns stream by once.
+    """Compare what each model loses at every budget with its own strength; columns stream by once.
 
     Raises InputError where the table stopped early, or a column is missing.
     """
     check_answerable(tables, None)
     steps = len(tables.budgets)
     width = 1 + 2 * steps  # the originals, then value and drop of each budget
-    means = BinnedMeans(tables.rows(), 1, width * len(outcomes), np.random.default_rng(seed))
+    columns = width * len(outcomes)
+    means = BinnedMeans(tables.rows(), 1, columns, np.random.default_rng(seed), tables.photographs())
     names = [name for outcome in outcomes for name in (outcome.column, outcome.original)]
     for chunk in tables.stream(names):
         cells = means.deal(chunk.start, np.zeros(len(chunk.ok), np.int64))[chunk.ok]

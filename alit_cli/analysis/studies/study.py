@@ -117,13 +117,13 @@ def _table_steps(job: StudyJob, tokens: Path, tables: tuple[Path, ...]) -> Itera
     quality = ("analyze", "quality", str(tokens), *scores, *_output(job, job.out))
     yield Step("quality", quality, tables, _tables(job.out, "quality"))
     ends = (*_output(job, job.out), "--bootstrap", str(job.bootstrap))
-    capacity = ("analyze", "capacity", "--tokens", str(tokens), *scores, *_lines(job), *ends)
+    capacity = ("analyze", "capacity", str(tokens), *scores, *_lines(job), *ends)
     yield Step("capacity", capacity, tables, _tables(job.out, "capacity"))
     if job.labels and len(job.networks) > 1:
-        strength = ("analyze", "strength", "--task", "classify", "--tokens", str(tokens), *scores, *ends)
+        strength = ("analyze", "strength", "--task", "classify", str(tokens), *scores, *ends)
         yield Step("strength", strength, tables, _tables(job.out, "strength"))
     if job.scores:
-        complexity = ("analyze", "complexity", job.scores, "--tokens", str(tokens), *ends)
+        complexity = ("analyze", "complexity", job.scores, str(tokens), *ends)
         yield Step("complexity", complexity, (tokens, Path(job.scores)), _tables(job.out, "complexity"))
 
 

@@ -62,7 +62,8 @@ def members(path: str, keeper: ExtraColumns, real: str | None = None) -> Iterato
         with open_file(real or path) as file:
             if not keeper.names:
                 contents = _Contents(None)
-                yield from (Member(readable(name), *place, ()) for name, *place in _scan(file, path, contents))
+                found = _scan(file, path, contents)
+                yield from (Member(readable(name), offset, size, ()) for name, offset, size in found)
                 return
             contents = _Contents({})
             images = list(_scan(file, path, contents))  # the whole tar first: its order means nothing

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from alit_cli.data.files import open_output, readable
 from alit_cli.data.marks import Kind
 from alit_cli.data.tables.parts import parts
+from alit_cli.data.tables.prefixes import has_columns, stored_names, take_columns
 from alit_cli.data.tables.sound import check_rows, check_unique
 from alit_cli.errors import InputError
 
@@ -88,8 +89,8 @@ def read_description(path: str | Path) -> bytes:
 
 
 def column_names(path: str | Path) -> list[str]:
-    """The columns of a table, in order. Raises InputError as `read_schema`."""
-    return list(read_schema(path).names)
+    """The columns that can be read from a table, in order. Raises InputError as `read_schema`."""
+    return has_columns(read_schema(path))
 
 
 def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -100,8 +101,9 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
     pieces = []
     for file in parts(path):
         with _named_damage(path), _open(file) as opened:
-            pieces.append(opened.read(columns=None if columns is None else names))
-            check_rows(pieces[-1], file)
+            rows = opened.read(columns=None if columns is None else stored_names(schema, names))
+            check_rows(rows, file)
+            pieces.append(rows if columns is None else take_columns(rows, names, schema))
     return pa.concat_tables(pieces)
 
 
@@ -116,10 +118,12 @@ def stream_columns(
         InputError: as read_schema, a column is missing, or a file is damaged.
     """
     for file in parts(path):
+        schema = read_schema(file)
         if columns is not None:
-            _check_columns(file, columns, read_schema(file))
+            _check_columns(file, columns, schema)
+        stored = None if columns is None else stored_names(schema, columns)
         with _open(file) as opened:
-            batches = opened.iter_batches(rows, columns=None if columns is None else list(columns))
+            batches = opened.iter_batches(rows, columns=stored)
             while True:
                 # Only reading is watched: an error of whoever uses the batch is not the file's.
                 with _named_damage(file):
@@ -127,7 +131,7 @@ def stream_columns(
                 if batch is None:
                     break
                 check_rows(batch, file)
-                yield batch
+                yield batch if columns is None else take_columns(batch, columns, schema)
 
 
 def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | NDArray[np.int64]) -> pa.Table:
@@ -136,7 +140,9 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | ND
     Raises InputError as `stream_columns`.
     """
     pieces, first, taken = [], 0, 0
-    _check_columns(path, columns, read_schema(path))
+    schema = read_schema(path)
+    _check_columns(path, columns, schema)
+    stored = stored_names(schema, columns)
     for file in parts(path):
         with _named_damage(file), _open(file) as opened:
             for group in range(opened.num_row_groups):
@@ -146,8 +152,9 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | ND
                     inside.append(int(rows[taken]) - first)
                     taken += 1
                 if inside:
-                    pieces.append(opened.read_row_group(group, columns=list(columns)).take(pa.array(inside)))
-                    check_rows(pieces[-1], file)
+                    read = opened.read_row_group(group, columns=stored).take(pa.array(inside))
+                    check_rows(read, file)
+                    pieces.append(take_columns(read, columns, schema))
                 first = after
     if not pieces:
         return open_columns(path, columns).slice(0, 0)
@@ -166,10 +173,11 @@ def count_rows(path: str | Path) -> int:
 
 def _check_columns(path: str | Path, columns: Sequence[str], schema: pa.Schema) -> None:
     """Raises InputError: a column is missing."""
-    missing = [name for name in columns if name not in schema.names]
+    known = has_columns(schema)
+    missing = [name for name in columns if name not in known]
     if missing:
         name = readable(os.fspath(path))
-        raise InputError(f"'{name}' has no column '{missing[0]}'; it has {', '.join(schema.names)}.")
+        raise InputError(f"'{name}' has no column '{missing[0]}'; it has {', '.join(known)}.")
 
 
 @contextmanager

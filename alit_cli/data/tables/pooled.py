@@ -26,7 +26,7 @@ class Pooled:
         tokens: latent tokens at each.
         latents: T w, over all latent tokens.
         first: T w, over the first few of them, as many at every iteration.
-        grid: T w, over the image tokens.
+        grid: T w, over the image tokens, of which there are grid_tokens.
         pixels: SIDE·SIDE·3, the fitted image's thumbnail in 0–1.
     """
 
@@ -37,6 +37,13 @@ class Pooled:
     first: Vectors
     grid: Vectors
     pixels: Vectors
+    grid_tokens: int
+
+    def together(self, index: int) -> Vectors:
+        """The mean over image and latent tokens together at one of the iterations, w."""
+        latents, n = self.tokens[index], self.grid_tokens
+        mean: Vectors = (latents * self.latents[index] + n * self.grid[index]) / np.float32(latents + n)
+        return mean
 
 
 def raw_pixels(pixels: Pixels) -> Vectors:

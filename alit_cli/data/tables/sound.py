@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -87,14 +87,16 @@ def check_rows(rows: pa.Table | pa.RecordBatch, path: str) -> None:
     if stored and KEY.encode() in (rows.schema.metadata or {}):
         about = json.loads(rows.schema.metadata[KEY.encode()])
         for name in stored if "codes" in about else ():  # a score table says nothing of tokens
-            _check_tokens(rows[name], name, int(about["codes"]), int(about["token_dim"]), path)
+            # A prefix tokenizer's one list is as long as the last budget that the image reached.
+            ends = about["budgets"] if about["options"].get("prefix") else [int(name.partition("_")[2] or 0)]
+            _check_tokens(rows[name], name, int(about["codes"]), int(about["token_dim"]), ends, path)
 
 
-def _check_tokens(column: Any, name: str, codes: int, token_dim: int, path: str) -> None:
-    """Raise InputError for lists that are not as long as the column's name says, or ids outside the codebook."""
-    budget = name.partition("_")[2]
+def _check_tokens(column: Any, name: str, codes: int, token_dim: int, budgets: Sequence[int], path: str) -> None:
+    """Raise InputError for lists that are of none of the budgets' lengths, or ids outside the codebook."""
     lengths = set(pc.unique(pc.list_value_length(column)).to_pylist()) - {None}
-    if budget and lengths - {int(budget) * (1 if codes else token_dim)}:
+    # The column of a selection, which has no budget in its name, holds lists of any.
+    if "_" in name and lengths - {budget * (1 if codes else token_dim) for budget in budgets}:
         raise InputError(f"'{readable(path)}' cannot be used: '{name}' has lists of another length; make it again.")
     values = pc.list_flatten(column)
     if codes and len(values) and (pc.max(values).as_py() or 0) >= codes:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from alit_cli.config import token_bits
 from alit_cli.data.files import readable
 from alit_cli.data.pictures.fitting import Fit, Picture
-from alit_cli.data.pictures.measures import PLAIN_MEASURES
+from alit_cli.data.pictures.measures import PLAIN_MEASURES, WHOLE_NUMBERS
 from alit_cli.data.sources.extra_columns import kept_column, kept_schema
 from alit_cli.data.tables.parquet import KEY, read_description, read_schema
 from alit_cli.data.tables.sound import check_columns, check_description
@@ -43,6 +43,7 @@ class TableOptions:
         plan: the fingerprint of the plan that the table was made by.
         images: rows that were planned.
         select: the criterion of a selection, as `alit select` was given it.
+        prefix: True where the tokens of every budget are the first ones of the largest, which alone is stored.
     """
 
     measures: bool | None = None
@@ -55,6 +56,7 @@ class TableOptions:
     plan: str | None = None
     images: int | None = None
     select: Mapping[str, Any] | None = None
+    prefix: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The options that were given, in order."""
@@ -66,7 +68,7 @@ class TableOptions:
         """Read `to_dict`; further keys are ignored. Raises TypeError or ValueError for values that no table has."""
         known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
         for names, kind in (
-            (("measures", "losses", "hash"), bool),
+            (("measures", "losses", "hash", "prefix"), bool),
             (("device", "views", "plan"), str),
             (("keep", "select"), Mapping),
             (("stop",), int | float),
@@ -126,6 +128,11 @@ class TableInfo:
         return dict(self.options.keep or {})
 
     @property
+    def prefix(self) -> bool:
+        """Whether the tokens of every budget are cut from the largest one's, the only ones stored (prefixes.py)."""
+        return bool(self.options.prefix)
+
+    @property
     def tokens(self) -> str:
         """The stem of the token columns: `tokens` for ids, `latents` for a continuous model."""
         return "tokens" if self.codes else "latents"
@@ -169,7 +176,10 @@ class TableInfo:
 
 
 def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
-    """The columns of a token table: names, status, size, measures, L1 and tokens at every budget."""
+    """The columns of a token table: names, status, size, measures, L1 and tokens at every budget.
+
+    A prefix tokenizer's tokens have one column, that of the largest budget.
+    """
     columns: list[tuple[str, pa.DataType]] = [
         ("image", pa.string()),
         ("source", pa.string()),
@@ -179,11 +189,12 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
         ("height", pa.int32()),
     ]
     if measures:
-        columns += [(name, pa.int32() if name.endswith("_bytes") else pa.float32()) for name in PLAIN_MEASURES]
+        columns += [(name, pa.int32() if name in WHOLE_NUMBERS else pa.float32()) for name in PLAIN_MEASURES]
         columns += [(f"thumbnail_{budget}", pa.float32()) for budget in info.budgets]
     if info.losses:
         columns += [(f"l1_{budget}", pa.float32()) for budget in info.budgets]
-    columns += [(f"{info.tokens}_{budget}", _token_type(info)) for budget in info.budgets]
+    stored = info.budgets[-1:] if info.prefix else info.budgets
+    columns += [(f"{info.tokens}_{budget}", _token_type(info)) for budget in stored]
     if info.stop is not None:
         columns.append(("n_tokens", pa.int32()))
     columns.append(("model_id", pa.string()))
@@ -224,7 +235,10 @@ def token_rows(
         there[ok] = reached[:, index]
         if info.losses:
             columns[f"l1_{budget}"] = _spread(l1[budget], there)
-        columns[f"{info.tokens}_{budget}"] = _lists(tokens[budget], there, budget, info)
+        if not info.prefix:
+            columns[f"{info.tokens}_{budget}"] = _lists(tokens[budget], there, budget, info)
+    if info.prefix:
+        columns[f"{info.tokens}_{info.budgets[-1]}"] = _longest_lists(tokens, reached, ok, info)
     if info.stop is not None:
         steps = reached.sum(axis=1)
         columns["n_tokens"] = _spread(np.asarray(info.budgets, np.int32)[steps - 1], ok)
@@ -263,6 +277,21 @@ def _spread(values: NDArray[Any], ok: NDArray[np.bool_]) -> pa.Array:
     full = np.zeros(len(ok), dtype=values.dtype)
     full[ok] = values
     return pa.array(full, mask=~ok)
+
+
+def _longest_lists(
+    tokens: Mapping[int, NDArray[Any]], reached: NDArray[np.bool_], ok: NDArray[np.bool_], info: TableInfo
+) -> pa.Array:
+    """For each True of `ok` the tokens of the last budget that the image reached, null elsewhere."""
+    lists: list[NDArray[Any] | None] = [None] * len(ok)
+    last = reached.sum(axis=1) - 1
+    for step, budget in enumerate(info.budgets):
+        # Row i of a budget's tokens is of the i-th image that reached it; those that went no further end here.
+        ends = last[reached[:, step]] == step
+        images = np.flatnonzero(ok)[reached[:, step]][ends]
+        for image, own in zip(images, tokens[budget][ends], strict=True):
+            lists[image] = own.reshape(-1)
+    return pa.array(lists, _token_type(info))
 
 
 def _lists(values: NDArray[Any], ok: NDArray[np.bool_], budget: int, info: TableInfo) -> pa.Array:

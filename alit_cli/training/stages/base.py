@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.model.base_tokenizer import BaseTokenizer, to_tokens
+from alit_cli.model.bases.base_tokenizer import BaseTokenizer, to_tokens
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import Batch, CropDataset

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.model.rollout import Alit, Latents, State
+from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import Latents, State
 from alit_cli.progress import Progress
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from alit_cli.model.device import autocast
-from alit_cli.model.rollout import Alit, Latents
+from alit_cli.model.rollout import Alit
+from alit_cli.model.tokenizer_model import Latents
 from alit_cli.progress import Progress
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed

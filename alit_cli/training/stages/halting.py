@@ -8,8 +8,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from alit_cli.model.base_tokenizer import BaseTokenizer
-from alit_cli.model.rollout import DistillationEncoder, State
+from alit_cli.model.bases.base_tokenizer import BaseTokenizer
+from alit_cli.model.rollout import DistillationEncoder
+from alit_cli.model.tokenizer_model import State
 
 PROBABILITY = 0.55
 """A VQGAN's token is a candidate from this probability of its true code on (the authors' value)."""

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from alit_cli.model.base_tokenizer import BaseTokenizer
+from alit_cli.model.bases.base_tokenizer import BaseTokenizer
 from alit_cli.model.quantizer import Codebook, vq_loss
-from alit_cli.model.rollout import Latents
+from alit_cli.model.tokenizer_model import Latents
 
 ITERATION_WEIGHTS: tuple[float, ...] = (2.5, 2.0, 1.5, 1.25)
 """λ_t of the authors' code: the first iterations count more, because all later ones build on them. The rest count 1."""

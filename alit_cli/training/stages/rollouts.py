@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.model.rollout import Alit, DistillationEncoder, State
+from alit_cli.model.rollout import Alit, DistillationEncoder
+from alit_cli.model.tokenizer_model import State
 from alit_cli.training.crops import Batch, CropDataset
 
 CACHE_BYTES = 4 << 30

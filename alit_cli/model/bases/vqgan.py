@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
-from alit_cli.model.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
+from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.layers import Upsample, group_norm
 from alit_cli.model.quantizer import nearest, straight_through, vq_loss
 
@@ -112,9 +112,9 @@ class VQGAN(BaseTokenizer):
         with torch.autocast(features.device.type, enabled=False):
             return nearest(to_tokens(features).float(), self.codebook.float())
 
-    def codes(self, ids: Tensor) -> Tensor:
+    def vectors(self, target: Tensor) -> Tensor:
         """b n ids → b n d code vectors."""
-        return F.embedding(ids, self.codebook)
+        return F.embedding(target, self.codebook)
 
     def expected(self, logits: Tensor) -> Tensor:
         """b n K logits → b n d, the code expected under their softmax."""
@@ -122,18 +122,18 @@ class VQGAN(BaseTokenizer):
 
     def decode(self, prediction: Tensor) -> Tensor:
         """b n K logits → b 3 h w, from the expected codes rather than the likeliest ones."""
-        return self.decode_codes(self.expected(prediction))
+        return self.decode_vectors(self.expected(prediction))
 
-    def decode_codes(self, codes: Tensor) -> Tensor:
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
         """b n d code vectors → b 3 h w."""
-        return self.unfold(self.decoder(to_grid(codes)))
+        return self.unfold(self.decoder(to_grid(vectors)))
 
     def autoencode(self, images: Tensor) -> Autoencoding:
         """Straight-through reconstruction and its VQ loss."""
         z = to_tokens(self.encode(images))
         ids = self.target(to_grid(z))
-        codes = self.codes(ids)
-        return Autoencoding(self.decode_codes(straight_through(z, codes)), vq_loss(z, codes), ids)
+        codes = self.vectors(ids)
+        return Autoencoding(self.decode_vectors(straight_through(z, codes)), vq_loss(z, codes), ids)
 
     def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
         """Modules before and after the grid."""

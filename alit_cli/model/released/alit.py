@@ -40,7 +40,7 @@ _DISTILLATION = (
     (r"decoder\.ln_post\.(.*)", r"decoder.norm_out.\1"),
     (r"decoder\.ffn\.(.*)", r"decoder.head.\1"),
 )
-_BLOCK = (
+BLOCK_NAMES = (
     (r"\.ln_1\.", ".norm_attention."),
     (r"\.ln_2\.", ".norm_mlp."),
     (r"\.attn\.in_proj_", ".attention.qkv."),
@@ -52,6 +52,13 @@ _BLOCK = (
 
 # q, k, v are shared between both; `out` is the attention's 1×1 projection.
 _CONVOLUTION = ((r"\.nin_shortcut\.", ".skip."), (r"\.proj_out\.", ".out."))
+
+# MaskGIT's VQGAN, converted from the authors' weights, beside MAGE's; all other names are equal.
+_MASKGIT = (
+    (r"\.mid\.0\.", ".mid.block_1."),
+    (r"\.mid\.1\.", ".mid.block_2."),
+    (r"\.upsample_conv\.", ".upsample.conv."),
+)
 
 Weights = Mapping[str, Tensor]
 
@@ -83,6 +90,11 @@ class Released:
         return {rename_base(name, levels, self.kind): tensor for name, tensor in self.base.items()}
 
 
+def maskgit_as_mage(weights: Weights) -> dict[str, Tensor]:
+    """A VQGAN of MaskGIT's layout under the names of MAGE's, which compute the same function."""
+    return {replace_all(name, _MASKGIT): tensor for name, tensor in weights.items()}
+
+
 def split(weights: Weights) -> Released:
     """Tell base tokenizer and distillation network apart, and leave training-only networks behind.
 
@@ -97,7 +109,7 @@ def split(weights: Weights) -> Released:
         if base:
             return Released(kind, _known(base), distillation)
     if "encoder.conv_in.weight" not in kept:
-        raise InputError("This file holds no ALIT model and no base tokenizer that alit knows.")
+        raise InputError("It holds no tokenizer that alit knows: ALIT, TiTok, One-D-Piece, a VQGAN or a KL VAE.")
     return Released("vae" if "quant_conv.weight" in kept else "vqgan", _known(kept), {})
 
 
@@ -148,13 +160,13 @@ def rename_distillation(name: str) -> str:
     """Our name of one of the authors' distillation tensors."""
     for pattern, replacement in _DISTILLATION:
         if match := re.fullmatch(pattern, name):
-            return _replace_all(match.expand(replacement), _BLOCK)
+            return replace_all(match.expand(replacement), BLOCK_NAMES)
     raise InputError(f"The tensor {name!r} belongs to no released ALIT model.")
 
 
 def rename_base(name: str, levels: int, kind: BaseKind) -> str:
     """Our name of one of the authors' base tokenizer tensors; ours count decoder levels in the order they run."""
-    name = _replace_all(name, _CONVOLUTION)
+    name = replace_all(name, _CONVOLUTION)
     last_block = 2 if kind == "vae" else 1
     fixed = {
         ".mid.block_1.": ".middle.0.",
@@ -206,7 +218,8 @@ def _shape(weights: Weights, name: str) -> tuple[int, ...]:
     return tuple(weights[name].shape)
 
 
-def _replace_all(name: str, patterns: Sequence[tuple[str, str]]) -> str:
+def replace_all(name: str, patterns: Sequence[tuple[str, str]]) -> str:
+    """The name after every pattern was replaced in it."""
     for pattern, replacement in patterns:
         name = re.sub(pattern, replacement, name)
     return name

@@ -50,12 +50,24 @@ class BaseTokenizer(nn.Module, ABC):
         """b d g g features → what the decoder is trained to predict: b n ids (int64) or b n d latents."""
 
     @abstractmethod
+    def vectors(self, target: Tensor) -> Tensor:
+        """What `target` gave, b n ids or b n d latents → b n d vectors."""
+
+    @abstractmethod
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """b n d code vectors or latents, row-major → b 3 h w pixels, unclamped."""
+
+    @abstractmethod
     def decode(self, prediction: Tensor) -> Tensor:
         """b n outputs (logits or latents, row-major) → b 3 h w pixels, unclamped."""
 
     @abstractmethod
     def autoencode(self, images: Tensor) -> Autoencoding:
         """Training pass of the base tokenizer alone, b 3 h w."""
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """b 3 h w → b 3 h w, unclamped: encoded and decoded as the 1D tokenizer uses the two halves, without tokens."""
+        return self.autoencode(images).reconstruction
 
     @abstractmethod
     def halves(self) -> tuple[list[nn.Module], list[nn.Module]]:

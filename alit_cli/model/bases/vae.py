@@ -8,7 +8,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
-from alit_cli.model.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
+from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.layers import Upsample, group_norm
 
 ENCODER_BLOCKS = 2
@@ -163,6 +163,14 @@ class VAE(BaseTokenizer):
         """b d g g → b n d, the features themselves."""
         return to_tokens(features)
 
+    def vectors(self, target: Tensor) -> Tensor:
+        """b n d latents → the same."""
+        return target
+
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """b n d scaled latents → b 3 h w."""
+        return self.decode(vectors)
+
     def decode(self, prediction: Tensor) -> Tensor:
         """b n d scaled latents → b 3 h w."""
         return self.decode_latent(to_grid(prediction) / self.config.decode_scale)
@@ -170,6 +178,13 @@ class VAE(BaseTokenizer):
     def decode_latent(self, latent: Tensor) -> Tensor:
         """b d g g unscaled latents → b 3 h w."""
         return self.unfold(self.decoder(self.from_latent(latent)))
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """b 3 h w → b 3 h w, from the mean, through the scales of both halves.
+
+        They differ where a decoder was fine-tuned on scaled latents, as in the released models.
+        """
+        return self.decode(self.target(self.encode(images)))
 
     def autoencode(self, images: Tensor) -> Autoencoding:
         """From a sampled latent in training, from the mean in eval; the KL divergence is to a unit Gaussian."""

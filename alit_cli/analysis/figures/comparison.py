@@ -1,0 +1,121 @@
+"""Several tokenizers in one figure: every measure against bits and tokens, and images below each L1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import ScalarFormatter
+
+from alit_cli.analysis.figures.style import COLOURS, GREY, INK, MARKERS, figure_page
+from alit_cli.analysis.stats.loss_histogram import EDGES
+from alit_cli.analysis.studies.comparison import ALL, Comparison, Point
+
+AXES = {
+    "l1": "mean L1 (pixels in 0–1)",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "lpips": "LPIPS",
+    "frechet": "Fréchet distance",
+    "accuracy": "accuracy of the first guess",
+}
+BITS, TOKENS = "bits", "tokens"
+LABELS = {BITS: "bits per image (log scale)", TOKENS: "tokens per image (log scale)"}
+FEW_CURVES = 3
+"""Curves per tokenizer in the panel of thresholds: smallest, middle and largest budget; more cannot be told apart."""
+
+
+def draw_comparison(result: Comparison, source: str, path: Path) -> None:
+    """Draw every measure that there are numbers for against bits, L1 against tokens, and images below each L1.
+
+    `source` says under the figure where the numbers come from. What `open_output` raises.
+    """
+    known = [name for name in AXES if any(not math.isnan(getattr(point, name)) for point in result.points)]
+    panels: list[Callable[[Axes], None]] = []
+    for name in known:
+        panels.append(partial(_draw_measure, result=result, name=name, spent=BITS))
+        if name == "l1":
+            panels.append(partial(_draw_measure, result=result, name=name, spent=TOKENS))
+    panels.append(partial(_draw_below, result=result))
+    columns = 2 if len(panels) in (2, 4) else 3
+    rows = math.ceil(len(panels) / columns)
+    with figure_page((4.3 * columns, 3.4 * rows + 1.3), "Tokenizers compared", source, path) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False)
+        for index, axes in enumerate(grid.flat):
+            if index < len(panels):
+                panels[index](axes)
+            else:
+                axes.remove()
+        handles = [
+            Line2D([], [], color=colour, marker=marker, linestyle="-", markersize=4, label=name)
+            for name, colour, marker in _looks(result)
+        ]
+        handles.append(Line2D([], [], color=INK, linestyle="--", label=ALL))
+        if any(result.of(name, "need") for name in result.names):
+            handles.append(Line2D([], [], color=GREY, linestyle=":", label="each image by its own need"))
+        # Beside the title, as the lower edge holds the source.
+        figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
+
+
+def _looks(result: Comparison) -> list[tuple[str, str, str]]:
+    """Name, colour and marker of each tokenizer; both repeat where there are more than six."""
+    return [
+        (name, COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]) for index, name in enumerate(result.names)
+    ]
+
+
+def _draw_measure(axes: Axes, result: Comparison, name: str, spent: str) -> None:
+    """Points of fixed length, curves of adaptive ones, and what each image takes by its own need."""
+    reached: list[float] = []
+    for tokenizer, colour, marker in _looks(result):
+        points = _known(result.of(tokenizer), name)
+        x = [getattr(point, spent) for point in points]
+        size = 6 if len(points) == 1 else 4
+        axes.plot(x, [getattr(point, name) for point in points], "-", color=colour, marker=marker, markersize=size)
+        needs = _known(result.of(tokenizer, "need"), name)
+        axes.plot([getattr(p, spent) for p in needs], [getattr(p, name) for p in needs], ":", color=colour)
+        reached += x
+    if spent == BITS:  # tokens of different codebooks do not add up
+        needs = _known(result.of(ALL, "need"), name)
+        axes.plot([p.bits for p in needs], [getattr(p, name) for p in needs], "--", color=INK, linewidth=1)
+    axes.set_xscale("log", base=2)
+    ticks: list[float] = []
+    for value in sorted(set(reached)):
+        # Labels of neighbours that are nearer than this would overlap.
+        if not ticks or value > 1.6 * ticks[-1]:
+            ticks.append(value)
+    axes.set_xticks(ticks)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.minorticks_off()
+    axes.set(xlabel=LABELS[spent], ylabel=AXES[name])
+
+
+def _draw_below(axes: Axes, result: Comparison) -> None:
+    """How many images have an L1 below each threshold; thicker lines have more tokens."""
+    shown: list[np.ndarray] = []
+    for tokenizer, colour, _ in _looks(result):
+        counts = result.below[tokenizer]
+        steps = sorted({0, len(counts) // 2, len(counts) - 1})
+        for place, step in enumerate(steps[:FEW_CURVES]):
+            width = 1.8 if len(steps) == 1 else 0.8 + 0.6 * place
+            label = f"{tokenizer}, {result.budgets[tokenizer][step]}"
+            axes.plot(EDGES, counts[step], color=colour, linewidth=width, label=label)
+            shown.append(counts[step])
+    # From where the first curve leaves zero to where the last has all images.
+    some = np.flatnonzero(np.max(shown, axis=0) > 0)
+    all_of_them = np.flatnonzero(np.min(shown, axis=0) >= result.images)
+    left = max(int(some[0]) - 10, 0) if len(some) else 0
+    right = min(int(all_of_them[0]) + 10, len(EDGES) - 1) if len(all_of_them) else len(EDGES) - 1
+    axes.set_xlim(float(EDGES[left]), float(EDGES[right]))
+    axes.set_ylim(0, result.images * 1.02)
+    axes.set(xlabel="threshold of L1", ylabel=f"images below, of {result.images}")
+    axes.legend(title="tokenizer, tokens", fontsize=6.5, title_fontsize=7, frameon=False, loc="best")
+
+
+def _known(points: list[Point], name: str) -> list[Point]:
+    return [point for point in points if not math.isnan(getattr(point, name))]

@@ -1,0 +1,1 @@
+"""Base tokenizers: convolutional autoencoders between pixels and a grid of features."""

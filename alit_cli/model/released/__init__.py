@@ -1,0 +1,1 @@
+"""Files that others released: how they are read, what they are, and what their tensors are called here."""
