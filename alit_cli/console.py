@@ -46,8 +46,9 @@ def show(text: str) -> None:
 
 
 def say_next(*commands: str) -> None:
-    """Name the commands that usually come next, as a remark on stderr."""
-    say(f"Next: {' · '.join(commands)}")
+    """Name the commands that usually come next, as a remark on stderr; on a narrow terminal one per line."""
+    line, width = f"Next: {' · '.join(commands)}", terminal_width(sys.stderr)
+    say(line if width is None or len(line) <= width else "\n".join(["Next:", *(f"  {text}" for text in commands)]))
 
 
 def show_fields(fields: Mapping[str, object]) -> None:

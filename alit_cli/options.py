@@ -13,7 +13,7 @@ import click
 from alit_cli.config_files import apply_config
 from alit_cli.console import QUIET, say
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Decorator, option
-from alit_cli.option_types import Numbers
+from alit_cli.option_types import Names, Numbers
 
 
 def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
@@ -131,6 +131,27 @@ def tokens_argument(function: Callable[..., Any]) -> Callable[..., Any]:
 
     command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
     return click.argument("tokens", type=kind, default="tokens.parquet")(command)
+
+
+def token_tables_argument(function: Callable[..., Any]) -> Callable[..., Any]:
+    """TOKENS…, one token table or several: the command gets `tokens`, a tuple of Paths."""
+    kind = click.Path(path_type=Path)
+
+    @functools.wraps(function)
+    def command(*args: Any, tokens: tuple[Path, ...], former_tokens: Path | None, **options: Any) -> Any:
+        if former_tokens is not None:
+            say("The token table is an argument now: leave --tokens out, it will be gone in the next release.")
+            tokens = (former_tokens,)
+        return function(*args, tokens=tokens or (Path("tokens.parquet"),), **options)
+
+    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
+    return click.argument("tokens", nargs=-1, type=kind)(command)
+
+
+def names_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--names A,B`: the command gets `names`, a tuple; empty leaves the choice to it."""
+    text = "What to call the tables, one name for each. [default: their files or folders, or their models]"
+    return option(OUTPUT, "--names", type=Names(), metavar="NAME[,…]", default=(), help=text)(function)
 
 
 def as_record(record: type[Any]) -> Decorator:

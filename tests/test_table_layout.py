@@ -119,6 +119,16 @@ def test_what_is_printed_on_a_terminal_has_the_right_width(
         assert re.search(rf"(?<!\S){re.escape(number)}(?!\S)", printed)
 
 
+def test_the_next_commands_can_be_copied_from_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands = ("alit view tokens.parquet", "alit select tokens.parquet --thr 0.08")
+    for width, printed in ((60, "Next:\n  {}\n  {}\n"), (80, "Next: {} · {}\n"), (None, "Next: {} · {}\n")):
+        monkeypatch.setattr(console, "terminal_width", lambda _stream, width=width: width)
+        console.say_next(*commands)
+        assert capsys.readouterr().err == printed.format(*commands)
+
+
 def test_remarks_wrap_between_words() -> None:
     text = "relative to the image's contrast, an equal-bit thumbnail"
     assert wrap_words(text, 25) == ["relative to the image's", "contrast, an equal-bit", "thumbnail"]

@@ -65,9 +65,11 @@ def _pooled(
     state = tokenizer.start(tokenizer.as_pixels(np.stack(fitted)))
     n = tokenizer.config.grid_side**2
     pools: list[Tensor] = []
+    # Later iterations than the last one asked for are not computed.
     while state.t <= iterations[-1]:
         state, latents = tokenizer.advance(state)
         if latents.t in iterations:
+            # The first position is the class token, then the grid, then the latent tokens.
             grid, tokens = state.x[:, 1 : 1 + n].float(), state.x[:, 1 + n :].float()
             pools.append(torch.stack([tokens.mean(1), tokens[:, :first].mean(1), grid.mean(1)]))
     values = torch.stack(pools, dim=2).permute(1, 0, 2, 3).cpu().numpy()  # b, three pools, T, w

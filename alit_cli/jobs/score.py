@@ -158,6 +158,7 @@ class ScoreJob:
                 "Two networks have the same name and would write the same score table; score them in two runs, each "
                 "with its own --out."
             )
+        # The networks must be loaded to say what their tables are: the digest of the weights is part of the identity.
         scorers = load_scorers(self._settings, Place(self.device))
         self._loaded.append(scorers)
         return {choice.path: self._describe(choice, scorers) for choice in self._settings.tasks}

@@ -111,6 +111,7 @@ def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] 
     info = settings.info
     if place.threads is not None:
         torch.set_num_threads(place.threads)
+    # The precision of the tokens, not the best of this device: else the L1 would not be the table's.
     tokenizer = load(settings.checkpoint, place.device, info.precision)
     if tokenizer.sha256 != info.model_sha256:
         raise InputError(
@@ -179,6 +180,7 @@ class ScoreWorker:
         images = [item.image for item in work.items]
         rows = np.arange(work.shard.start, work.shard.start + len(images), dtype=np.int64)
         table = read_rows(self.settings.table, columns, rows)
+        # A retry or a sample: the rows are looked up by name, which needs all names of the table once.
         if table["image"].to_pylist() != images:
             order = np.argsort([self._row_of[image] for image in images])
             rows = np.array([self._row_of[image] for image in images], np.int64)
@@ -297,6 +299,7 @@ class ScoreShard:
         tokens = np.zeros(shape, np.int64 if self.info.codes else np.float32)
         tokens[there] = stored.drop_null().combine_chunks().flatten().to_numpy().reshape(-1, *shape[1:])
         pictures = self.tokenizer.decode_batch(torch.from_numpy(tokens))
+        # The L1 of the table tells whether this is still the image that was tokenized.
         if (name := f"l1_{budget}") in self.losses:
             before = self.rows[name].take(pa.array(rows)).to_numpy()
             for row in rows[there & (np.abs(l1_per_image(pictures, images).cpu().numpy() - before) > SAME)]:

@@ -158,6 +158,7 @@ class TokenizeJob:
         plan = plans[self.out]
         info = planned_info(self.info, plan)
         checkpoint = None if self.checkpoint is None else os.path.abspath(self.checkpoint)
+        # Where the first image lies tells whether other processes can see the images at all.
         first = plan.items[0].path if len(plan.items) else ""
         settings = TokenizeSettings(self.out, checkpoint, info, self.workers, len(plan.items), first)
         return partial(TokenizeWorker, settings)

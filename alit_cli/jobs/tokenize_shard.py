@@ -73,6 +73,7 @@ class TokenizeWorker:
                 "--overwrite to start again."
             )
         self.tokenizer = self.tokenizer.offering(info.budgets)
+        # Before the first batch, since compiled blocks take their shape from it.
         speed_up(self.tokenizer.model, self.tokenizer.device)
         self.reader = make_picture_reader(
             reading(self.tokenizer, info), settings.workers, settings.images, settings.first_path, info.batch_size
@@ -168,6 +169,7 @@ class TokenizeShard:
             if picture is None:
                 return
             self.pictures.append(dataclasses.replace(picture, pixels=None))
+            # A failed image becomes a row as well, but never reaches the model.
             if picture.pixels is None:
                 self.failed += 1
             else:
@@ -175,6 +177,7 @@ class TokenizeShard:
 
     def _all(self, pixels: Iterator[np.ndarray]) -> Iterator[int]:
         """Every image through every iteration; a GPU is given the next batch before the last one is fetched."""
+        # A GPU works while this process prepares its next batch; on a CPU both would compete for the same cores.
         ahead = self.tokenizer.device.type == "cuda"
         running: tuple[int, int, tuple[Tensor, ...]] | None = None
         while batch := list(islice(pixels, self.info.batch_size)):

@@ -65,6 +65,7 @@ def estimate(job: ShardedJob, report: ProgressCallback = no_progress) -> Estimat
     outputs = job.outputs()
     stream = job.items(report, keep_copies=False)
     images, size, sample = _tally(stream.found, SAMPLE_IMAGES[job.hardware.kind])
+    # Several tables of one run have nearly the same shards; the first one stands for all.
     folder = outputs[0].folder
     stats = [shard_stats(folder, index) for index in sorted(finished_shards(folder))]
     done, seconds = sum(mark["rows"] for mark in stats), sum(mark["seconds"] for mark in stats)
@@ -86,6 +87,7 @@ def estimate(job: ShardedJob, report: ProgressCallback = no_progress) -> Estimat
 
 def _tally(found: Iterable[Found], size: int) -> tuple[int, int, list[Found]]:
     """How many items there are, their bytes, and a fair sample of `size`; the others are not held in memory."""
+    # A fixed seed, so that two dry runs time the same images.
     rng, stamp = random.Random(0), FileStamps()
     sample: list[Found] = []
     images = total = 0
@@ -94,6 +96,7 @@ def _tally(found: Iterable[Found], size: int) -> tuple[int, int, list[Found]]:
         images += 1
         is_whole_file = entry.item.size < 0
         length = max(0, stamp(entry)[0] if stamp(entry) != UNKNOWN and is_whole_file else entry.item.size)
+        # All rows of a Parquet file name the same file, whose size counts once.
         if entry.item.row >= 0:
             parquet_sizes[entry.item.path] = length
         else:

@@ -26,6 +26,7 @@ class ShardRunner:
 
     def __init__(self, run: PreparedRun, place: Place) -> None:
         self.run = run
+        # May take seconds, as the model is loaded here.
         self.worker = run.make_worker(place)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._written: Future[None] | None = None
@@ -48,6 +49,7 @@ class ShardRunner:
         running = self.worker.start(ShardInput(shard, items, extra_values, [output.path for output in outputs]))
         yield from running.run()
         seconds = time.monotonic() - begun
+        # The commit before this one must be on disk first, so that at most two shards are in memory.
         self.flush()
         self._written = self._writer.submit(_commit, running, shard, outputs, seconds)
 

@@ -95,6 +95,7 @@ def prepare(job: ShardedJob, report: ProgressCallback = no_progress, here: bool 
     Raises:
         InputError: nothing to read, or a table or work folder in the way belongs to another run.
     """
+    # All names are checked before the first folder is made, so that a refused run leaves nothing behind.
     unfinished: list[PreparedOutput] = []
     outputs = job.outputs()
     for output in outputs:
@@ -104,6 +105,7 @@ def prepare(job: ShardedJob, report: ProgressCallback = no_progress, here: bool 
         finished = output.finished and not job.overwrite
         if finished and job.retry_errors:  # its inputs may have changed, which prepare_retry() deals with
             continue
+        # Even a finished table is listed again: only the fingerprint of its items tells whether it is this run's.
         stream = job.items(report, keep_copies=not finished)
         if finished and not output.as_folder:
             _check_same(output.path, stream.used_by(partial(_fingerprint, job, output, stream.extra_columns)))
@@ -132,6 +134,7 @@ def _fingerprint(job: ShardedJob, output: Output, columns: ExtraColumns, found: 
 
 def join_output(output: PreparedOutput) -> None:
     """Make a table of its finished shards and remove the work folder. Raises NotFinished: shards are missing."""
+    # A folder of parts is whole as soon as its last shard is, so there is nothing to join.
     if output.folder == output.path:
         check_finished(output.folder, output.plan)
         remove_copies(output.folder)

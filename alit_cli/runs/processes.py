@@ -42,6 +42,7 @@ def run_in_processes(run: PreparedRun, due: Sequence[int], places: Sequence[Plac
     waiting = deque(due)
     deaths: Counter[int] = Counter()
     finished: list[ShardProgress] = []
+    # No more processes than shards: each of them would load the model for nothing.
     processes = [_Process(run, place) for place in places[: len(due)]]
     try:
         for process in processes:
@@ -49,6 +50,7 @@ def run_in_processes(run: PreparedRun, due: Sequence[int], places: Sequence[Plac
         while busy := {process.pipe: process for process in processes if process.shard is not None}:
             for pipe in wait(list(busy)):
                 process = busy[pipe]  # type: ignore[index]  # wait() gives back connections that it was given
+                # One message per round, so that a process that reports often does not hold up the others.
                 message = process.receive()
                 if isinstance(message, ShardProgress):
                     process.progress = message
@@ -124,6 +126,7 @@ def _do_shards_forever(pipe: Connection, run: PreparedRun, place: Place) -> None
                     progress = ShardProgress(0, 0)
                     for progress in runner.do(index):
                         pipe.send(progress)
+                    # Only what is on disk is called done: a process that dies afterwards loses nothing.
                     runner.flush()
                     pipe.send(_ShardDone(progress))
         except Exception as problem:

@@ -46,10 +46,12 @@ def _deal(ray: Any, run: PreparedRun, due: Sequence[int], kind: str, count: int 
     if available == 0:
         raise InputError(f"The Ray cluster has no {resource}: choose --device cpu, or another cluster (RAY_ADDRESS).")
     share = {"num_gpus": 1} if kind == "cuda" else {"num_cpus": 1}
+    # Ray itself restarts an actor that died and repeats its call; another limit of ours would come on top of that.
     options: dict[str, Any] = {"max_restarts": -1, "max_task_retries": MAX_ATTEMPTS - 1, **share}
     actor_class: Any = ray.remote(**options)(_Actor)
     actors = [actor_class.remote(run, Place(kind)) for _ in range(min(count or available, available, len(due)))]
     waiting = deque(due)
+    # One shard per actor at a time: whoever is ready first takes the next.
     running = {actor.do.remote(waiting.popleft()): actor for actor in actors}
     done = failed = 0
     while running:

@@ -46,6 +46,7 @@ def prepare_retry(job: ShardedJob, output: Output, report: ProgressCallback, her
     if plan is None:
         _check_same_options(output)
         stream = job.items(report, keep_copies=False)
+        # All items are listed, since names and order decide whether this is the table of these images.
         failed: list[Found] = []
 
         def digest_of(found: Iterable[Found]) -> str:
@@ -64,6 +65,7 @@ def prepare_retry(job: ShardedJob, output: Output, report: ProgressCallback, her
             return None
         keep = {"keep": stream.extra_columns.types()} if stream.extra_columns.names else {}
         name = fingerprint_of(digest, job.images_per_shard, {**output.identity, **keep})
+        # The option marks the work folder as that of a retry, and keeps the fingerprint that the table will get.
         options = {**output.identity, RETRY: name}
         plan = open_plan(folder, failed, job.images_per_shard, options, True, stream.extra_columns)
     prepared = PreparedOutput(output.path, folder, plan)
@@ -79,6 +81,7 @@ def merge_retry(output: PreparedOutput) -> None:
         _renew_plan_of_parts(output, plan)
     else:
         _merge_into_file(new_rows, output.path, output.plan.options[RETRY])
+    # Killed before this line, the merge is repeated, which changes nothing: the same rows are put in again.
     remove_work(output.folder)
 
 
@@ -183,6 +186,7 @@ def _merge_into_file(new_rows: RetriedRows, table: Path, plan: str) -> None:
 
 def _merge_into_parts(new_rows: RetriedRows, folder: Path, plan: Plan) -> None:
     """Replace rows in a folder of parts, part by part with its mark. Raises as open_output."""
+    # A part that has no failed row keeps its file, its mark and its checksum.
     for shard in plan.shards():
         old = pq.read_table(part_path(folder, shard.index))
         new = new_rows.put_into(old)

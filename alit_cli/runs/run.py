@@ -49,9 +49,11 @@ def run(job: ShardedJob, workers: Workers = ALONE, report: ProgressCallback = no
             "Several workers with --overwrite or --retry-errors would remove each other's work; remove the old table "
             "and its work folder first, or retry in one process, and leave the option out here."
         )
+    # First the tables themselves. A process whose share is done already has nothing to do here.
     prepared = prepare(job, report, workers.here)
     if prepared is not None:
         yield from _do_share(prepared, workers, job.hardware)
+    # Then the failed rows of each table, which is finished by now: another list of images, and another way to join.
     retries = 0
     for output in job.outputs() if job.retry_errors else ():
         retry = prepare_retry(job, output, report, workers.here)
@@ -66,6 +68,7 @@ def run(job: ShardedJob, workers: Workers = ALONE, report: ProgressCallback = no
 def _do_share(prepared: PreparedRun, workers: Workers, hardware: Hardware) -> Iterator[Progress]:
     """Do the shards of this process that are due, and join the tables if it was the last to finish."""
     images = {shard.index: shard.images for shard in prepared.shards() if workers.share.has(shard.index)}
+    # Only what is due counts as work; the progress begins at what earlier runs have done.
     due = [index for index in prepared.due_shards() if index in images]
     total = sum(images.values())
     done = total - sum(images[index] for index in due)

@@ -38,6 +38,7 @@ def commit_shard(
     Raises AlitError for a full disk; the folder then holds no trace of the shard.
     """
     path = part_path(folder, index)
+    # First the rows, then the mark: a shard without a mark is done again, and its rows are overwritten.
     write_table(table, path, "working file")
     mark = {**stats, "rows": table.num_rows, "sha256": part_sha256(path)}
     if begun is not None:
@@ -93,6 +94,7 @@ def join_once(folder: str | Path, join: Callable[[], None]) -> None:
     """
     plan = os.path.join(folder, PLAN)
     try:
+        # The lock is on the plan, which every process has and which is removed last.
         with claimed(plan) as mine:
             if mine and os.path.exists(plan):
                 join()

@@ -82,6 +82,7 @@ def status(out: Path) -> Status:
     times = {name: sum(mark.get(name, 0.0) for mark in stats) for name in TIMES}
     memory = max((mark.get("memory", 0) for mark in stats), default=0)
     errors = [error for mark in stats for error in mark.get("errors", ())][:MAX_ERRORS]
+    # A table that is one file is finished only when its shards have been joined, and then they are gone.
     whole = out.is_dir() and len(stats) == len(shards)
     images, kind = shards[-1].stop, "score table" if "task" in plan.options else "token table"
     return Status(kind, whole, images, done, len(shards), len(stats), dict(statuses), times, memory, errors)

@@ -119,6 +119,7 @@ def workers_of_options(worker: tuple[int, int] | None, engine: Engine, devices: 
 
 def _own_device(hardware: Hardware, local: int | None) -> str:
     """The device of this process: of several processes on one machine, each takes another GPU."""
+    # A device that the user named with a number is taken as it is.
     if hardware.kind == "cuda" and local is not None and hardware.name in ("auto", "cuda"):
         return f"cuda:{local % hardware.gpus}"
     return hardware.name
@@ -128,6 +129,7 @@ def _places(hardware: Hardware, count: int) -> list[Place]:
     """Where `count` processes compute (0: as many as there are devices). Raises InputError: there are fewer GPUs."""
     if hardware.kind != "cuda":
         cores = os.cpu_count() or 1
+        # More processes than cores would only share them; a Mac has one GPU.
         count = count or (cores if hardware.kind == "cpu" else 1)
         threads = max(1, cores // count) if hardware.kind == "cpu" else None
         return [Place(hardware.kind, threads)] * count

@@ -40,7 +40,7 @@ def test_sparse_members_read_as_the_same_file_in_a_folder(tmp_path: Path, form: 
                 file.seek(place)
                 file.write(b"data" * 1000)
     (tmp_path / "in" / "z.png").write_bytes(b"plain")
-    line = ["tar", "--sparse", *f"--format={form}".split(), "-C", tmp_path / "in", "-cf", tmp_path / "x.tar"]
+    line = ["tar", "--sparse", *f"--format={form}".split(), "-C", str(tmp_path / "in"), "-cf", str(tmp_path / "x.tar")]
     subprocess.run([*line, "a.png", long_name, "z.png"], check=True)
     contents = read(tmp_path / "x.tar")
     assert (tmp_path / "x.tar").stat().st_size < 2**20, "this tar stored the holes"
