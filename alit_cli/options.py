@@ -13,7 +13,7 @@ import click
 from alit_cli.config_files import apply_config
 from alit_cli.console import QUIET, say
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Decorator, option
-from alit_cli.option_types import Numbers
+from alit_cli.option_types import Names, Numbers
 
 
 def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
@@ -118,19 +118,25 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def tokens_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """TOKENS, the token table: the command gets `tokens`, a Path. `--tokens FILE` of the last release still works."""
+def tokens_argument(function: Callable[..., Any], several: bool = False) -> Callable[..., Any]:
+    """TOKENS: the command gets `tokens`, a Path, or a tuple of them if `several`; the former `--tokens` works too."""
     kind = click.Path(path_type=Path)
 
     @functools.wraps(function)
-    def command(*args: Any, former_tokens: Path | None, **options: Any) -> Any:
+    def command(*args: Any, tokens: Any, former_tokens: Path | None, **options: Any) -> Any:
         if former_tokens is not None:
             say("The token table is an argument now: leave --tokens out, it will be gone in the next release.")
-            options["tokens"] = former_tokens
-        return function(*args, **options)
+            tokens = (former_tokens,) if several else former_tokens
+        return function(*args, tokens=tokens or (Path("tokens.parquet"),), **options)
 
     command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
-    return click.argument("tokens", type=kind, default="tokens.parquet")(command)
+    default = None if several else "tokens.parquet"
+    return click.argument("tokens", type=kind, nargs=-1 if several else 1, default=default)(command)
+
+
+NAMES = "What to call the tables, one name for each. [default: their files or folders, or their models]"
+names_option = option(OUTPUT, "--names", type=Names(), metavar="NAME[,…]", default=(), help=NAMES)
+"""`--names A,B`: the command gets `names`, a tuple; empty leaves the choice to it."""
 
 
 def as_record(record: type[Any]) -> Decorator:

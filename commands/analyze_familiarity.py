@@ -6,12 +6,13 @@ import click
 
 from alit_cli.analysis.answers.questions import FamiliarityQuestion
 from alit_cli.console import show_result
-from alit_cli.grouped_help import COMPUTE, INPUT, OUTPUT, Command, example, option
-from alit_cli.option_types import Names, Numbers
+from alit_cli.grouped_help import COMPUTE, INPUT, Command, example, option
+from alit_cli.option_types import Numbers
 from alit_cli.options import (
     as_record,
     bootstrap_option,
     few_samples_option,
+    names_option,
     report_options,
     seed_option,
     threshold_option,
@@ -32,14 +33,7 @@ from alit_cli.options import (
     help="The two budgets whose gap is measured. [default: the smallest and the largest]",
 )
 @threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
-@option(
-    OUTPUT,
-    "--names",
-    type=Names(),
-    default=(),
-    metavar="NAME[,…]",
-    help="What the sets are called, one name for each table. [default: their files, or their folders]",
-)
+@names_option
 @option(
     INPUT,
     "--scores",

@@ -1,30 +1,45 @@
-"""`alit analyze quality`: errors, codes and baselines at every budget, from the tables."""
+"""`alit analyze quality`: errors, codes and baselines at every budget, from the tables; several tables are compared."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import click
 
-from alit_cli.analysis.answers.questions import QualityQuestion
+from alit_cli.analysis.answers.questions import ComparisonQuestion, QualityQuestion
 from alit_cli.console import show_result
 from alit_cli.grouped_help import Command, example
-from alit_cli.options import as_record, report_options, tables_options, threshold_option, tokens_argument
+from alit_cli.options import names_option, report_options, tables_options, threshold_option, tokens_argument
 
 
 @click.command(
     "quality",
     cls=Command,
-    epilog=example("alit analyze quality tokens.parquet"),
+    epilog=example(
+        "alit analyze quality tokens.parquet",
+        "alit analyze quality alit.parquet titok.parquet vqgan.parquet --names ALIT,TiTok,VQGAN",
+    ),
 )
-@tokens_argument
+@partial(tokens_argument, several=True)
 @threshold_option("L1 to count images below. [default: spread over the data]")
+@names_option
 @tables_options
 @report_options("study", ("quality.csv", "quality.parquet", "quality_below.csv"))
-@as_record(QualityQuestion)
-def command(question: QualityQuestion, as_json: bool) -> None:
+def command(tokens: tuple[Path, ...], names: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Say how good the tokens of TOKENS are at every budget [default: tokens.parquet].
 
     L1, bits, codes used and ids that change come from the token table; PSNR, SSIM, the base tokenizer without tokens,
     and thumbnail, JPEG and WebP of as many bits from alit score --task recon,baselines; the Fréchet distance from
     --task features. What was not scored is left out. Nothing is decoded.
+
+    Several token tables of the same images are compared: every tokenizer against bits and tokens in one table and one
+    figure, and what each image takes by its own need (comparison.csv, comparison.parquet, comparison_below.csv).
     """
+    from alit_cli.analysis.answers.comparison import answer_comparison
     from alit_cli.analysis.answers.quality import answer_quality
 
-    show_result(answer_quality(question), as_json)
+    if len(tokens) > 1 or names:
+        result = answer_comparison(ComparisonQuestion(tokens=tokens, names=names, **options))
+    else:
+        result = answer_quality(QualityQuestion(tokens=tokens[0], **options))
+    show_result(result, as_json)

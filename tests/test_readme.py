@@ -8,9 +8,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import click
 import pandas as pd
 import pytest
 
+from alit_cli.cli import main
 from tests.conftest import Alit
 from tests.documents import DOCUMENTS, LANGUAGES, ROOT, alit_calls, blocks, find_command, lines
 
@@ -92,7 +94,8 @@ def test_blocks_that_cannot_run_here_are_parsed(document: str, here: Path) -> No
             for words in lines(block):
                 for call in alit_calls(words):
                     command, rest = find_command(call)
-                    command.make_context("alit", rest, resilient_parsing=False)
+                    parent = click.Context(main, info_name="alit")
+                    command.make_context(command.name, rest, parent=parent, resilient_parsing=False)
 
 
 def test_every_command_has_its_section_and_its_options_as_help_prints_them() -> None:

@@ -76,6 +76,7 @@ class Transformer(nn.ModuleList):
 
     def attention(self, x: Tensor, layer: int) -> Tensor:
         """Attention probabilities b a s s of one layer (negative counts from the end)."""
+        # All layers below the asked one must run; those above need not.
         blocks = list(self)
         for block in blocks[: range(len(blocks))[layer]]:  # the range turns a negative number into a positive one
             x = block(x)

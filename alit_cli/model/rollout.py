@@ -33,6 +33,7 @@ class DistillationEncoder(nn.Module):
         super().__init__()
         w, n, m = config.width, config.grid_tokens, config.tokens_per_iteration
         self.n = n
+        # Raw patches fill the width that the base features leave, so the encoder sees detail that the base has lost.
         self.patch_embed = nn.Conv2d(3, w - config.base.latent_dim, config.base.stride, config.base.stride)
         self.class_token = nn.Parameter(torch.empty(1, w))
         self.mask_token = nn.Parameter(torch.empty(1, w))
@@ -40,6 +41,7 @@ class DistillationEncoder(nn.Module):
         self.latent_tokens = nn.Parameter(torch.empty(m, w))
         self.latent_positions = nn.Parameter(torch.empty(m, w))
         self.iteration_embedding = nn.Parameter(torch.empty(config.iterations, m, w))
+        # Two norms for one stack of blocks: see append.
         self.norm_first = nn.LayerNorm(w)
         self.norm_next = nn.LayerNorm(w)
         self.blocks = Transformer(w, config.layers, config.heads)
@@ -109,6 +111,7 @@ class DistillationDecoder(nn.Module):
         self.class_token = nn.Parameter(torch.empty(1, w))
         self.mask_token = nn.Parameter(torch.empty(1, w))
         self.positions = nn.Parameter(torch.empty(1 + n, w))
+        # One position per latent of the longest sequence: a shorter sequence uses the first ones.
         self.latent_positions = nn.Parameter(torch.empty(sizes.latents, w))
         self.norm_in = nn.LayerNorm(w)
         self.blocks = Transformer(w, sizes.layers, sizes.heads)
@@ -128,6 +131,7 @@ class DistillationDecoder(nn.Module):
 
     def _sequence(self, vectors: Tensor) -> Tensor:
         latents = self.from_latent(vectors) + self.latent_positions[: vectors.shape[1]]
+        # Every grid token is the same mask at its place. Latents come last, so the grid stays put at any budget.
         grid = torch.cat([self.class_token, self.mask_token.expand(self.n, -1)]) + self.positions
         x = torch.cat([repeat(grid, "s w -> b s w", b=len(vectors)), latents], dim=1)
         out: Tensor = self.norm_in(x)
@@ -158,6 +162,7 @@ class Alit(TokenizerModel):
             images: fitted to config.image_size.
             features: the base tokenizer's b d g g features of these images, where they are already known.
         """
+        # Training caches the features of a frozen base tokenizer.
         features = self.base.encode(images) if features is None else features
         return self.encoder.start(self.encoder.embed(images, features))
 

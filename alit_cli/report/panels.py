@@ -101,7 +101,7 @@ def _is_foreign(path: Path, runs: Collection[str]) -> bool:
 
 
 def _shows_photographs(path: Path) -> bool:
-    return path.parent.name == "sheets" or "overview" in path.stem
+    return path.parent.name == "sheets" or path.stem in ("overview", "first_tokens")
 
 
 def _uri(path: Path) -> str | None:

@@ -150,6 +150,7 @@ class OnTheFlyCrops(CropDataset):
     def read(self, rows: np.ndarray) -> Pixels:
         """Decode the rows, or take them where they were prefetched."""
         rows_asked = [int(row) for row in rows]
+        # All rows are submitted before the first result is awaited, so that the threads work in parallel.
         late = {row: self.pool.submit(self._crop, row) for row in rows_asked if row not in self.coming}
         return np.stack([(late.get(row) or self.coming.pop(row)).result() for row in rows_asked])
 
@@ -165,6 +166,7 @@ class OnTheFlyCrops(CropDataset):
 
     def _crop(self, row: int) -> Crop:
         photo, number = divmod(row, self.per_photo)
+        # A broken photograph gives way to the next readable one, so that every batch is full.
         for index in range(photo, photo + self.photos):
             seed = [self.settings.seed, index, number]
             crops = _random_crops(self.items[index % self.photos], self.settings, 1, seed)
@@ -257,6 +259,7 @@ def _cache(
                 store[readable * per_photo : (readable + 1) * per_photo] = crops
                 readable += 1
             yield Progress(done, len(training), "photographs", done - readable)
+    # The mark that is written next says that all crops are on the disk.
     store.flush()
     return readable
 
@@ -268,6 +271,7 @@ def _validation(item: Item, settings: CropSettings) -> np.ndarray | None:
         pixels = fit(decode(item.read()), zoomed)
     except (ImageProblem, OSError):
         return None
+    # The centre of the enlarged photograph; without a zoom, all of it.
     margin = (zoomed - side) // 2
     return np.ascontiguousarray(pixels[margin : margin + side, margin : margin + side])
 

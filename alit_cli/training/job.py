@@ -107,11 +107,13 @@ def training_job(
         InputError: a value does not fit.
     """
     check_output(out, "model")
+    # The name says whose model this is, not by which recipe it was trained.
     sizes = {**model.sizes, "name": model.name or out.stem}
     start = choose_start(model.init, model.preset, sizes, model.base, model.continuous, model.init_fit)
     if release_steps is not None and start.fitting != "tile":
         raise InputError("--release-tiles needs an --init that is tiled: a model for smaller images.")
     fields = dict(changes)
+    # Stages build on each other, in whatever order they were named.
     ordered = [name for name in STAGES if name in stages]
     if "distill" in start.trained and "base" not in ordered:
         # Trained transformers go on as they are: no first lesson, and no new codebook.
@@ -144,6 +146,7 @@ def claim_folder(job: TrainJob, photographs: int) -> None:
     path = job.work / "job.json"
     if path.exists() and (job.work / CROPS_MARK).exists():
         before = json.loads(path.read_text())
+        # A run that an earlier release began may be resumed.
         before["recipe"] = current_keys(before["recipe"])
         differing = list(_differences(before, options))
         if differing:

@@ -93,6 +93,7 @@ class TrainLog:
             self.board.add_scalar(f"{record.stage}/{name}", value, record.step)
         for budget, l1 in (record.validation or {}).items():
             self.board.add_scalar(f"{record.stage}/validation_l1/{budget}", l1, record.step)
+        # So that curves can be watched while the run goes on.
         self.board.flush()
 
     def picture(self, record: TrainRecord, columns: Sequence[Tensor]) -> Path:

@@ -133,6 +133,7 @@ class StageRun:
         if self.tiles is not None:
             self.tiles.attach(model)  # before the copy, so that both are separated alike
         self.ema = copy.deepcopy(model).eval()
+        # Frozen parts get no gradients, no optimizer state and no averaging.
         model.requires_grad_(False)
         for module in self.stage.trained():
             module.requires_grad_(True)
@@ -236,12 +237,14 @@ class StageRun:
 
     @torch.no_grad()
     def _update_ema(self) -> None:
+        # Only trained parameters move; the frozen ones are equal in both models.
         decay = min(EMA_DECAY, (1 + self.step) / (EMA_WARMUP + self.step))
         averaged = dict(self.ema.named_parameters())
         torch._foreach_lerp_([averaged[name] for name, _ in self.trained], [p for _, p in self.trained], 1 - decay)
 
     def _stop_if_asked(self) -> None:
         """Act on a signal, at a moment when every process is at the same place."""
+        # One process may have got the signal alone; if it stopped by itself, the others would wait for it forever.
         asked = torch.tensor([float(self.signals.pending is not None)], device=self.device)
         if self.distributed.all_reduce(asked).item():
             self.signals.reraise()

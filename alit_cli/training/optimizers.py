@@ -24,6 +24,7 @@ class Optimizers:
 
     def __init__(self, named: Sequence[tuple[str, nn.Parameter]], recipe: StageRecipe) -> None:
         # Muon is made for matrices between hidden layers; embeddings, heads and codebooks belong to AdamW.
+        # The names are those of both transformers' layers.
         matrices = [p for name, p in named if recipe.muon and ".blocks." in name and p.ndim == 2]
         muon_ids = set(map(id, matrices))
         others = [p for _, p in named if id(p) not in muon_ids]

@@ -87,6 +87,7 @@ def plan_step(step: int, name: StageName, recipe: Recipe, iterations: int, crops
 def batch_rows(step: int, batch_size: int, seed: int, crops: CropDataset) -> np.ndarray:
     """The crops of a step's batch, ascending; the photographs that an epoch's last batch would lack are left out."""
     size = min(batch_size, crops.photos)
+    # An epoch has as many steps as full batches; the order is new in each.
     epoch, place = divmod(step, crops.photos // size)
     return np.sort(crops.order(epoch, seed)[place * size : (place + 1) * size])
 

@@ -87,6 +87,7 @@ def choose_start(
         return Start(config, name, path, "base", 1, f"from the base tokenizer of {path}", ("base",))
     old = record.alit_config
     name = preset_name or _preset_of(record)
+    # The authors' files hold a fully trained model.
     stages = ("base", "distill", "finetune") if "imported" in record.stages else record.stages
     for key in FIXED:
         if key in given and given[key] != getattr(old, key):
@@ -126,6 +127,7 @@ def load_start(start: Start) -> tuple[Alit, Record]:
     old, record = read_alit(start.path)
     record = dataclasses.replace(record, config=start.config)
     if start.fitting == "same":
+        # Nothing but the name can differ here.
         old.config = start.config  # a new name at most
         return old, record
     model = Alit(start.config)
@@ -196,7 +198,9 @@ def _nearest_latents(before: ModelConfig, config: ModelConfig) -> tuple[Tensor, 
     old_iteration = torch.arange(before.budgets[-1]) // before.tokens_per_iteration
     new_iteration = (torch.arange(config.budgets[-1]) // config.tokens_per_iteration).clamp(max=before.iterations - 1)
     distance = torch.cdist(places[1], places[0])
+    # A latent stays in its iteration: later ones have learned to refine.
     distance[new_iteration[:, None] != old_iteration] = torch.inf
+    # Distances are shares of the image, so two grids can be compared.
     nearest = distance.argmin(dim=1)
     # Both on the new grid, where a token is the unit of length.
     at = [place * config.grid_side for place in (places[0][nearest], places[1])]
@@ -206,6 +210,7 @@ def _nearest_latents(before: ModelConfig, config: ModelConfig) -> tuple[Tensor, 
 
 def _tiles(old: ModelConfig, config: ModelConfig) -> int | None:
     """How many times as large the image is, where all sizes fit a tiling; else None."""
+    # A tile must be exactly what the small model has seen.
     tiles, rest = divmod(config.image_size, old.image_size)
     if rest or tiles < 2 or config.iterations != old.iterations:
         return None

@@ -70,6 +70,7 @@ def train(job: TrainJob, intervals: Intervals) -> Iterator[Progress | TrainRecor
     """
     _check_stages(job)
     items = list_items(list(job.photos))
+    # A GPU has an allocator of its own.
     if job.distributed.device.type == "cpu":
         keep_freed_memory()
     with _folder_of_ours(job):
@@ -98,6 +99,7 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
     for name in job.stages:
         finished = job.work / f"{name}.safetensors"
         if finished.exists():
+            # This stage was done before an interruption.
             model, record = read_alit(finished)
             model = model.to(distributed.device)
         else:
@@ -108,6 +110,7 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
             record = _extended(record, model, job, run)
             if distributed.is_main:
                 write_checkpoint(finished, model, record)
+                # The finished model replaces the state, which is several times as large.
                 run.state_path.unlink(missing_ok=True)
             distributed.barrier()
         if distributed.is_main:
@@ -121,6 +124,7 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
 def _about_photographs(job: TrainJob, crops: CropDataset, listed: int) -> Iterator[Remark]:
     """How many photographs there are, and what a thumbnail of as many bits reaches on those held out."""
     held_out = len(crops.validation)
+    # Where crops are made on the fly, a broken photograph shows only when it is drawn.
     unread = listed - held_out - crops.photos
     missing = f", {unread} could not be read" if unread > 0 else ""
     yield Remark(f"{crops.photos} photographs to train on, {held_out} held out{missing}")
@@ -134,6 +138,7 @@ def _about_photographs(job: TrainJob, crops: CropDataset, listed: int) -> Iterat
 
 def _tiles_of(job: TrainJob, name: StageName) -> TileSeparation | None:
     """The separation of tiles, in the first stage that trains the transformers of a tiled model."""
+    # The base stage has no attention between latents and image tokens to separate.
     transformer_stages = [stage for stage in job.stages if stage != "base"]
     if job.recipe.tiles == 1 or not job.recipe.release_steps or name != transformer_stages[0]:
         return None
@@ -158,6 +163,7 @@ def _folder_of_ours(job: TrainJob) -> Iterator[None]:
     if not job.distributed.is_main:
         yield
         return
+    # Only with the lock: another process may be training in it right now.
     if job.overwrite and job.work.exists():
         with _folder_lock(job):
             shutil.rmtree(job.work, ignore_errors=True)

@@ -132,7 +132,7 @@ def test_files_of_a_study(tmp_path: Path) -> None:
     files = study.save(summary)
     names = [str(file.relative_to(tmp_path / "out")) for file in files]
     assert names[:3] == ["attention.csv", "attention.parquet", "attention.png"]
-    assert {*names[3:]} == {"maps", "overview.png", "sheets/0.png", "sheets/1.png"}
+    assert {*names[3:]} == {"maps", "overview.png", "first_tokens.png", "sheets/0.png", "sheets/1.png"}
     assert all(file.stat().st_size > 500 for file in files if file.suffix)
     assert len([*(tmp_path / "out" / "maps").iterdir()]) == 3
     with np.load(tmp_path / "out" / "maps" / "1.npz") as stored:

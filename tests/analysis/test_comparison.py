@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from alit_cli.data.tables.parquet import KEY
 from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 from tests.analysis.tables import write_tokens
+from tests.conftest import Alit
 
 
 def table(folder: Path, name: str, losses: NDArray[Any], images: list[str], **changes: Any) -> Tables:
@@ -148,3 +150,21 @@ def test_tables_and_figure_are_written(tmp_path: Path, tables: list[Tables]) -> 
     with Image.open(tmp_path / "comparison.png") as figure:
         assert min(figure.size) > 500
     assert math.isnan(result.points[0].frechet)
+
+
+def test_the_command_compares_several_tables(
+    alit: Alit, tmp_path: Path, losses: dict[str, NDArray[np.float32]], tables: list[Tables]
+) -> None:
+    paths = [table.path for table in tables]
+    result = alit("analyze", "quality", *paths, "--names", "ours,theirs", "--out", tmp_path / "study", "--json")
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["images"] == 40
+    assert {point["tokenizer"] for point in said["points"]} == {"ours", "theirs", ALL}
+    for name in ("comparison.csv", "comparison.parquet", "comparison_below.csv", "comparison.png"):
+        assert (tmp_path / "study" / name).exists()
+    printed = alit("analyze", "quality", *paths, "--out", tmp_path / "study").stdout
+    assert "each image by its own need" in printed
+    refused = alit("analyze", "quality", *paths, "--names", "one", "--out", tmp_path / "study")
+    assert refused.exit_code == 2
+    assert "1 names for 2 tables" in " ".join(refused.stderr.split())

@@ -37,7 +37,7 @@ def test_maps_and_binding_are_printed_and_written(here: Path, alit: Alit) -> Non
     assert "mIoU of the best token per segment, the first 2 tokens (2 images, 4 segments)" in lines
     assert sum(line.strip().startswith("chance") for line in lines) == 8
     assert sum("chance." in line for line in lines) == 2
-    names = ["attention.csv", "attention.parquet", "attention.svg", "sheets/img_0.svg", "maps"]
+    names = ["attention.csv", "attention.parquet", "attention.svg", "sheets/img_0.svg", "maps", "first_tokens.svg"]
     assert lines[-len(names) :] == [f"study/attention/{name}" for name in names]
     assert "2 of 3 images have one of the 2 masks" in result.stderr
     assert "img_2.png" in result.stderr

@@ -93,6 +93,7 @@ def test_the_recipe_holds_every_option(here: Path, alit: Alit) -> None:
         "limit": 3,
         "bootstrap": 7,
         "format": "svg",
+        "figure_size": "wide",
     }
 
 

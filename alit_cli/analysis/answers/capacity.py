@@ -59,7 +59,7 @@ def _source(tables: Tables, result: Capacity) -> str:
     """Where the numbers of the figure come from."""
     images, budgets = max(point.n for point in result.points), tables.budgets
     model = f"{made_by(tables.info)}, {budgets[0]}–{budgets[-1]} tokens"
-    return f"{images} images · {model} · bands: 95 % bootstrap intervals"
+    return f"{images} images · {model} · 95 % bootstrap intervals"
 
 
 def capacity_tables(result: Capacity) -> Iterator[TextTable]:

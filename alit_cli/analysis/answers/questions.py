@@ -155,6 +155,25 @@ class QualityQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparisonQuestion:
+    """Several tokenizers on the same images.
+
+    Attributes:
+        tokens: a token table of each.
+        names: what to call them; empty is by their models.
+        scores: a folder with a folder of scores for each table, called as the table without its suffix.
+    """
+
+    tokens: tuple[Path, ...]
+    out: Path
+    names: tuple[str, ...] = ()
+    form: str = "png"
+    thr: tuple[float, ...] | None = None
+    scores: Path | None = None
+    tables: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """How a model is run over images: `limit` of them, on a device, in batches."""
 

@@ -34,6 +34,7 @@ CYAN, WHITE = (0.2, 1.0, 1.0), (1.0, 1.0, 1.0)  # outlines of segments and of to
 LEFT = 92  # for what is written
 HEADINGS = 42  # over the rows
 FOLLOWED, MARKED = 4, 4  # tokens in a row
+FIRST_ACROSS = 8  # tokens in a row of the first iteration's
 ALIKE = 0.6  # maps that correlate more show the same thing twice
 
 
@@ -174,6 +175,37 @@ def draw_overview(images: Sequence[TokenMaps], source: str, path: Path) -> None:
         _write(axes, GAP, 19, "Attention to single tokens", size=13, weight="bold")
         _write(axes, GAP, 37, f"{what} · {source}", color=GREY)
         _scale(figure, axes, GAP, bottom + 16, top)
+        _save(figure, path)
+
+
+def draw_first_tokens(maps: TokenMaps, source: str, path: Path) -> None:
+    """All tokens of the first iteration, after it and after the last one side by side, as in the paper's Figure 12.
+
+    The picture stands above; every token keeps its place in both blocks, so that one sees which maps grow narrow.
+    Raises what `open_output` raises.
+    """
+    count = len(maps.maps[0])
+    across = min(count, FIRST_ACROSS)
+    ends = (0, len(maps.maps) - 1)
+    heat = [densities(maps.maps[end][:count]) for end in ends]
+    top = _top_of_scale(heat)
+    block = across * (TILE + GAP)
+    tiles = [Tile(GAP, _row(0), tile_of(maps.pixels))]
+    for number, pictures in enumerate(heat):
+        left = GAP + number * (block + BREAK)
+        for token, density in enumerate(pictures):
+            x, y = left + (token % across) * (TILE + GAP), _row(1 + token // across) + HEADINGS
+            tiles.append(Tile(x, y, overlay(maps.pixels, density, top), f"{token}"))
+    rows = 1 + -(-count // across)
+    with matplotlib.rc_context({"font.size": 9, "text.color": INK}):
+        figure, axes = _page(2 * block + BREAK + GAP, _row(rows) + HEADINGS, tiles)
+        beside = 2 * GAP + TILE + 12
+        _write(axes, beside, 24, f"The first {count} tokens of {maps.image}", size=13, weight="bold")
+        _write(axes, beside, 46, source, color=GREY)
+        _scale(figure, axes, beside, 82, top)
+        for number, end in enumerate(ends):
+            text = f"after iteration {maps.iterations[end]} ({maps.tokens[end]} tokens)"
+            _write(axes, GAP + number * (block + BREAK), _row(1) + HEADINGS - 10, text, weight="bold")
         _save(figure, path)
 
 

@@ -10,7 +10,14 @@ import pandas as pd
 
 from alit_cli.analysis.attention.binding import Keep, Segments, segments
 from alit_cli.analysis.attention.figure import draw_attention
-from alit_cli.analysis.attention.sheets import MARKED, draw_overview, draw_sheet, narrow_marks, segment_marks
+from alit_cli.analysis.attention.sheets import (
+    MARKED,
+    draw_first_tokens,
+    draw_overview,
+    draw_sheet,
+    narrow_marks,
+    segment_marks,
+)
 from alit_cli.analysis.attention.sparsity import Sameness
 from alit_cli.analysis.attention.tables import BEST, by_iteration, join_rows, overlap_rows, save_attention, spread_rows
 from alit_cli.data.annotations.masks import Labels, Masks, stem
@@ -121,6 +128,9 @@ class AttentionStudy:
         if len(self.pictured) > 1:
             self.files.append(self.question.out / f"overview.{self.question.form}")
             draw_overview(self.pictured, self.question.source, self.files[-1])
+        if self.pictured and len(self.pictured[0].iterations) > 1:
+            self.files.append(self.question.out / f"first_tokens.{self.question.form}")
+            draw_first_tokens(self.pictured[0], self.question.source, self.files[-1])
         return by_iteration(self.rows(), self.sameness)
 
     def save(self, summary: pd.DataFrame) -> list[Path]:

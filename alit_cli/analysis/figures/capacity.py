@@ -7,49 +7,55 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from alit_cli.analysis.figures.style import COLOURS, GREY, INK, MARKERS, STYLE, save_figure
+from alit_cli.analysis.figures.style import COLOURS, GREY, INK, MARKERS, figure_page, is_paper
 from alit_cli.analysis.selection.sweep import UNIFORM, Outcome
 from alit_cli.analysis.studies.capacity import ALL, ORIGINAL, Capacity
 
 MOST_PANELS = 12
+FEWEST_FOR_BANDS = 50
+"""Images of a group from which on its intervals are drawn; those of fewer cover the whole panel and say nothing."""
 Styles = Mapping[str, tuple[str, str, Literal["-", "--", ":"]]]
 
 
 def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> list[Path]:
     """Draw a panel for each outcome, and where there are groups a panel for each of them of the first outcome.
 
+    Below an outcome stands its paired difference from one budget for all at equal tokens: the two lines of a panel
+    have overlapping intervals also where they differ surely, because both depend on the same images.
+
     `source` says under the figure where the numbers come from. Returns the files; what `open_output` raises.
     """
     table = pd.DataFrame(result.points)
     whole = table[table.group == ALL]
     styles = _styles(whole.line)
-    with matplotlib.rc_context(STYLE):
-        panels = {outcome.name: (whole[whole.outcome == outcome.name], outcome) for outcome in result.outcomes}
-        figure = _panels(panels, styles, "What survives, by tokens spent", result.full_tokens, groups=False)
-        figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
-        paths = [folder / f"capacity.{form}"]
-        save_figure(figure, paths[0])
-        first = next((outcome for outcome in result.outcomes if not outcome.frechet), None)
-        groups = table[(table.group != ALL) & (table.outcome == (first.name if first else ""))]
-        if first and len(groups):
-            sizes = groups.groupby("group").n.max()
-            shown = sorted(sizes.nlargest(MOST_PANELS).index)
-            panels = {name: (groups[groups.group == name], first) for name in shown}
-            figure = _panels(
-                panels, styles, f"{_capital(first.label)}, by tokens spent and by group", result.full_tokens, True
-            )
-            more = f" · the {len(shown)} largest of {len(sizes)} groups" if len(shown) < len(sizes) else ""
-            figure.supxlabel(source + more, x=0.008, ha="left", fontsize=8, color=GREY)
-            paths.append(folder / f"capacity_groups.{form}")
-            save_figure(figure, paths[-1])
+    paths = [folder / f"capacity.{form}"]
+    differences = pd.DataFrame(result.differences)
+    if len(differences):
+        differences = differences[(differences.against == UNIFORM) & differences.line.isin(list(styles))]
+    count, rows = len(result.outcomes), 2 if len(differences) else 1
+    size = (max(6.4, 4.4 * count), 3.9 + 2.1 * (rows - 1) + 0.8)
+    with figure_page(size, "", source, paths[0]) as figure:
+        ratios = (1.9, 1)[:rows]
+        grid = figure.subplots(rows, count, squeeze=False, sharex=True, height_ratios=ratios)
+        for column, outcome in enumerate(result.outcomes):
+            points = whole[whole.outcome == outcome.name]
+            _draw_lines(grid[0, column], points, styles, bands=rows == 1)
+            _dress(grid[0, column], outcome, result.full_tokens)
+            if rows > 1:
+                own = differences[differences.outcome == outcome.name]
+                _draw_differences(grid[1, column], own, styles, outcome)
+            grid[-1, column].set_xlabel(f"tokens spent, share of {result.full_tokens} per image")
+        _legend(figure, "What survives, by tokens spent", _handles(styles, whole))
+    if (groups := _groups(result, table)) is not None:
+        paths.append(folder / f"capacity_groups.{form}")
+        _draw_groups(result, groups, styles, source, paths[-1])
     return paths
 
 
@@ -62,66 +68,109 @@ def _styles(lines: Iterable[str]) -> Styles:
     return {line: styles[line] for line in [*swept, UNIFORM, ORIGINAL]}
 
 
-def _panels(
-    panels: Mapping[str, tuple[pd.DataFrame, Outcome]], styles: Styles, title: str, full: int, groups: bool
-) -> Figure:
-    """A figure with a panel for each piece of the table, and one legend for all."""
-    columns = min(len(panels), 4 if groups else 3)
-    rows = math.ceil(len(panels) / columns)
-    size = (max(6.4, (3.2 if groups else 4.6) * columns), (2.6 if groups else 3.9) * rows + 1.1)
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=groups)
-    for axes in grid.flat[len(panels) :]:
-        axes.remove()
-    for axes, (name, (points, outcome)) in zip(grid.flat, panels.items(), strict=False):
-        _draw(axes, points, styles)
-        axes.set_title(
-            f"{name if groups else _capital(outcome.label)} (n = {points.known.max()})",
-            loc="left",
-            fontsize=9 if groups else 10,
-        )
-        axes.set_xlabel("tokens spent" if groups else f"tokens spent, share of {full} per image")
-        better = "lower is better" if outcome.lower_is_better else "higher is better"
-        axes.set_ylabel("" if groups else f"{outcome.label} · {better}")
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        if outcome.test is not None:
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_xlim(0, 1.03 * max(1, points.capacity.max()))
-    legend = figure.legend(
-        handles=_handles(styles, panels),
-        loc="outside upper left",
-        ncols=math.floor(size[0] / 1.9),
-        frameon=False,
-        fontsize=8.5,
-        title=title,
-        alignment="left",
-        title_fontproperties={"size": 13, "weight": "bold"},
-    )
-    legend.get_title().set_color(INK)
-    return figure
-
-
-def _draw(axes: Axes, points: pd.DataFrame, styles: Styles) -> None:
-    """The lines of one outcome in one group, with the bands of their intervals."""
+def _draw_lines(axes: Axes, points: pd.DataFrame, styles: Styles, bands: bool) -> None:
+    """The lines of one outcome in one group; their intervals as bars, or as bands where nothing else is drawn."""
     for name, (colour, marker, dash) in styles.items():
         line = points[points.line == name].sort_values("capacity")
         if line.empty or line.value.isna().all():
             continue
         if name == ORIGINAL:
-            axes.axhline(float(line.value.iloc[0]), color=colour, linestyle=dash, linewidth=1.4)
+            axes.axhline(float(line.value.iloc[0]), color=colour, linestyle=dash)
             continue
-        axes.plot(line.capacity, line.value, color=colour, marker=marker, markersize=4, linestyle=dash, linewidth=1.5)
-        if line.low.notna().all():
-            axes.fill_between(line.capacity, line.low, line.high, color=colour, alpha=0.12, linewidth=0)
+        axes.plot(line.capacity, line.value, color=colour, marker=marker, linestyle=dash)
+        if bands and line.low.notna().all():
+            axes.fill_between(line.capacity, line.low, line.high, color=colour, alpha=0.1, linewidth=0)
 
 
-def _handles(styles: Styles, panels: Mapping[str, tuple[pd.DataFrame, Outcome]]) -> Sequence[Line2D]:
+def _dress(axes: Axes, outcome: Outcome, full: int) -> None:
+    """What is on the axes of a panel; the title names the outcome once, and which way is better."""
+    better = "lower is better" if outcome.lower_is_better else "higher is better"
+    axes.set_title(f"{_capital(outcome.label)}\n{better}", loc="left")
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    if outcome.test is not None:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    axes.set_xlim(0, max(1.03, axes.dataLim.x1 * 1.02))
+
+
+def _draw_differences(axes: Axes, differences: pd.DataFrame, styles: Styles, outcome: Outcome) -> None:
+    """How much better or worse each line is than one budget for all, with paired intervals."""
+    scale = 100 if outcome.test is not None else 1
+    for name, (colour, marker, dash) in styles.items():
+        line = differences[differences.line == name].sort_values("capacity")
+        if line.empty:
+            continue
+        error = scale * np.stack([line.difference - line.low, line.high - line.difference]).clip(min=0)
+        axes.errorbar(
+            line.capacity,
+            scale * line.difference,
+            None if np.isnan(error).any() else error,
+            color=colour,
+            marker=marker,
+            linestyle=dash,
+            elinewidth=0.8,
+        )
+    axes.axhline(0, color=INK, linewidth=0.8, linestyle="--")
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g}" if value else "0"))
+    unit = " (points)" if outcome.test is not None else ""
+    axes.set_title(f"Difference from one budget for all{unit}", loc="left")
+
+
+def _groups(result: Capacity, table: pd.DataFrame) -> pd.DataFrame | None:
+    """The points of the groups for the first outcome that has a number per image; None where there are none."""
+    first = next((outcome for outcome in result.outcomes if not outcome.frechet), None)
+    points = table[(table.group != ALL) & (table.outcome == (first.name if first else ""))]
+    return points if len(points) else None
+
+
+def _draw_groups(result: Capacity, groups: pd.DataFrame, styles: Styles, source: str, path: Path) -> None:
+    """A small panel for each of the largest groups, with bands only where the images suffice."""
+    outcome = next(outcome for outcome in result.outcomes if outcome.name == groups.outcome.iloc[0])
+    sizes = groups.groupby("group").known.max()
+    shown = sorted(sizes.nlargest(MOST_PANELS).index)
+    if len(shown) < len(sizes):
+        source += f" · the {len(shown)} largest of {len(sizes)} groups"
+    if sizes[shown].min() < FEWEST_FOR_BANDS:
+        source += f" · no bands below n = {FEWEST_FOR_BANDS}"
+    columns = min(len(shown), 4)
+    rows = math.ceil(len(shown) / columns)
+    size = (max(6.4, 3.2 * columns), 2.7 * rows + 1.1)
+    title = f"{_capital(outcome.label)}, by tokens spent and by group"
+    with figure_page(size, "", source, path) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False, sharey=True, sharex=True)
+        for axes, name in zip(grid.flat, shown, strict=False):
+            points = groups[groups.group == name]
+            _draw_lines(axes, points, styles, bands=bool(sizes[name] >= FEWEST_FOR_BANDS))
+            _dress(axes, outcome, result.full_tokens)
+            axes.set_title(f"{name} (n = {sizes[name]})", loc="left")
+        for axes in grid.flat[len(shown) :]:
+            axes.remove()
+        for axes in figure.axes:
+            axes.tick_params(labelbottom=True)
+        label = f"tokens spent, share of {result.full_tokens} per image"
+        if is_paper():
+            figure.supxlabel(label)
+        else:
+            figure.axes[0].set_xlabel("tokens spent")
+        _legend(figure, title, _handles(styles, groups))
+
+
+def _legend(figure: Figure, title: str, handles: Sequence[Line2D]) -> None:
+    """The legend above the panels; the figure's title is the legend's, because two texts there would overlap."""
+    columns = max(2, math.floor(figure.get_size_inches()[0] / (1.6 if is_paper() else 2.2)))
+    legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, alignment="left")
+    if not is_paper():
+        legend.set_title(title, {"size": 13, "weight": "bold"})
+        legend.get_title().set_color(INK)
+
+
+def _handles(styles: Styles, points: pd.DataFrame) -> Sequence[Line2D]:
     """The legend: what each line is; only those that are drawn."""
-    drawn = {line for points, _ in panels.values() for line in points.line[points.value.notna()]}
+    drawn = set(points.line[points.value.notna()])
     names = {UNIFORM: "one budget for all", ORIGINAL: "original images"}
     return [
-        Line2D([], [], color=colour, marker=marker, markersize=4, linestyle=dash, label=names.get(line, f"by {line}"))
+        Line2D([], [], color=colour, marker=marker, linestyle=dash, label=names.get(line, f"by {line}"))
         for line, (colour, marker, dash) in styles.items()
         if line in drawn
     ]

@@ -102,8 +102,9 @@ class Complexity:
     Attributes:
         rows: every measure in every group, then in all of them.
         differences: the quoted measure beside each rival, in every group and pooled.
-        bins: a row per group, complexity bin and budget: `group scope bin images position budget l1`; the position
-            is the bin's mean score, for the pooled scope its mean percentile within the groups.
+        bins: one row per group, complexity bin and budget: `group scope bin images position budget l1 error`; the
+            position is the bin's mean score, for the pooled scope its mean percentile within the groups, and the error
+            is the standard error of the mean L1.
         thresholds: of L1, those the tokens needed were counted at.
         relative_thresholds: the same of L1 divided by the image's mean absolute deviation.
         scaled: the scores look scaled within each group, so that they are not comparable across groups.
@@ -307,8 +308,11 @@ def _binned(
     frame = pd.DataFrame(losses, columns=list(budgets))
     frame = frame.assign(bin=np.floor(percentile * bins).astype(int), position=position)
     rows = frame.melt(["bin", "position"], var_name="budget", value_name="l1").groupby(["bin", "budget"])
-    means = rows.agg(images=("l1", "count"), position=("position", "mean"), l1=("l1", "mean")).reset_index()
-    return means.assign(group=group, scope=scope)[["group", "scope", "bin", "images", "position", "budget", "l1"]]
+    means = rows.agg(
+        images=("l1", "count"), position=("position", "mean"), l1=("l1", "mean"), error=("l1", "sem")
+    ).reset_index()
+    columns = ["group", "scope", "bin", "images", "position", "budget", "l1", "error"]
+    return means.assign(group=group, scope=scope)[columns]
 
 
 def save_tables(result: Complexity, folder: Path) -> list[Path]:

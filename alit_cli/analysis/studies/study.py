@@ -37,7 +37,7 @@ class StudyJob:
         against: other images, each set compared with the first.
         checkpoint: a model file; None is the embedded model.
         device: as the commands take it. limit: only the first so many images.
-        bootstrap: resamples of every interval. form: of the figures.
+        bootstrap: resamples of every interval. form, figure_size: of the figures.
     """
 
     images: tuple[str, ...]
@@ -56,6 +56,7 @@ class StudyJob:
     limit: int | None = None
     bootstrap: int = 1000
     form: str = "png"
+    figure_size: str = "wide"
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -203,7 +204,8 @@ def _model(job: StudyJob) -> tuple[str, ...]:
 
 def _output(job: StudyJob, folder: Path) -> tuple[str, ...]:
     """Where an analysis writes, and how its figures are written."""
-    return ("--out", str(folder), *_given("--format", _unless(job.form, "png")))
+    size = _given("--figure-size", _unless(job.figure_size, "wide"))
+    return ("--out", str(folder), *_given("--format", _unless(job.form, "png")), *size)
 
 
 def _given(option: str, value: object) -> tuple[str, ...]:

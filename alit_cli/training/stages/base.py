@@ -64,6 +64,7 @@ class BaseStage(Stage):
         weight = self.recipe.kl_weight if base.grid_codebook is None else 1.0
         parts = {**pixels.parts, "mse": mse.detach(), "regularizer": output.regularizer.detach()}
         if output.ids is not None:
+            # Counted for the next revival.
             self.keeper.count(output.ids)
             parts["usage"] = self.keeper.usage()
         return Losses(pixels.total + mse + weight * output.regularizer, parts)
@@ -127,6 +128,7 @@ def align_with_pixels(
             features = base.encode(crops.batch(rows[start : start + CHUNK], device).images)
         latents.append(features / base.config.latent_scale)
         gram += _pixel_gram(base, latents[-1])
+    # Scaled to a mean diagonal of 1, so that SMALLEST_EIGENVALUE is relative.
     values, vectors = torch.linalg.eigh(gram / gram.diagonal().mean())
     root = values.clamp_min(SMALLEST_EIGENVALUE).sqrt()
     mean = torch.cat(latents).mean(dim=(0, 2, 3))

@@ -55,6 +55,7 @@ class DistillStage(Stage):
         if plan.step == self.quantized_from and fresh:
             photographs = self.crops.order(0, self.recipe.seed)[: KMEANS_POINTS // self.model.config.budgets[-1]]
             yield from self.keeper.fill(self._latents(photographs, self.model.config.iterations), tables)
+        # Codes that no latent of the last steps has chosen are moved to latents of this batch.
         elif self.keeper.due(plan.step, self.quantized_from, self.recipe.distill.steps):
             self.keeper.revive(self._latents(plan.rows, plan.iteration + 1), tables)
 
@@ -120,6 +121,7 @@ class DistillStage(Stage):
         if self._quantizes(plan):
             self.keeper.count(latents.ids)
             return latents, quantization_loss(self.model.codebook, latents)
+        # As codes have unit length, the decoder meets nothing new when the codebook takes over.
         unit = F.normalize(latents.values, dim=-1)
         return dataclasses.replace(latents, vectors=unit), latents.values.new_zeros(())
 

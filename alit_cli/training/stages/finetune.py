@@ -31,6 +31,7 @@ class FinetuneStage(Stage):
         super().__init__(model, recipe, crops, distributed)
         self.features = None if recipe.train_base_encoder else FeatureCache(model, crops)
         self.pixels = PixelLoss(recipe, "finetune", model.config.iterations, crops, distributed)
+        # The convolutions of the base decoder may run in another precision than the transformers.
         precision = recipe.decoder_precision or recipe.finetune.precision
         self.decoder_precision = training_precision(precision, distributed.device)
 

@@ -84,6 +84,7 @@ class PixelLoss:
         for rows in plan.critic_rows:
             batch = self.crops.batch(self.distributed.shard(rows), self.distributed.device)
             with autocast(self.distributed.device, self.precision):
+                # The critic learns from reconstructions; the tokenizer must not learn in its step.
                 with torch.no_grad():
                     fake = reconstruct(batch)
                 # Weighted by this process's part of the batch, as gradients are summed over processes.
