@@ -129,8 +129,8 @@ def tokens_argument(function: Callable[..., Any]) -> Callable[..., Any]:
             options["tokens"] = former_tokens
         return function(*args, **options)
 
-    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
-    return click.argument("tokens", type=kind, default="tokens.parquet")(command)
+    former = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")
+    return click.argument("tokens", type=kind, default="tokens.parquet")(former(command))
 
 
 def token_tables_argument(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -144,8 +144,8 @@ def token_tables_argument(function: Callable[..., Any]) -> Callable[..., Any]:
             tokens = (former_tokens,)
         return function(*args, tokens=tokens or (Path("tokens.parquet"),), **options)
 
-    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
-    return click.argument("tokens", nargs=-1, type=kind)(command)
+    former = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")
+    return click.argument("tokens", nargs=-1, type=kind)(former(command))
 
 
 def names_option(function: Callable[..., Any]) -> Callable[..., Any]:
