@@ -118,40 +118,25 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def tokens_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """TOKENS, the token table: the command gets `tokens`, a Path. `--tokens FILE` of the last release still works."""
+def tokens_argument(function: Callable[..., Any], several: bool = False) -> Callable[..., Any]:
+    """TOKENS: the command gets `tokens`, a Path, or a tuple of them if `several`; the former `--tokens` works too."""
     kind = click.Path(path_type=Path)
 
     @functools.wraps(function)
-    def command(*args: Any, former_tokens: Path | None, **options: Any) -> Any:
+    def command(*args: Any, tokens: Any, former_tokens: Path | None, **options: Any) -> Any:
         if former_tokens is not None:
             say("The token table is an argument now: leave --tokens out, it will be gone in the next release.")
-            options["tokens"] = former_tokens
-        return function(*args, **options)
-
-    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
-    return click.argument("tokens", type=kind, default="tokens.parquet")(command)
-
-
-def token_tables_argument(function: Callable[..., Any]) -> Callable[..., Any]:
-    """TOKENS…, one token table or several: the command gets `tokens`, a tuple of Paths."""
-    kind = click.Path(path_type=Path)
-
-    @functools.wraps(function)
-    def command(*args: Any, tokens: tuple[Path, ...], former_tokens: Path | None, **options: Any) -> Any:
-        if former_tokens is not None:
-            say("The token table is an argument now: leave --tokens out, it will be gone in the next release.")
-            tokens = (former_tokens,)
+            tokens = (former_tokens,) if several else former_tokens
         return function(*args, tokens=tokens or (Path("tokens.parquet"),), **options)
 
-    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
-    return click.argument("tokens", nargs=-1, type=kind)(command)
+    former = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")
+    default = None if several else "tokens.parquet"
+    return click.argument("tokens", type=kind, nargs=-1 if several else 1, default=default)(former(command))
 
 
-def names_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--names A,B`: the command gets `names`, a tuple; empty leaves the choice to it."""
-    text = "What to call the tables, one name for each. [default: their files or folders, or their models]"
-    return option(OUTPUT, "--names", type=Names(), metavar="NAME[,…]", default=(), help=text)(function)
+NAMES = "What to call the tables, one name for each. [default: their files or folders, or their models]"
+names_option = option(OUTPUT, "--names", type=Names(), metavar="NAME[,…]", default=(), help=NAMES)
+"""`--names A,B`: the command gets `names`, a tuple; empty leaves the choice to it."""
 
 
 def as_record(record: type[Any]) -> Decorator:

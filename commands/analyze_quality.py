@@ -1,5 +1,6 @@
 """`alit analyze quality`: errors, codes and baselines at every budget, from the tables; several tables are compared."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 from alit_cli.analysis.answers.questions import ComparisonQuestion, QualityQuestion
 from alit_cli.console import show_result
 from alit_cli.grouped_help import Command, example
-from alit_cli.options import names_option, report_options, tables_options, threshold_option, token_tables_argument
+from alit_cli.options import names_option, report_options, tables_options, threshold_option, tokens_argument
 
 
 @click.command(
@@ -19,7 +20,7 @@ from alit_cli.options import names_option, report_options, tables_options, thres
         "alit analyze quality alit.parquet titok.parquet vqgan.parquet --names ALIT,TiTok,VQGAN",
     ),
 )
-@token_tables_argument
+@partial(tokens_argument, several=True)
 @threshold_option("L1 to count images below. [default: spread over the data]")
 @names_option
 @tables_options

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -60,7 +61,7 @@ def test_rows_hold_what_the_model_says(photos: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("change", [{"batch_size": 1}, {"batch_size": 5}, {"batch_size": 32}, {"workers": 2}])
 @pytest.mark.parametrize("kind", ["titok", "piece", "vqgan"])
-def test_rows_are_equal_however_they_came_about(photos: Path, kind: str, change: dict[str, int]) -> None:
+def test_rows_are_equal_however_they_came_about(photos: Path, kind: str, change: dict[str, Any]) -> None:
     job = job_of(photos, kind)
     whole = made(job)
     other = made(dataclasses.replace(job, out=photos.parent / "other.parquet", **change))

@@ -152,14 +152,14 @@ def full_size_titok(width: int, layers: int, latents: int) -> dict[str, list[int
             shapes |= {f"{block}.attn.in_proj_weight": [3 * w, w], f"{block}.attn.in_proj_bias": [3 * w]}
             for part, outer, inner in (("attn.out_proj", w, w), ("mlp.c_fc", 4 * w, w), ("mlp.c_proj", w, 4 * w)):
                 shapes |= {f"{block}.{part}.weight": [outer, inner], f"{block}.{part}.bias": [outer]}
-    for part, outer, inner in (
+    for part, outer, rest in (
         ("encoder.patch_embed", w, [3, 16, 16]),
         ("encoder.conv_out", 12, [w, 1, 1]),
         ("decoder.decoder_embed", w, [12]),
         ("decoder.ffn.0", 2 * w, [w, 1, 1]),
         ("decoder.ffn.2", 1024, [2 * w, 1, 1]),
     ):
-        shapes |= {f"{part}.weight": [outer, *inner], f"{part}.bias": [outer]}
+        shapes |= {f"{part}.weight": [outer, *rest], f"{part}.bias": [outer]}
     shapes |= {"decoder.mask_token": [1, 1, w], "quantize.embedding.weight": [4096, 12]}
     decoder = {f"pixel_{name}": shape for name, shape in full_size_vqgan().items() if name.startswith("decoder.")}
     return shapes | decoder | {"pixel_quantize.embedding.weight": [1024, 256]}

@@ -125,7 +125,7 @@ def not_normalized(_codebook: Codebook, vectors: Tensor) -> Tensor:
 
 def skip_of_the_input(block: vqgan.ResidualBlock, x: Tensor) -> Tensor:
     """The ordinary skip connection, where channels change: of the block's input, not of its branch."""
-    h = block.conv1(F.silu(block.norm1(x)))
+    h: Tensor = block.conv1(F.silu(block.norm1(x)))
     h = block.conv2(F.silu(block.norm2(h)))
     if block.skip is None:
         return x + h

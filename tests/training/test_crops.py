@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -99,3 +100,20 @@ def test_an_attempt_that_was_interrupted_takes_no_room_from_the_next(
     for _ in make_crops(items, _settings(2), work):
         pass
     assert open_crops(work, items, _settings(2)).photos == 9
+
+
+def test_validation_shows_the_scale_of_the_crops(folder: Path) -> None:
+    """Where crops take a quarter of a photograph, held-out ones are shown twice as large, and cut to the centre."""
+    items = list_items([str(folder / "photos")])
+    settings = dataclasses.replace(_settings(1), area=(0.2, 0.3))
+    assert (settings.zoom, _settings(1).zoom) == (2, 1)
+    folders = [folder / "whole", folder / "quarter"]
+    pictures = []
+    for work, chosen in zip(folders, (dataclasses.replace(_settings(1), side=2 * SIDE), settings), strict=True):
+        work.mkdir()
+        for _ in make_crops(items, chosen, work):
+            pass
+        pictures.append(open_crops(work, items, chosen).validation)
+    whole, quarter = pictures
+    margin = SIDE // 2
+    assert np.array_equal(quarter, whole[:, margin : margin + SIDE, margin : margin + SIDE])

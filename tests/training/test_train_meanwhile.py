@@ -7,11 +7,13 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
-from alit_cli.errors import InputError
+from alit_cli.errors import AlitError, InputError
 from alit_cli.progress import Progress
 from alit_cli.training.job import TrainJob
 from alit_cli.training.log import TrainRecord
+from alit_cli.training.stages.base import BaseStage
 from alit_cli.training.train import train
 from tests.training.test_train import OFTEN, SAMPLED, _job, goes_on_to_the_same_weights
 
@@ -52,3 +54,20 @@ def test_two_runs_do_not_share_a_work_folder(tmp_path: Path) -> None:
         pass
     assert job.out.exists()
     assert list(train(job, OFTEN)) == []
+
+
+def test_memory_that_runs_out_is_said_and_smaller_pieces_resume_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    with monkeypatch.context() as patch:
+
+        def step(*_: object) -> None:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+        patch.setattr(BaseStage, "step", step)
+        with pytest.raises(AlitError, match=r"not enough memory for 4 photographs .* --accumulate 2"):
+            list(train(job, OFTEN))
+    base = dataclasses.replace(job.recipe.base, accumulate=2)
+    list(train(dataclasses.replace(job, recipe=dataclasses.replace(job.recipe, base=base)), OFTEN))
+    assert job.out.exists()

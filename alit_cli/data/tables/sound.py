@@ -40,6 +40,8 @@ def check_description(values: Mapping[str, Any]) -> None:
         raise ValueError("options are not named")
     if not all(isinstance(values[name], str) for name in ("model", "model_sha256")):
         raise ValueError("a name is no text")
+    if not values["model"].isprintable():  # it is printed on terminals and figures
+        raise ValueError("the model's name holds control characters")
     for kind in (values["options"].get("keep") or {}).values():
         kept_type(kind)  # a KeyError for one that there is not
 
