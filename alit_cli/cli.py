@@ -148,7 +148,7 @@ def _end_at_once(stop: BaseException, exit_code: int) -> None:
     import traceback
 
     traceback.clear_frames(stop.__traceback__)
-    if sys.stdout is sys.__stdout__:  # click's CliRunner and pytest put their own there
+    if sys.stdout is sys.__stdout__ and sys.stdout and sys.stderr:  # click's CliRunner and pytest put their own there
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(exit_code)

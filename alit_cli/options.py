@@ -129,9 +129,9 @@ def tokens_argument(function: Callable[..., Any], several: bool = False) -> Call
             tokens = (former_tokens,) if several else former_tokens
         return function(*args, tokens=tokens or (Path("tokens.parquet"),), **options)
 
-    command = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")(command)
+    former = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")
     default = None if several else "tokens.parquet"
-    return click.argument("tokens", type=kind, nargs=-1 if several else 1, default=default)(command)
+    return click.argument("tokens", type=kind, nargs=-1 if several else 1, default=default)(former(command))
 
 
 NAMES = "What to call the tables, one name for each. [default: their files or folders, or their models]"

@@ -85,7 +85,9 @@ def test_baselines_cost_the_bits_of_the_tokens(asked: Request) -> None:
     images = smooth_images()
     task = build_baselines(asked)
     seen, values = task.look(Batch(images, np.arange(3)))
-    base = asked.tokenizer.model.autoencoder.reconstruct(images)
+    autoencoder = asked.tokenizer.model.autoencoder
+    assert autoencoder is not None
+    base = autoencoder.reconstruct(images)
     np.testing.assert_allclose(values["base_l1"], (base - images).abs().mean(dim=(1, 2, 3)).detach(), rtol=1e-5)
     pixels = images.mul(255).round().byte().permute(0, 2, 3, 1).numpy()
     for index, budget in enumerate(BUDGETS):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
@@ -161,7 +162,7 @@ def _legend(figure: Figure, title: str, handles: Sequence[Line2D]) -> None:
     columns = max(2, math.floor(figure.get_size_inches()[0] / (1.6 if is_paper() else 2.2)))
     legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, alignment="left")
     if not is_paper():
-        legend.set_title(title, {"size": 13, "weight": "bold"})
+        legend.set_title(title, FontProperties(size=13, weight="bold"))
         legend.get_title().set_color(INK)
 
 

@@ -42,7 +42,7 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
         else:
             rows = max(math.ceil(len(shown) / 4), min(2, len(shown)))
             columns = math.ceil(len(shown) / rows)
-            left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6))
+            left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6), squeeze=False)[0]
             main, label = left.subplots(), "complexity: percentile within its category"
             grid = right.subplots(rows, columns, squeeze=False, sharey=True, sharex=result.scaled)
             _draw_panels(list(grid.flat), own, shown, colours, quoted)
@@ -53,8 +53,14 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
         main.set(xlabel=label, ylabel="mean L1 (pixels in 0–1)")
         main.set_title(_title(str(whole.group.iloc[0]), whole, quoted), loc="left")
         lines, names = main.get_legend_handles_labels()
-        place = "outside upper left" if is_paper() else "outside upper right"
-        figure.legend(lines, names, loc=place, ncols=len(names), title="tokens", columnspacing=1.2)
+        figure.legend(
+            lines,
+            names,
+            loc="outside upper left" if is_paper() else "outside upper right",
+            ncols=len(names),
+            title="tokens",
+            columnspacing=1.2,
+        )
 
 
 def _draw_panels(
