@@ -41,8 +41,9 @@ def test_the_three_commands_as_written_with_the_embedded_model(here: Path, alit:
     ):
         result = alit(*line.split())
         assert result.exit_code == 0, result.stderr
-    names = ("tokens.parquet", "selection.parquet", "complexity.csv", "complexity.parquet", "complexity.png")
-    assert all((here / name).exists() for name in names)
+    study = ("study/complexity.csv", "study/complexity.parquet", "study/complexity.png")
+    for name in ("tokens.parquet", "selection.parquet", *study):
+        assert (here / name).exists(), name
 
 
 def test_tokenize_prints_what_it_did(here: Path, alit: Alit) -> None:

@@ -48,8 +48,11 @@ def group_images(tables: Tables, by: str) -> Groups:
         images = open_columns(tables.path, ["image"])["image"].cast(pa.string())
         folders = pc.replace_substring_regex(images, r"/?[^/]*$", "")
         return _encode("folder", pc.if_else(pc.equal(folders, ""), ".", folders))
-    if not tables.has(by):
-        columns = ", ".join(tables.image_columns()) or "none"
+    present = tables.image_columns()
+    if (
+        not tables.has(by) and by not in present
+    ):  # what several tables have is there: `find` says how to tell them apart
+        columns = ", ".join(present) or "none"
         raise InputError(
             f"There is nothing called '{by}' to group by: give folder, a file of labels (FILE or FILE:COLUMN), or a "
             f"column with one value per image; there is: {columns}."
