@@ -35,9 +35,9 @@ def info(
 
 def tokens_of(row: int, budget: int, codes: int = 4096) -> list[float]:
     """The tokens that `write_tokens` gives to an image at a budget: they tell where they come from."""
-    return (
-        [(row * 16 + budget + place) % codes for place in range(budget)] if codes else [row + budget / 8] * (budget * 2)
-    )
+    if not codes:
+        return [row + budget / 8] * (budget * 2)
+    return [(row * 16 + budget + place) % codes for place in range(budget)]
 
 
 def write_tokens(

@@ -49,9 +49,8 @@ def group_images(tables: Tables, by: str) -> Groups:
         folders = pc.replace_substring_regex(images, r"/?[^/]*$", "")
         return _encode("folder", pc.if_else(pc.equal(folders, ""), ".", folders))
     present = tables.image_columns()
-    if (
-        not tables.has(by) and by not in present
-    ):  # what several tables have is there: `find` says how to tell them apart
+    # A column of several tables is present although `has` denies it: `find` says how to tell them apart.
+    if not tables.has(by) and by not in present:
         columns = ", ".join(present) or "none"
         raise InputError(
             f"There is nothing called '{by}' to group by: give folder, a file of labels (FILE or FILE:COLUMN), or a "
