@@ -24,6 +24,7 @@ Values = Mapping[str, Sequence[Any] | NDArray[Any]]
 """One value for every image of a batch, by the name of its measure or column; None and NaN mean unknown."""
 
 
+# There is no generated comparison (eq=False), because == of tensors and arrays gives no single True or False.
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Originals as the tokenizer saw them.
@@ -98,10 +99,13 @@ class Task(ABC, Generic[Seen]):
 
 def digest_of(content: Any) -> str | None:
     """What tells labels, maps or questions apart in a table's description: 16 hex of their sha256; None for None."""
+    # repr says everything about the lists, strings and dataclasses of labels, maps and questions, and 64 bits of the
+    # hash are enough to tell two files apart; nobody needs it to be safe against an attacker.
     return None if content is None else hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 def build_task(name: str, request: Request) -> Task[Any]:
     """The task of this name. Raises InputError for a network or a file that cannot be used."""
+    # Only the module of the wanted task is imported: some need optional packages, and some are slow to import.
     task: Task[Any] = importlib.import_module(f"alit_cli.tasks.{name}").build(request)
     return task

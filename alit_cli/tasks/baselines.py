@@ -26,6 +26,7 @@ from alit_cli.tasks.base import Batch, Request, Task, Values
 from alit_cli.tasks.recon import psnr, ssim
 
 Codec = Literal["JPEG", "WEBP"]
+# JPEG ends at 95, as Pillow's manual advises: above it the files grow much and the pictures hardly gain.
 QUALITY_RANGE: dict[Codec, tuple[int, int]] = {"JPEG": (1, 95), "WEBP": (0, 100)}
 """The lowest and highest quality of each codec; optimized Huffman tables, 4:2:0, the slowest WebP search."""
 
@@ -68,6 +69,7 @@ class Baselines(Task[list[ByBudget]]):
         if tokenizer.model.autoencoder is None:
             raise InputError(f"The tokenizer {tokenizer.config.name} holds no base tokenizer to compare it with.")
         self.budgets, self.base = budgets, tokenizer.model.autoencoder
+        # Half a bit buys nothing, so the baselines never get more than the tokens have.
         self.bits = [math.floor(budget * tokenizer.config.bits_per_token) for budget in budgets]
         self.threads = threads
         names = [f"{system}_{measure}" for system in SYSTEMS for measure in ("l1", "psnr", "ssim")]
@@ -77,14 +79,18 @@ class Baselines(Task[list[ByBudget]]):
     @torch.no_grad()
     def look(self, batch: Batch) -> tuple[list[ByBudget], Values]:
         """Every baseline of every image."""
+        # Codecs take and give 8-bit pixels, so all baselines are compared with the original rounded in the same way.
         originals = _bytes(batch.images)
         reconstructed = self.base.reconstruct(batch.images).float()
         base = list(self.threads.map(_compare, _bytes(reconstructed.clamp(0, 1)), originals))
         values: Values = {
+            # This one is not clamped, so that it can be compared with the L1 columns of the token table.
             "base_l1": l1_per_image(reconstructed, batch.images).cpu().numpy(),
             "base_psnr": [quality.psnr for quality in base],
             "base_ssim": [quality.ssim for quality in base],
         }
+        # No baseline depends on the tokens, so all budgets are computed here, where the original is at hand; score only
+        # picks the budget.
         return list(self.threads.map(self._of_image, originals)), values
 
     def score(self, seen: list[ByBudget], pictures: Tensor, budget: int) -> Values:
@@ -92,6 +98,7 @@ class Baselines(Task[list[ByBudget]]):
         index = list(self.budgets).index(budget)
         values: dict[str, list[float | int | None]] = {}
         for measure in self.measures:
+            # The name of a measure is its system, '_' and a field of Quality: __init__ makes the names in this way.
             system, _, field = measure.name.partition("_")
             values[measure.name] = [getattr(image[system][index], field) for image in seen]
         return values
@@ -132,6 +139,7 @@ def _nearest_files(image: Image.Image, codec: Codec, sizes: Sequence[float]) -> 
     pixels = np.asarray(image)
     low, high = QUALITY_RANGE[codec]
 
+    # Bisection for several budgets asks for the same qualities again, and the slowest WebP search is expensive.
     @cache
     def encoded(quality: int) -> bytes:
         buffer = io.BytesIO()
@@ -139,6 +147,7 @@ def _nearest_files(image: Image.Image, codec: Codec, sizes: Sequence[float]) -> 
         image.save(buffer, codec, quality=quality, **options)
         return buffer.getvalue()
 
+    # Bisection needs only sizes; a file is decoded and judged only when it is the nearest of a budget.
     @cache
     def judged(quality: int) -> Quality:
         data = encoded(quality)
@@ -146,10 +155,12 @@ def _nearest_files(image: Image.Image, codec: Codec, sizes: Sequence[float]) -> 
 
     def nearest(size: float) -> int:
         """By bisection: sizes grow with the quality, or nearly so."""
+        # `fits` is never above the size (the caller has tried the lowest quality), `over` is, or lies beyond the range.
         fits, over = low, high + 1
         while over - fits > 1:
             middle = (fits + over) // 2
             fits, over = (middle, over) if len(encoded(middle)) <= size else (fits, middle)
+        # The nearest file may lie on either side of the size.
         return min((fits, min(over, high)), key=lambda quality: abs(len(encoded(quality)) - size))
 
     smallest = len(encoded(low))
@@ -158,6 +169,7 @@ def _nearest_files(image: Image.Image, codec: Codec, sizes: Sequence[float]) -> 
 
 def _compare(ours: NDArray[np.uint8], theirs: NDArray[np.uint8], size: int | None = None) -> Quality:
     a, b = (picture.astype(np.float32) / np.float32(255) for picture in (ours, theirs))
+    # keepdims leaves an array, which psnr takes, and float64 keeps the sum of many small squares accurate.
     mse = np.square(a - b, dtype=np.float64).mean(keepdims=True)
     return Quality(float(np.abs(a - b).mean()), float(psnr(mse).item()), ssim(a, b), size)
 

@@ -62,6 +62,7 @@ class Classify(Task[Tensor]):
 
     def _judge(self, logits: Tensor, truth: Tensor) -> dict[str, list[Any]]:
         """The measures of b images. The first guess is known also where the true class is not."""
+        # argmax would take a NaN for the largest value. An image with such a logit gets None below, as in `_judge`.
         guesses = [self.names[int(guess)] for guess in logits.nan_to_num(-torch.inf).argmax(dim=1)]
         finite = logits.isfinite().all(dim=1).tolist()
         named = [guess if fine else None for guess, fine in zip(guesses, finite, strict=True)]
@@ -81,6 +82,7 @@ def build(request: Request) -> Classify:
     if request.labels == FOLDERS:
         labels = folder_labels(request.images)
     else:
+        # A file may say nothing about some images; they have no class and no numbers, which is no error.
         label_of = labels_of_file(Path(request.labels), request.images).of
         labels = [label_of.get(image) for image in request.images]
     if not any(labels):
@@ -105,6 +107,7 @@ def find_classes(labels: Sequence[str | None], names: Mapping[int, str]) -> NDAr
     """
     written = {label for label in labels if label is not None}
     numbers = {str(number): int(number) for number in names}
+    # Labels are class numbers only where all of them are: otherwise a number among names is a name too.
     if written and all(label in numbers for label in written):
         class_of = {label: numbers[label] for label in written}
     else:
@@ -117,6 +120,7 @@ def find_classes(labels: Sequence[str | None], names: Mapping[int, str]) -> NDAr
                 f"'{shared[0]}' is the name of several classes of the model ({classes}): write their numbers or full "
                 "names as labels."
             )
+        # Every set has one class now, or none; labels without a class are reported below, all at once.
         class_of = {label: next(iter(classes)) for label, classes in candidates.items() if classes}
     strangers = sorted(written - class_of.keys())
     if strangers:
@@ -141,6 +145,7 @@ def _spellings(names: Mapping[int, str]) -> dict[str, set[int]]:
         whole.setdefault(_plain(name), set()).add(int(number))
         for part in str(name).split(","):
             parts.setdefault(_plain(part), set()).add(int(number))
+    # The right side of | wins: a whole name hides the classes that only have it between their commas.
     return parts | whole
 
 
@@ -149,6 +154,7 @@ def _lookup(label: str, spellings: Mapping[str, set[int]]) -> set[int]:
     plain = _plain(label)
     wordnet = re.fullmatch(r"(n\d{8})\s*(.*)", plain)
     first_name = _plain(label.partition(",")[0])
+    # The order matters: a spelling that is exactly a class wins over a WordNet id or a part of a longer name.
     tries = [plain, *(wordnet.groups() if wordnet else ()), first_name]
     return next((spellings[spelling] for spelling in tries if spelling in spellings), set())
 
@@ -159,9 +165,11 @@ def _plain(name: str) -> str:
 
 def _judge(logits: Tensor, truth: Tensor) -> dict[str, list[int | float | None]]:
     """Rank (1 + classes that are likelier, or as likely and before it) and probability of the true class."""
+    # NO_CLASS is negative and no index for gather: it reads class 0 instead, and `known` drops the result.
     known = ((truth != NO_CLASS) & logits.isfinite().all(dim=1)).tolist()
     index = truth.clamp(min=0)[:, None]
     ours, number = logits.gather(1, index), torch.arange(logits.shape[1], device=logits.device)
+    # Of equal logits the first class comes first, as in argmax, so that rank 1 always is the first guess.
     rank = ((logits > ours) | ((logits == ours) & (number < index))).sum(dim=1) + 1
     probability = logits.softmax(dim=1).gather(1, index)[:, 0]
     return {

@@ -52,6 +52,8 @@ class Depth(Task[Reference]):
     def __init__(self, network: Network, maps: Sequence[Path | None] | None, unit: str, request: Request) -> None:
         self.network, self.maps, self.unit = network, maps, unit
         self.info: TableInfo = request.info
+        # Relative networks predict inverse depth, and a disparity map is inverse depth already: neither side is
+        # inverted.
         self.inverse = not _is_metric(network) and unit != "disparity"
         self.threads = request.threads
         given = maps is not None
@@ -84,13 +86,16 @@ class Depth(Task[Reference]):
     def _depths(self, images: Tensor) -> Tensor:
         """b 3 h w → b h w float64, what the network predicts at every pixel."""
         found: Tensor = self.network.model(pixel_values=self.network.pixels(images)).predicted_depth
+        # The prediction has the size of the network's input; maps and originals have that of the batch.
         found = F.interpolate(found[:, None].float(), images.shape[-2:], mode="bilinear", align_corners=False)
+        # Least squares need float64, which some devices (mps) do not have; the work is small enough for the CPU.
         return found[:, 0].to("cpu", torch.float64)
 
     def _map(self, path: Path | None) -> NDArray[np.float32]:
         """A fitted map; one that is not there or cannot be read is unknown everywhere."""
         side = self.info.image_size
         if path is not None:
+            # One damaged map must not end the scoring of a whole table: its image has no numbers.
             try:
                 return read_map(path, side, self.info.fit)
             except InputError:
@@ -118,17 +123,22 @@ def compare(prediction: Tensor, reference: Reference) -> dict[str, list[float]]:
         reference: of the same shape.
     """
     known = torch.isfinite(reference.values)
+    # Unknown pixels get 1, so that 1 / target is finite everywhere; every mean below leaves them out.
     target = torch.where(known, reference.values, 1.0).double()
     if reference.inverse:
+        # A fitted inverse depth may be near 0 or negative, a depth without bound. The map's largest depth is the limit.
         least = torch.where(known, 1 / target, torch.inf).amin(dim=(1, 2), keepdim=True)
         ours = 1 / torch.maximum(align(prediction, 1 / target, known), least)
     else:
         ours = align(prediction, target, known)
+    # A few pixels with almost no depth would otherwise decide the mean of the relative errors.
     median = torch.where(known, target, torch.nan).flatten(1).nanmedian(dim=1).values[:, None, None]
     floor = FLOOR * median.abs().clamp(min=torch.finfo(torch.float64).tiny)
     error = (ours - target).abs() / torch.maximum(target, floor)
+    # Both sides of a ratio must be positive, and a fitted depth need not be.
     a, b = torch.maximum(ours, floor), torch.maximum(target, floor)
     near = (torch.maximum(a / b, b / a) < DELTA).double()
+    # Two unknowns, the scale and the shift, cannot be fitted to fewer than two pixels.
     enough = known.sum(dim=(1, 2)) >= 2
     means = {"depth_error": _mean(error, known), "depth_delta1": _mean(near, known)}
     return {name: torch.where(enough, value, torch.nan).tolist() for name, value in means.items()}
@@ -143,6 +153,7 @@ def align(prediction: Tensor, target: Tensor, known: Tensor) -> Tensor:
     mean_x, mean_y = (_mean(one, known)[:, None, None] for one in (x, y))
     spread = _mean((x - mean_x).square(), known)
     shared = _mean((x - mean_x) * (y - mean_y), known)
+    # torch.where computes both of its branches, so the divisor is kept above 0 even where its result is not used.
     scale = torch.where(spread > 0, shared / spread.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
     return scale[:, None, None] * (x - mean_x) + mean_y
 

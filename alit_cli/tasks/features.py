@@ -60,6 +60,7 @@ class Features(Task[None]):
 
     @torch.no_grad()
     def _of(self, images: Tensor) -> list[NDArray[np.float16]]:
+        # Half precision halves the size of the table.
         return list(self.extract(images).float().cpu().numpy().astype(np.float16))
 
 
@@ -67,6 +68,7 @@ def build(request: Request) -> Features:
     """The task, with a backbone of transformers or, for a file of weights, torch-fidelity's Inception."""
     if Path(request.model).suffix in INCEPTION:
         return _inception(Path(request.model), request.tokenizer)
+    # A backbone taken from a classifier may have no weights for its pooler. `_pooling` then does not use it.
     network = load_network(request, "AutoModel", fresh=("pooler",))
     pooling = _pooling(network)
     options = {"network": network.digest, "pooling": pooling}
@@ -81,6 +83,7 @@ def _pooling(network: Network) -> str:
     """
     if hasattr(network.model, "get_image_features"):
         return "image"
+    # Only the shape of the output matters here, and the network's own processor resizes any picture.
     blank = torch.zeros(1, 3, 64, 64, device=network.device)
     with torch.no_grad():
         output = network.model(pixel_values=network.pixels(blank))
@@ -92,12 +95,15 @@ def _pooled(network: Network, images: Tensor, pooling: str) -> Tensor:
     pixels = network.pixels(images)
     if pooling == "image":
         found: Any = network.model.get_image_features(pixel_values=pixels)
+        # Some versions of transformers return the tensor itself, others an output object that holds it.
         found = found if isinstance(found, Tensor) else found.pooler_output
     else:
         output = network.model(pixel_values=pixels)
         found = output.pooler_output if pooling == "pooler" else output.last_hidden_state
         if pooling == "mean":
+            # Transformers give b n d; convolutional networks give b d h w.
             found = found.mean(dim=1) if found.ndim == 3 else found.mean(dim=(2, 3))
+    # The pooled output of a convolutional network is b d 1 1.
     features: Tensor = found.flatten(1)
     return features
 
@@ -123,6 +129,7 @@ def _inception(weights: Path, tokenizer: Tokenizer) -> Features:
     model = model.eval().to(tokenizer.device)
 
     def extract(images: Tensor) -> Tensor:
+        # Published FIDs are of 8-bit pictures. The extractor returns one entry for each feature it was asked for.
         found: Tensor = model(images.clamp(0, 1).mul(255).round().byte())[0]
         return found
 
@@ -147,6 +154,7 @@ def _scripted(weights: Path, tokenizer: Tokenizer) -> Features:
     """
     try:
         model = torch.jit.load(str(weights), map_location=tokenizer.device).eval()
+        # Only StyleGAN's file has an argument of this name; it tells the two forms apart without running them.
         prepares = "return_features" in str(model.forward.schema)
     except Exception as problem:
         raise InputError(f"{weights} cannot be read as a TorchScript module.") from problem
@@ -158,6 +166,8 @@ def _scripted(weights: Path, tokenizer: Tokenizer) -> Features:
         )
         return features.flatten(1)
 
+    # A TorchScript file can be any module, so a trial picture shows whether it takes pictures, and how many numbers it
+    # gives.
     blank = torch.zeros(1, 3, 64, 64, device=tokenizer.device)
     try:
         with torch.no_grad():
@@ -182,5 +192,6 @@ def _resize_matrix(side: int, new: int = INCEPTION_SIDE) -> Tensor:
     positions = torch.arange(new, dtype=torch.float64) * side / new
     low = positions.floor().long()
     share = (positions - low)[:, None]
+    # Beyond the last pixel the last one counts again.
     at_low, at_high = (F.one_hot(index.clamp(max=side - 1), side) for index in (low, low + 1))
     return ((1 - share) * at_low + share * at_high).float()

@@ -48,6 +48,7 @@ class Answers(Task[Lines]):
 
     def __init__(self, network: Network, tokenizer: Any, lines: Lines) -> None:
         self.network, self.tokenizer, self.lines = network, tokenizer, lines
+        # Where no answer is given, the original's own answers are the truth, and its agreement would always be 1.
         given = any(line.answer is not None for some in lines for line in some)
         self.measures = (Measure("answer_agreement", original=given),)
         self.options = _options(network, lines)
@@ -58,6 +59,7 @@ class Answers(Task[Lines]):
         lines = [self.lines[row] for row in batch.rows]
         answers = self._ask(batch.images, lines)
         expected = [
+            # `or` also takes an answer that has become empty, such as one of articles only, for one that was not given.
             [Line(line.text, line.answer or answer) for line, answer in zip(some, said, strict=True)]
             for some, said in zip(lines, answers, strict=True)
         ]
@@ -73,6 +75,7 @@ class Answers(Task[Lines]):
         """The model's answer to every question."""
         pixels, answers = self.network.pixels(images), list[str]()
         owners, texts = _flat(lines)
+        # An image may have any number of questions; so many at once as there are images keeps memory bounded.
         for start in range(0, len(texts), len(images)):
             chosen = slice(start, start + len(images))
             words = self.tokenizer(texts[chosen], padding=True, truncation=True, return_tensors="pt")
@@ -81,9 +84,11 @@ class Answers(Task[Lines]):
                 input_ids=words.input_ids.to(self.network.device),
                 attention_mask=words.attention_mask.to(self.network.device),
                 max_new_tokens=LONGEST,
+                # Greedy decoding, so that the same picture always gets the same answer.
                 do_sample=False,
             )
             answers += self.tokenizer.batch_decode(said, skip_special_tokens=True)
+        # The answers come as one flat list in the order of `_flat`; here they go back to their images.
         remaining = iter(answers)
         return [[plain(next(remaining)) for _ in some] for some in lines]
 
@@ -121,16 +126,20 @@ class Captions(Task[Lines]):
         """One number per image, None where there is no caption."""
         pixels, found = self.network.pixels(images), list[float]()
         owners, texts = _flat(lines)
+        # As many captions at once as there are images, to keep memory bounded.
         for start in range(0, len(texts), len(images)):
             chosen = slice(start, start + len(images))
             words = self.tokenizer(texts[chosen], padding=True, truncation=True, return_tensors="pt")
             ids, there = words.input_ids.to(self.network.device), words.attention_mask.to(self.network.device)
+            # BLIP's decoder was trained to begin with its own token, where its tokenizer writes that of BERT.
             ids[:, 0] = self.network.model.config.text_config.bos_token_id
             logits = self.network.model(
                 pixel_values=pixels[owners[chosen]], input_ids=ids, attention_mask=there
             ).logits.float()
+            # The logits at a token predict the next one, and padding does not count.
             each = logits[:, :-1].log_softmax(dim=2).gather(2, ids[:, 1:, None])[..., 0]
             found += ((each * there[:, 1:]).sum(dim=1) / there[:, 1:].sum(dim=1).clamp(min=1)).tolist()
+        # The numbers come in the order of `_flat`, as the answers of `_ask` do.
         remaining = iter(found)
         return [_average([next(remaining) for _ in some]) for some in lines]
 
@@ -161,6 +170,7 @@ def read_lines(file: Path, images: Sequence[str], names: Sequence[str]) -> Lines
     Raises:
         InputError: the file or a column cannot be read, or none of its images is in the table.
     """
+    # The second of the names is the plural, which errors use.
     frame = read_frame(file, names[1])
     text = find_column(frame, None, names, names[1], f"the header '{names[0]}'", file)
     answer = _optional(frame, ANSWER_NAMES, file)
@@ -172,6 +182,7 @@ def read_lines(file: Path, images: Sequence[str], names: Sequence[str]) -> Lines
     written = [Line(str(one), said) for one, said in zip(frame[text], answers, strict=True)]
     if image is None:
         return [list(written) for _ in images]
+    # `match` refuses a name that is there twice, but several questions about one image are usual.
     keys = frame[image].astype(str).to_list()
     unique = list(dict.fromkeys(keys))
     pairs = match(unique, images, names[1])
@@ -195,6 +206,7 @@ def plain(answer: str) -> str:
 
 def _optional(frame: pd.DataFrame, names: Sequence[str], file: Path) -> str | None:
     try:
+        # A column that is not required may be missing, so its error, and the words for it, are not used.
         return find_column(frame, None, names, "", "", file)
     except InputError:
         return None

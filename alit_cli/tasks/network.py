@@ -43,7 +43,9 @@ class Network:
     def pixels(self, images: Tensor) -> Tensor:
         """b 3 h w in [0, 1] → what the model takes, on its device: the 8-bit pictures that `alit decode` would write,
         resized and normalised by the model's own processor."""
+        # The network sees the rounded pixels that a user would save, and the processor expects 8-bit pictures.
         pictures = images.clamp(0, 1).mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        # There are never more shares than pictures: array_split would make empty ones, of which no batch can be made.
         shares = np.array_split(pictures, min(self.workers, len(pictures)))
         return torch.cat(list(self.threads.map(self._processed, shares))).to(self.device)
 
@@ -67,15 +69,18 @@ def load_network(request: Request, auto: str, fresh: tuple[str, ...] = ()) -> Ne
         InputError: transformers is not installed, there is no such model, or it lacks weights for the task.
     """
     transformers, source, device = quiet_transformers(), request.model, request.tokenizer.device
+    # A mistyped path must not be looked up on the hub.
     if _looks_like_a_path(source) and not Path(source).is_dir():
         raise InputError(f"There is no folder '{source}' with a model; give a folder that save_pretrained wrote.")
     try:
         model, report = getattr(transformers, auto).from_pretrained(
             source, trust_remote_code=False, output_loading_info=True
         )
+        # Pillow's backend needs no torchvision, and so gives the same pixels whether that is installed or not.
         processor = transformers.AutoImageProcessor.from_pretrained(source, trust_remote_code=False, backend="pil")
     except Exception as problem:  # OSError, ValueError, KeyError, … as the files are missing, foreign or damaged
         raise InputError(_why(source, auto, problem)) from problem
+    # transformers only warns of missing weights and draws them at random; scores of those would mean nothing.
     missing = sorted(report["missing_keys"])
     wanted = [name for name in missing if not any(part in name for part in fresh)]
     if wanted:
@@ -83,6 +88,7 @@ def load_network(request: Request, auto: str, fresh: tuple[str, ...] = ()) -> Ne
             f"'{source}' has no trained weights for '{wanted[0]}': it was not trained for this task, or is not whole; "
             "choose a model that was."
         )
+    # Random weights differ each time, so that the digest leaves them out; it is of the weights before the cast below.
     digest, workers = weights_digest(model, missing), max(1, request.workers)
     # A file in half precision is computed with in single precision, as pictures come in float32.
     model = model.eval().float().to(device)
@@ -106,10 +112,12 @@ def quiet_transformers() -> Any:
 def weights_digest(model: nn.Module, without: Sequence[str] = ()) -> str:
     """First 16 hex of the sha256 of every weight and buffer that is saved, by name, `without` some."""
     digest = hashlib.sha256()
+    # Sorted by name, as the order of a state dict depends on the version of the code that defines the model.
     for name, tensor in sorted(model.state_dict().items()):
         if name in without:
             continue
         digest.update(name.encode())
+        # As bytes, because numpy has no bfloat16; flattened, because a tensor without dimensions has no other view.
         digest.update(np.ascontiguousarray(tensor.detach().cpu().flatten().view(torch.uint8).numpy()).data)
     return digest.hexdigest()[:16]
 
@@ -134,5 +142,6 @@ def _why(source: str, auto: str, problem: Exception) -> str:
             f"'{source}' holds weights but no image processor, which says how pixels are prepared; save that of the "
             f"model it was trained from beside them: AutoImageProcessor.from_pretrained(…).save_pretrained('{source}')."
         )
+    # Errors of transformers run over many lines; the first sentence is what a user can act on.
     first = " ".join(str(problem).split()).split(". ")[0].rstrip(".")[:200]
     return f"'{source}' cannot be used as a model of transformers for this task ({what}): {first}."

@@ -25,6 +25,7 @@ class Recon(Task[Tensor]):
     def __init__(self, lpips: Lpips | None, files: Sequence[Path], threads: Executor) -> None:
         self.lpips, self.threads = lpips, threads
         self.measures = tuple(map(Measure, ["mse", "psnr", "ssim", *(["lpips"] if lpips else [])]))
+        # Only the names: the same weights in another folder give the same numbers.
         self.options = {"lpips": [file.name for file in files]} if files else {}
 
     def look(self, batch: Batch) -> tuple[Tensor, Values]:
@@ -34,8 +35,10 @@ class Recon(Task[Tensor]):
     @torch.no_grad()
     def score(self, seen: Tensor, pictures: Tensor, budget: int) -> Values:
         """Three or four numbers per image."""
+        # In float64, since the PSNR of nearly equal pictures is the logarithm of a very small number.
         mse = mse_per_image(pictures, seen).double().cpu().numpy()
         pairs = zip(_arrays(pictures), _arrays(seen), strict=True)
+        # scikit-image computes one picture at a time on the CPU, so that threads share the batch.
         similar = list(self.threads.map(lambda pair: ssim(*pair), pairs))
         values: dict[str, Any] = {"mse": mse, "psnr": psnr(mse), "ssim": similar}
         if self.lpips is not None:
@@ -60,6 +63,7 @@ def ssim(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
 
     A Gaussian window of deviation 1.5 and 11 pixels, population covariance, a data range of 1.
     """
+    # scikit-image cuts the Gaussian at 3.5 deviations, a radius of 5 pixels: these are the paper's 11.
     similarity = structural_similarity(
         ours, theirs, data_range=1.0, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
