@@ -50,6 +50,7 @@ def attend(tokenizer: Tokenizer, job: AttentionJob) -> Iterator[ImageRecord[Toke
         raise InputError(f"This model's decoder has {layers} layers: --layer is one of {-layers} … {layers - 1}.")
 
     def maps_of(pictures: Sequence[Picture], before: int) -> Iterator[TokenMaps]:
+        # The first `decoded` images of the whole job may end in the middle of a batch.
         return _maps(tokenizer, pictures, iterations, job.layer, max(0, job.decoded - before))
 
     yield from through_model(job.items, tokenizer.config.image_size, job.batch_size, maps_of)

@@ -33,6 +33,7 @@ from alit_cli.runs.job import Place
 from alit_cli.runs.prepared import prepare
 from alit_cli.runs.run import join_if_complete
 
+# Other work on the machine only makes a round slower, so the best of a few rounds is the most reliable one.
 REPEATS = 3
 
 
@@ -88,16 +89,21 @@ class Bench:
 
     def __init__(self, tokenizer: Tokenizer, job: TokenizeJob) -> None:
         self.tokenizer, self.job = tokenizer, job
+        # This is the batch size of `alit tokenize` on a CPU; for a GPU the user names a larger one.
         self.batch_size = job.batch_size or 16
         items = list_items(list(job.paths), job.limit) if job.paths else []
+        # Synthetic photographs have a fixed seed, so that two machines can be compared without a data set.
         everything = [item.read() for item in items] or [_photograph(seed) for seed in range(job.limit or 64)]
         self.encoded = [data for data in everything if _fine(data)]
         if not self.encoded:
             raise InputError("None of these images can be read; choose others.")
         self.images = [decode(data) for data in self.encoded]
         self.fitted = [fit(image, tokenizer.config.image_size, job.fit) for image in self.images]
+        # A few images are repeated until the batch is full.
         whole = [self.fitted[i % len(self.fitted)] for i in range(self.batch_size)]
         self.pixels = tokenizer.as_pixels(np.stack(whole))
+        # Plain decoding by Pillow is the yardstick for our own decoder. A round decodes all bytes, so its rate times
+        # their number is in bytes/s.
         plain = _rate(lambda: [Image.open(io.BytesIO(data)).convert("RGB") for data in self.encoded], 1, tokenizer)
         self.rates = Rates(matmul_rate(tokenizer), plain * sum(map(len, self.encoded)))
 
@@ -108,6 +114,7 @@ class Bench:
         for stage, work in self._stages():
             flop = _flop(work) / self.batch_size
             yield Timing(stage, _rate(work, self.batch_size, self.tokenizer), flop / 1e9, self.rates.matmul / flop)
+        # The last stage was the whole model, so `flop` is now that of an image at every budget.
         yield Timing("alit tokenize", self._total(None), flop / 1e9, self._floor(flop))
         stop = halving(self._losses(), self.tokenizer.budgets) if stop is None else stop
         scheduler = RolloutScheduler(self.tokenizer, self.tokenizer.budgets, stop, self.batch_size)
@@ -138,6 +145,7 @@ class Bench:
     def _stages(self) -> list[tuple[str, Callable[[], object]]]:
         """The model's work on a batch; convolutions apart from the two transformers; the last is all of it."""
         tokenizer, pixels = self.tokenizer, self.pixels
+        # Every stage starts from results that are made here, so that each is timed alone.
         state = tokenizer.start(pixels)
         rollout = list(self._iterate(state))
         predicted = [self._predict(latents) for latents in rollout]
@@ -185,8 +193,10 @@ class Bench:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             for number, data in enumerate(self.encoded):
+                # Images are found by their suffix, but decoded by their content, so this suffix does for any format.
                 (folder / f"{number}.jpg").write_bytes(data)
             seconds = []
+            # The first run also pays for compilation and for cold caches of the disk.
             for out in ("one.parquet", "two.parquet"):
                 job = dataclasses.replace(self.job, paths=[name], out=folder / out, stop=stop, nul_separated=False)
                 prepared = prepare(job)
@@ -211,17 +221,21 @@ class Bench:
 def halving(losses: np.ndarray, budgets: Sequence[int]) -> float:
     """The L1 threshold whose mean visited budget comes nearest to half of the largest; losses n T."""
     steps = np.asarray(budgets)
+    # The lowest threshold is left out, as no L1 is strictly below it; 199 others are fine enough.
     thresholds = np.linspace(np.nanmin(losses), np.nanmax(losses), 200)[1:]
     below = [losses < threshold for threshold in thresholds]
+    # As in the scheduler, an image that is never below the threshold gets the largest budget.
     visited = [np.where(b.any(axis=1), steps[b.argmax(axis=1)], steps[-1]).mean() for b in below]
     return float(thresholds[np.abs(np.array(visited) - steps[-1] / 2).argmin()])
 
 
 def matmul_rate(tokenizer: Tokenizer) -> float:
     """FLOP/s of a large matrix product on this device, in the tokenizer's precision."""
+    # The product must be so large that arithmetic and not memory limits it, and still take about a second at most.
     size = 8192 if tokenizer.device.type == "cuda" else 2048
     dtype = torch.bfloat16 if tokenizer.precision == "bf16" else torch.float32
     a = torch.rand(size, size, device=tokenizer.device, dtype=dtype)
+    # A product of two square matrices takes size³ multiplications and as many additions.
     return 2 * size**3 * _rate(lambda: a @ a, 1, tokenizer)
 
 
@@ -240,6 +254,7 @@ def _flop(work: Callable[[], object]) -> int:
 def _rate(work: Callable[[], object], count: int, tokenizer: Tokenizer) -> float:
     """Images a second: the best of a few rounds after one that warms up."""
     best = float("inf")
+    # The round that warms up counts as well, since it cannot be the best by mistake.
     for _ in range(REPEATS + 1):
         _wait(tokenizer)
         start = time.perf_counter()
@@ -250,6 +265,7 @@ def _rate(work: Callable[[], object], count: int, tokenizer: Tokenizer) -> float
 
 
 def _wait(tokenizer: Tokenizer) -> None:
+    # A GPU computes asynchronously: without waiting, only the launch would be timed.
     if tokenizer.device.type == "cuda":
         torch.cuda.synchronize(tokenizer.device)
 
@@ -266,6 +282,7 @@ def _photograph(seed: int) -> bytes:
     """A JPEG of 500×375 pixels with structure at every scale."""
     rng = np.random.default_rng(seed)
     canvas = np.zeros((375, 500, 3))
+    # Noise of four sizes is enlarged and added up, so that JPEG has about as much to do as with a photograph.
     for size in (4, 16, 64, 256):
         small = Image.fromarray(rng.integers(0, 256, (size, size, 3), dtype=np.uint8))
         canvas += np.asarray(small.resize((500, 375), Image.Resampling.BICUBIC)) / 4

@@ -118,6 +118,7 @@ def file_names(images: list[str]) -> list[str]:
 
 def _possible(image: str) -> str:
     """A key as a path that a file can have."""
+    # 200 bytes leave room for the checksum and a suffix; `ignore` drops a character that is cut in half.
     cut = [
         part
         # Room is left for a second suffix.
@@ -162,11 +163,13 @@ def decoded_pictures(
         same = [i for i, row in rows.items() if len(row) == length]
         for start in range(0, len(same), batch_size):
             chosen = same[start : start + batch_size]
+            # Every batch has one shape, so that a picture does not depend on its neighbours.
             batch = np.zeros((batch_size, length), rows[chosen[0]].dtype)
             batch[: len(chosen)] = [rows[i] for i in chosen]
             shape = (batch_size, length) if width == 1 else (batch_size, length // width, width)
             tokens = torch.from_numpy(batch.astype(np.int64 if tokenizer.config.codes else np.float32)).reshape(shape)
             images = tokenizer.decode_batch(tokens).clamp(0, 1).mul(255).round().byte()
+            # The last pictures are those of the zeros that fill up the batch, hence no strict zip.
             yield from zip(chosen, images.permute(0, 2, 3, 1).cpu().numpy(), strict=False)
 
 

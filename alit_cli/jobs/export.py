@@ -98,6 +98,7 @@ class Npz:
         offsets = np.cumsum([0, *map(len, self.tokens)], dtype=np.int64)
         tokens = np.concatenate(self.tokens) if self.tokens else np.zeros(0, np.uint16)
         own: dict[str, Any] = {"images": np.array(self.images, dtype=np.str_), "offsets": offsets, "tokens": tokens}
+        # A kept column may be called `tokens` or the like, and must not replace the array of that name.
         beside = {f"{name}_" if name in own else name: _array(values) for name, values in self.beside.items()}
         arrays: dict[str, Any] = {**own, **beside}
         np.savez(self.stream, **arrays)
@@ -116,6 +117,7 @@ class WebDataset:
         """Write `KEY.tokens.npy` and `KEY.json`; WebDataset ends a key at the first dot of its last part."""
         folder, _, name = image.image.rpartition("/")
         stem, suffix = os.path.splitext(name)
+        # The name of a view follows a `#` and lands in the suffix, which is dropped; the view must stay.
         view = "".join(suffix.partition("#")[1:])
         key = "/".join(filter(None, [folder, f"{stem}{view}".replace(".", "_")]))
         if key in self.keys:  # a.jpg and a.png
@@ -157,10 +159,12 @@ def _json(values: dict[str, Any]) -> bytes:
 def _array(values: list[Any]) -> np.ndarray:
     """Values of one column as an array that needs no pickle: numbers with NaN for null, else text."""
     kinds = {type(value) for value in values if value is not None}
+    # NumPy has no null for bool and int, so a column with nulls becomes one of floats with NaN.
     if kinds <= {bool} and kinds and None not in values:
         return np.array(values, np.bool_)
     if kinds <= {int, float, bool}:
         return np.array(values, np.int64 if kinds == {int} and None not in values else np.float64)
+    # _json takes objects only, so a value is wrapped in one, whose key and braces the slice cuts off again.
     texts = [
         "" if value is None else value if isinstance(value, str) else _json({"": value})[5:-1].decode()
         for value in values

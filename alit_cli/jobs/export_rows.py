@@ -95,6 +95,7 @@ def _as_selected(table: Path, choice: Choice, selection: Path) -> Iterator[tuple
         found = []
         beside = _rows(batch, choice.beside)
         for row, key in enumerate(batch["image"].to_pylist()):
+            # Both tables are in the same order, so one pass over both finds every row.
             if wanted is None or wanted["image"] != key:
                 continue
             said = {name: value for name, value in wanted.items() if name != "image"}

@@ -149,6 +149,7 @@ class ScoreJob:
     @cached_property
     def _loaded(self) -> list[Scorers]:
         """What outputs() had to load to describe the tables, until worker_factory() takes it; empty afterwards."""
+        # The dataclass is frozen, so what changes is kept in a list that can be filled and emptied.
         return []
 
     @cached_property
@@ -166,6 +167,7 @@ class ScoreJob:
     def _describe(self, choice: TaskChoice, scorers: Scorers) -> _Described:
         """What tells a table from another run's, what it will say of itself, and its columns."""
         info, task = self.info, scorers.tasks[choice.path]
+        # Batch size and device can change the last bits of a score, so they are part of what tells tables apart.
         options = {**task.options, "batch_size": self._settings.batch_size, "device": self.hardware.kind}
         described = ScoreInfo(
             task=choice.name,
@@ -215,6 +217,7 @@ def score(job: ScoreJob, workers: Workers = ALONE, report: ProgressCallback = no
 
 def _versions() -> dict[str, str]:
     versions = {"alit": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    # The package transformers is an extra, which some tasks do without.
     with contextlib.suppress(metadata.PackageNotFoundError):
         versions["transformers"] = metadata.version("transformers")
     return versions

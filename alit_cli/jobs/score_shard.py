@@ -109,6 +109,7 @@ def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] 
         InputError: the tokens are another model's, or a network or a file of a task cannot be used.
     """
     info = settings.info
+    # Several processes on one CPU each get their part of the cores; otherwise all of them would compete for all cores.
     if place.threads is not None:
         torch.set_num_threads(place.threads)
     # The precision of the tokens, not the best of this device: else the L1 would not be the table's.
@@ -123,6 +124,7 @@ def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] 
     threads = ThreadPoolExecutor(workers, thread_name_prefix="score")
     tasks = {}
     for choice in settings.tasks:
+        # A finished table needs no network, and a large network takes memory.
         if paths is None or choice.path in paths:
             request = Request(
                 tokenizer=tokenizer,
@@ -162,6 +164,7 @@ class ScoreWorker:
             reading, settings.workers, settings.images, settings.first_path, settings.batch_size
         )
         present = set(column_names(settings.table))
+        # A table made with --no-losses has no such columns; then an image cannot be told from another one by its L1.
         self.losses = [name for budget in info.budgets if (name := f"l1_{budget}") in present]
 
     def start(self, work: ShardInput) -> ScoreShard:
@@ -182,6 +185,8 @@ class ScoreWorker:
         table = read_rows(self.settings.table, columns, rows)
         # A retry or a sample: the rows are looked up by name, which needs all names of the table once.
         if table["image"].to_pylist() != images:
+            # read_rows wants row numbers that rise. The second argsort is the inverse permutation, which restores the
+            # order of the items.
             order = np.argsort([self._row_of[image] for image in images])
             rows = np.array([self._row_of[image] for image in images], np.int64)
             table = read_rows(self.settings.table, columns, rows[order]).take(pa.array(np.argsort(order)))
@@ -196,6 +201,7 @@ class ScoreWorker:
     def close(self) -> None:
         """End the threads or processes that read images, and the threads of the tasks."""
         self.reader.close()
+        # Nobody wants the results any more, so what is queued is dropped and what runs is not waited for.
         self.scorers.threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -210,6 +216,7 @@ class ScoreShard:
     def __init__(self, worker: ScoreWorker, work: ShardInput) -> None:
         self.settings, self.info = worker.settings, worker.settings.info
         self.tokenizer, self.reader, self.losses = worker.scorers.tokenizer, worker.reader, worker.losses
+        # After an interruption some tables may have this shard already; only the tasks of the others are computed.
         self.tasks = {path: worker.scorers.tasks[path] for path in work.outputs}
         self.items = work.items
         self.rows_in_table, self.rows = worker.rows_of(work)
@@ -233,6 +240,7 @@ class ScoreShard:
             rows = np.array([row for row, _ in batch], np.int64)
             self._batch(rows, np.stack([fitted for _, fitted in batch]))
             yield ShardProgress(int(rows[-1]) + 1, self.failed, self._remark())
+        # Images at the end that cannot be read belong to no batch, so the last report counts every item.
         yield ShardProgress(len(self.items), self.failed, self._remark())
 
     def tables(self) -> dict[Path, pa.Table]:
@@ -241,6 +249,7 @@ class ScoreShard:
 
     def stats(self) -> dict[str, Any]:
         """What the shard's completion mark records besides what any shard's does."""
+        # The pair of zeros lets a shard be unpacked in which no image was read.
         read, decode = (round(sum(seconds), 3) for seconds in zip(*self.seconds, (0.0, 0.0), strict=True))
         waited = round(self.waited, 3)
         return {"read": read, "decode": decode, "waited": waited, "remarks": list(self.reader.remarks)}
@@ -250,7 +259,9 @@ class ScoreShard:
         columns: dict[str, Sequence[Any]] = {"image": self.rows["image"].to_pylist(), ERROR: self.errors}
         for name in schema.names:
             if name not in columns:
+                # A column has no values at all where no image of the shard reached its budget.
                 values = self.columns[path].get(name, [None] * len(self.errors))
+                # An image can fail after some of its budgets were scored; then its whole row is null.
                 columns[name] = [v if why is None else None for v, why in zip(values, self.errors, strict=True)]
         return score_rows(schema, columns)
 
@@ -280,6 +291,7 @@ class ScoreShard:
             self._keep(path, rows, np.ones(len(rows), bool), values)
         for budget in self.info.budgets:
             there, pictures = self._decode(rows, budget, batch.images)
+            # With early stop it can happen that no image of the batch came as far as this budget.
             if not there.any():
                 continue
             for path, task in self.tasks.items():
@@ -296,6 +308,7 @@ class ScoreShard:
         if not there.any() or not any(task.reconstructions for task in self.tasks.values()):
             return there, images
         shape = (len(rows), budget) if self.info.codes else (len(rows), budget, self.info.token_dim)
+        # Rows without tokens are decoded from zeros, so that every batch has one shape; nobody uses their pictures.
         tokens = np.zeros(shape, np.int64 if self.info.codes else np.float32)
         tokens[there] = stored.drop_null().combine_chunks().flatten().to_numpy().reshape(-1, *shape[1:])
         pictures = self.tokenizer.decode_batch(torch.from_numpy(tokens))

@@ -46,6 +46,7 @@ def summarize(path: Path) -> ScoreSummary:
     """Read a score table's summary; lists are not read."""
     info = read_score_info(path)
     assert info is not None
+    # Feature vectors are large and have no mean that says anything.
     names = [name for name in column_names(path) if not name.startswith("features_")]
     table = open_columns(path, names)
     failed = table.filter(pc.is_valid(table[ERROR])).slice(0, MAX_ERRORS)

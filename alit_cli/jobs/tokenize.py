@@ -124,6 +124,7 @@ class TokenizeJob:
         """Model, device and precision, for the first line of a run."""
         device = choose_device(self.device)
         with embedded() as path:
+            # Only the metadata of the file is read, so that the first line of a run does not wait for the weights.
             model = read_record(path if self.checkpoint is None else checkpoint_file(self.checkpoint)).headline()
         return f"{model}; on {device} in {choose_precision(self.precision, device)}"
 
@@ -151,12 +152,15 @@ class TokenizeJob:
             found = stream_items(list(self.paths), self.limit, self.nul_separated, columns, copy, prefixed)
             return report_count(with_views(found, self.views), report, "images found")
 
+        # Names begin with their inputs only in the second listing, which the run asks for where two images have one
+        # name.
         return ItemStream(stream(False), columns, partial(stream, True))
 
     def worker_factory(self, plans: Mapping[Path, Plan], here: bool) -> WorkerFactory:
         """What makes the workers; the model is loaded by each of them."""
         plan = plans[self.out]
         info = planned_info(self.info, plan)
+        # Ray actors have a working folder of their own, so the path must be absolute.
         checkpoint = None if self.checkpoint is None else os.path.abspath(self.checkpoint)
         # Where the first image lies tells whether other processes can see the images at all.
         first = plan.items[0].path if len(plan.items) else ""
@@ -191,6 +195,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
     if job.views == "ten-crop" and job.fit == "pad":
         raise InputError("--views ten-crop cuts corners, but --fit pad shows the whole image; give one of the two.")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
+    # This raises for a budget that the model cannot give, before anything is loaded.
     config = config.offering(budgets)
     return TableInfo(
         model=config.name,

@@ -59,9 +59,12 @@ class TokenizeWorker:
 
     def __init__(self, settings: TokenizeSettings, place: Place) -> None:
         self.settings, info = settings, settings.info
+        # Several processes on one CPU each get their part of the cores; otherwise all of them would compete for all
+        # cores.
         if place.threads is not None:
             torch.set_num_threads(place.threads)
         self.tokenizer = load(settings.checkpoint, place.device, info.precision)
+        # Kinds of devices round differently, so the rows of one table are computed on one kind.
         if self.tokenizer.device.type != info.options.device:
             raise InputError(
                 f"This run was prepared for {info.options.device}, not for {self.tokenizer.device.type}; use one "
@@ -168,6 +171,7 @@ class TokenizeShard:
             self.waited += time.monotonic() - begun
             if picture is None:
                 return
+            # The pixels are dropped: those of a shard of 10,000 images at 256 pixels would take 2 GB.
             self.pictures.append(dataclasses.replace(picture, pixels=None))
             # A failed image becomes a row as well, but never reaches the model.
             if picture.pixels is None:
@@ -181,6 +185,8 @@ class TokenizeShard:
         ahead = self.tokenizer.device.type == "cuda"
         running: tuple[int, int, tuple[Tensor, ...]] | None = None
         while batch := list(islice(pixels, self.info.batch_size)):
+            # The number of pictures is taken now, since the next batch is read before the results of this one are
+            # fetched.
             begun = len(batch), len(self.pictures), self._launch(batch)
             if running is not None:
                 yield self._fetch(*running)
@@ -199,12 +205,14 @@ class TokenizeShard:
         side, count = self.info.image_size, len(pixels)
         batch = np.zeros((padded_batch_size(self.info.batch_size, self.tokenizer.device), side, side, 3), np.uint8)
         batch[:count] = pixels
+        # Only images count, not the zeros that fill up the batch.
         self.iterations += count * (self.tokenizer.budgets.index(self.info.budgets[-1]) + 1)
         return self.halving(self._rollout, self.tokenizer.as_pixels(batch))
 
     def _rollout(self, images: Tensor) -> tuple[Tensor, ...]:
         results = []
         for latents in self.tokenizer.iterate(images, self.info.budgets[-1]):
+            # The rollout passes through budgets that nobody asked for; they are neither stored nor decoded.
             if latents.budget in self.tokens:
                 results.append(latents.values if latents.ids is None else latents.ids)
                 if self.info.losses:
@@ -213,6 +221,8 @@ class TokenizeShard:
 
     def _fetch(self, count: int, done: int, results: tuple[Tensor, ...]) -> int:
         """Take the results of a batch from the device; how many pictures are done with it."""
+        # _rollout gives a flat tuple, because SplitOnOOM joins the halves of a batch tensor by tensor. The order here
+        # must be the order there.
         rest = iter(results)
         for budget in self.info.budgets:
             self.tokens[budget].append(to_storage(next(rest), bool(self.info.codes))[:count])
@@ -229,10 +239,12 @@ class TokenizeShard:
             results |= {result.index: result for result in finished}
             yield self.failed + len(results)
         self.iterations = scheduler.advanced
+        # Images finish in any order; the rows stand in the order of the pictures.
         for index in range(len(results)):
             result = results[index]
             steps = len(result.l1)
             self.reached.append(np.arange(len(self.info.budgets))[None] < steps)
+            # An image that stopped early has fewer results than there are budgets, hence no strict zip.
             for budget, tokens, error in zip(self.info.budgets, result.tokens, result.l1, strict=False):
                 self.tokens[budget].append(tokens[None])
                 self.l1[budget].append(np.array([error], np.float32))

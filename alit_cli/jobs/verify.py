@@ -55,12 +55,14 @@ def _wrong_table(table: Path, planned: int | None, wanted: pa.Schema, check: Che
     rows = 0
     try:
         for group in _groups(table):
+            # The columns are checked once. Where they are wrong, the rows cannot be checked at all.
             if rows == 0 and (wrong := list(_wrong_columns(group.schema, wanted))):
                 yield from wrong
                 return
             rows += group.num_rows
             keys.update(group["image"].to_pylist())
             yield from check(group)
+    # It depends on the damaged bytes which of these errors Arrow raises.
     except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as problem:
         yield f"it is damaged after row {rows}: {str(problem).splitlines()[0]}"
         return
@@ -76,6 +78,7 @@ def _wrong_columns(schema: pa.Schema, wanted: pa.Schema) -> Iterator[str]:
     """Columns that lack or have another type than the table says of itself; one of type null may have any."""
     for field in wanted:
         if schema.get_field_index(field.name) < 0:
+            # Tables that were written before these measures existed are sound without them.
             if field.name not in NEWER_MEASURES:
                 yield f"it has no column {field.name}"
         elif not pa.types.is_null(field.type) and not schema.field(field.name).type.equals(field.type):
@@ -86,10 +89,12 @@ def _wrong_rows(group: pa.Table, info: TableInfo) -> Iterator[str]:
     """What is wrong in the rows of one row group."""
     if group["status"].null_count:
         yield f"{group['status'].null_count} rows have no status"
+    # A row without a status was reported above; here it counts as one that failed.
     ok = pc.fill_null(pc.equal(group["status"], "ok"), False).to_numpy()
     models = set(group["model_id"].unique().to_pylist()) - {info.model_id}
     if models:
         yield f"rows are of the model {sorted(map(str, models))[0]}, the table of {info.model_id}"
+    # Only a run with early stop has the column n_tokens; otherwise every image went to the largest budget.
     ends = group["n_tokens"].to_numpy() if info.stop is not None else np.full(len(ok), info.budgets[-1])
     if info.prefix:  # one list for all budgets, as long as the last one that the image reached
         name = f"{info.tokens}_{info.budgets[-1]}"
@@ -103,6 +108,7 @@ def _wrong_rows(group: pa.Table, info: TableInfo) -> Iterator[str]:
             yield from _wrong_tokens(group[f"{info.tokens}_{budget}"], there, budget, info)
         if info.losses:
             l1 = group[f"l1_{budget}"].to_numpy()
+            # Null becomes NaN in NumPy, so that one comparison finds both missing numbers and numbers too many.
             if (np.isfinite(l1) != there).any():
                 yield f"l1_{budget} is missing where it should be a number, or the other way round"
 
@@ -128,6 +134,7 @@ def _wrong_parts(folder: Path) -> Iterator[str]:
     for shard in Plan.load(folder).shards():
         stats = shard_stats(folder, shard.index)
         path = part_path(folder, shard.index)
+        # A mark may lack the checksum; then the bytes cannot be compared.
         if stats.get("sha256") not in (None, part_sha256(path)):
             yield f"'{os.path.basename(path)}' has changed since it was written: its checksum is another"
         if stats["rows"] != shard.images:
@@ -149,6 +156,7 @@ def tokens_of(scores: Path) -> Path | None:
     assert info is not None
     here = scores.absolute().parent
     found = [path for folder in (here.parent, here) for path in sorted(folder.iterdir()) if _may_be_tokens(path)]
+    # Sorting is stable: the usual name comes first, and among equals the folder above.
     found.sort(key=lambda path: path.name != "tokens.parquet")
     return next((path for path in found if not why_foreign(info, read_info(path))), None)
 
@@ -164,12 +172,14 @@ def _may_be_tokens(path: Path) -> bool:
 def _score_problems(table: Path, tokens: Path | None) -> Iterator[str]:
     info = read_score_info(table)
     assert info is not None
+    # The type of a measure depends on its task, so any type is accepted; see _wrong_columns.
     measured = [(f"{name}_{budget}", pa.null()) for name in info.measures for budget in info.budgets]
     columns = pa.schema([("image", pa.string()), *measured])
     yield from _wrong_table(table, info.options.get("images"), columns, _wrong_scores)
     if tokens is not None:
         foreign = why_foreign(info, read_info(tokens))
         yield from [foreign] if foreign else []
+        # With zip_longest, rows that only one of the two tables has are found as well.
         pairs = zip_longest(_names(table), _names(tokens))
         if different := next((pair for pair in pairs if pair[0] != pair[1]), None):
             mine, theirs = (f"'{name}'" if name is not None else "nothing" for name in different)

@@ -54,6 +54,7 @@ def through_model(
             )
         else:
             waiting.append(picture)
+        # The index counts images with problems too, so the last image hands over what waits even if it cannot be read.
         if len(waiting) == batch_size or (index == total and waiting):
             for value in model(waiting, done):
                 done += 1

@@ -20,6 +20,7 @@ from alit_cli.runs.processes import end_with_parent
 
 LOOKAHEAD = 64
 """Pictures in flight: decoded or being decoded, not yet taken; at least, for large batches want more."""
+# Several items share one message, which hides the delay of the pipe; few are dealt again when a process dies.
 CHUNK = 4
 """Items that a process is given at a time."""
 IMAGE_SECONDS = 120.0
@@ -83,10 +84,12 @@ class ReaderProcesses:
         self._workers = []
 
     def _started(self) -> _Worker:
+        # A forked process would inherit locks that threads of torch and Arrow hold, and hang.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_decode_forever, args=(theirs, self.reading), name="alit-decode", daemon=True)
         process.start()
+        # While our copy of this end were open, the pipe would not end when the process dies.
         theirs.close()
         return _Worker(process, ours)
 
@@ -97,9 +100,12 @@ class ReaderProcesses:
                 self._replace(worker)
             while batch.wanted():
                 for worker in self._workers:
+                    # A process gets its next items while it still has some, so that it never waits for us.
                     if len(worker.given) <= CHUNK // 2 and (chunk := batch.next_chunk()):
                         self._give(worker, chunk)
+                # A process that has just started is listened to as well, since it says when it is ready, or dies.
                 busy = [worker for worker in self._workers if worker.given or not worker.ready]
+                # take() makes room without waking this thread, so a full batch is looked at more often.
                 for pipe in wait([worker.pipe for worker in busy], timeout=0.05 if batch.full() else 0.5):
                     self._hear(next(worker for worker in busy if worker.pipe is pipe), batch)
                 self._look_for_the_stuck(batch)
@@ -107,6 +113,7 @@ class ReaderProcesses:
             batch.fail(problem)
 
     def _give(self, worker: _Worker, chunk: list[tuple[int, Item]]) -> None:
+        # The process was idle, so the time that its next image may take begins now.
         if not worker.given and worker.ready:
             worker.heard = time.monotonic()
         worker.given.extend(chunk)
@@ -123,6 +130,7 @@ class ReaderProcesses:
         if found is None:
             worker.ready = True
         else:
+            # A process answers in the order in which it was given items, so the answer is that of the first one.
             index, _ = worker.given.popleft()
             batch.put(index, found)
 
@@ -141,6 +149,7 @@ class ReaderProcesses:
 
     def _look_for_the_stuck(self, batch: _Batch) -> None:
         now = time.monotonic()
+        # _replace changes the list while it is walked through, hence the copy.
         for worker in list(self._workers):
             if not worker.ready and now - worker.heard > START_SECONDS:
                 raise AlitError(
@@ -199,6 +208,8 @@ class _Batch:
         with self.changed:
             chunk = [self.waiting.popleft() for _ in range(min(CHUNK, len(self.waiting)))]
             self.flying += len(chunk)
+            # Items that are dealt again do not raise this number. full() lets them pass, as take() may be waiting for
+            # one of them.
             self.dealt = max([self.dealt, *(index + 1 for index, _ in chunk)])
             return chunk
 
@@ -230,6 +241,7 @@ class _Batch:
     def give_back(self, items: list[tuple[int, Item]]) -> None:
         """Items that were dealt and are to be dealt again, before all others."""
         with self.changed:
+            # extendleft reverses what it is given, so the items are reversed first to keep their order.
             self.waiting.extendleft(reversed(items))
             self.flying -= len(items)
 
@@ -247,6 +259,7 @@ class _Batch:
 def _decode_forever(pipe: Connection, reading: Reading) -> None:
     """What a process does: items come in lists, pictures go out one by one, None says that it is ready."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair
+    # close() ends the process by SIGTERM, which it would ignore if the parent was started with SIGTERM ignored.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     end_with_parent()
     with contextlib.suppress(EOFError, OSError):  # the parent has closed its end, or is gone

@@ -48,6 +48,7 @@ def make_picture_reader(reading: Reading, workers: int | None, images: int, firs
         first_path: where the first of them lies.
         batch_size: pictures that are wanted at a time.
     """
+    # There are two batches in flight: the model works on one while the other is read.
     lookahead = max(LOOKAHEAD, 2 * batch_size)
     here = first_path.startswith(THIS_PROCESS_ONLY)
     if workers == 0:
@@ -155,6 +156,8 @@ class ReaderThreads:
             with self._changed:
                 job.picture, job.problem = picture, problem
                 self._changed.notify_all()
+                # _give_up sets both and starts another thread. read() sets given_up alone, and then this thread goes
+                # on.
                 if job.given_up and job.started is None:
                     return  # it has been replaced meanwhile
 
