@@ -22,9 +22,12 @@ OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     ">": operator.gt,
     ">=": operator.ge,
     "==": operator.eq,
+    # `=` and `==` mean the same: a criterion assigns nothing, and people write both.
     "=": operator.eq,
     "!=": operator.ne,
 }
+# The look-ahead behind a number refuses `3d` and `1.2.3`, which would otherwise be read as a number and a rest. Signs
+# of two characters stand before those of one, because the first alternative that fits is taken.
 PIECES = re.compile(
     r"""\s*(?: (?P<number> [-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)? (?![\w.]))
              | (?P<name> [^\W\d]\w*(?:@[\w.\-]+)?)
@@ -44,6 +47,7 @@ class Comparison:
     value: float | str | None
 
     def __str__(self) -> str:
+        # Every number is kept as a float, but a user who wrote `class_rank<=5` should not read `5.0` in an answer.
         value = f"'{self.value}'" if isinstance(self.value, str) else f"{'' if self.value is None else self.value:}"
         return f"{self.name}{self.operator}{value.removesuffix('.0')}"
 
@@ -56,6 +60,7 @@ class Joined:
     parts: tuple[Comparison | Joined, ...]
 
     def __str__(self) -> str:
+        # Inner criteria always get parentheses, so that the text means the same when it is parsed again.
         texts = [f"({part})" if isinstance(part, Joined) else str(part) for part in self.parts]
         return f" {self.word} ".join(texts)
 
@@ -71,6 +76,7 @@ def parse(text: str, open_ended: bool = False) -> Criterion:
     """
     reader = _Reader(text)
     condition = reader.either()
+    # The grammar stops at the first piece that it cannot use, so a piece that is left over is an error.
     if reader.kind:
         raise reader.wrong("expected 'and', 'or' or the end")
     for comparison in comparisons(condition):
@@ -84,13 +90,16 @@ def criterion(text: str, threshold: float | None = None, top: int | None = None)
 
     Raises InputError where a number is missing or has no place.
     """
+    # Only a bare name takes its number from --thr or --top; with any sign in it, a criterion is complete.
     if re.fullmatch(r"\s*[^\W\d]\w*(@[\w.\-]+)?\s*", text):
         name = measure(text.strip())
         value = top if bare(name) == "class_rank" and threshold is None else threshold
+        # Losses and errors cannot be negative. Gains such as caption_loglik can, so only `<` refuses a negative number.
         if (value is not None and not math.isfinite(value)) or (
             (value or 0) < 0 and measure_info(name).operator == "<"
         ):
             raise InputError(f"A threshold cannot be {value:g}; give a number from 0 up, such as 0.08.")
+        # Where --top was given but the number came from --thr, --top would be ignored silently, so it is refused.
         if value is None or (top is not None and value is not top):
             option = "--top 5" if bare(name) == "class_rank" else "--thr 0.08"
             raise InputError(f"--tsc {text.strip()} needs a number: {option}, for example.")
@@ -129,12 +138,14 @@ def holds(condition: Criterion, values: Callable[[str], NDArray[Any]]) -> NDArra
         join = np.logical_and if condition.word == "and" else np.logical_or
         return reduce(join, (holds(part, values) for part in condition.parts))
     column = values(condition.name)
+    # Text columns arrive as object arrays; numbers and booleans have dtypes of their own.
     if isinstance(condition.value, str) != (column.dtype == object):
         kind = "words" if column.dtype == object else "numbers"
         raise InputError(f"'{condition}' cannot be answered: '{condition.name}' holds {kind}.")
     if isinstance(condition.value, str) and condition.operator not in ("=", "==", "!="):
         raise InputError(f"'{condition}' cannot be answered: words are only equal (==) or not (!=).")
     met: NDArray[np.bool_] = np.asarray(OPERATORS[condition.operator](column, condition.value), np.bool_)
+    # NumPy says that NaN and None differ from everything, but a value that is not known must satisfy nothing.
     if condition.operator == "!=":
         met &= np.asarray([word is not None for word in column]) if column.dtype == object else ~np.isnan(column)
     return met
@@ -154,6 +165,7 @@ class _Reader:
 
     def advance(self) -> None:
         """Look at the next piece; `kind` is empty at the end."""
+        # `wrong` quotes the text from here on, so the start is kept before the place moves on.
         self.start = self.place
         if not self.text[self.place :].strip():
             self.kind, self.piece = "", ""
@@ -162,6 +174,7 @@ class _Reader:
         if piece is None:
             raise self.wrong("this is no column, number or sign")
         self.kind, self.piece = str(piece.lastgroup), piece[str(piece.lastgroup)]
+        # The words of the grammar match as names first. A column called `and` can therefore not be asked for.
         if self.kind == "name" and self.piece.lower() in ("and", "or"):
             self.kind = self.piece.lower()
         self.place = piece.end()
@@ -173,6 +186,7 @@ class _Reader:
 
     def either(self) -> Criterion:
         """Criteria with `or` between them."""
+        # The parts of an `or` are read by `both`, so that `and` binds tighter, as in Python and SQL.
         return self._joined("or", self.both)
 
     def both(self) -> Criterion:
@@ -184,6 +198,7 @@ class _Reader:
         while self.kind == word:
             self.advance()
             parts.append(part())
+        # A single part stays what it is, because callers ask whether a criterion is one Comparison.
         return parts[0] if len(parts) == 1 else Joined(word, tuple(parts))
 
     def one(self) -> Criterion:
@@ -208,6 +223,8 @@ class _Reader:
             value = float(self.piece) if self.kind == "number" else self.piece
             self.advance()
         elif self.kind == "name" and self.piece.lower() in ("true", "false"):
+            # Boolean columns compare as 0 and 1, so the two words become numbers.
             value = float(self.piece.lower() == "true")
             self.advance()
+        # A comparison may still lack its value here; `parse` refuses it where the criterion is not open-ended.
         return Comparison(name, sign, value)

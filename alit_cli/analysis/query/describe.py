@@ -66,6 +66,7 @@ def describe_table(path: Path) -> TableDescription:
         for pair in pc.value_counts(open_columns(path, ["source"])["source"]).to_pylist():
             sources[str(pair["values"])] = pair["counts"]
     mean_tokens = None
+    # A selection has one budget per image in a column; for a token table, the summary below knows the mean.
     if kind == "selection":
         mean_tokens = pc.mean(open_columns(path, ["n_tokens"])["n_tokens"]).as_py() if "n_tokens" in names else None
     summary = summarize(path) if kind == "token table" else None
@@ -79,6 +80,7 @@ def describe_table(path: Path) -> TableDescription:
         sources=dict(sources),
         columns={field.name: str(field.type) for field in tables.schema},
         scores=_score_files(tables),
+        # A criterion chooses a budget. In a selection that choice has been made, so there is nothing left to ask.
         criteria=_criteria(tables) if kind == "token table" else (),
     )
 

@@ -17,6 +17,7 @@ from alit_cli.data.annotations.frames import IMAGE_NAMES, find_column, read_fram
 from alit_cli.data.tables.parquet import open_columns
 from alit_cli.errors import InputError
 
+# Only these endings make `--by a:b` a file and its column; the name of a column may itself hold a colon.
 FILES = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".pq")
 
 
@@ -44,9 +45,11 @@ def group_images(tables: Tables, by: str) -> Groups:
     path, _, column = by.rpartition(":") if ":" in by else (by, "", "")
     if Path(path).suffix.lower() in FILES:
         return _from_file(tables, Path(path), column or None)
+    # A real column called `folder` comes first, because it could not be reached in any other way.
     if by == "folder" and not tables.has(by):
         images = open_columns(tables.path, ["image"])["image"].cast(pa.string())
         folders = pc.replace_substring_regex(images, r"/?[^/]*$", "")
+        # Images at the top have no folder; the dot is what a shell calls that place.
         return _encode("folder", pc.if_else(pc.equal(folders, ""), ".", folders))
     present = tables.image_columns()
     # A column of several tables is present although `has` denies it: `find` says how to tell them apart.
@@ -70,14 +73,18 @@ def _from_file(tables: Tables, path: Path, column: str | None) -> Groups:
     positions, remarks = positions_of_keys(str(path), names, open_columns(tables.path, ["image"])["image"])
     tables.remarks += remarks
     labels = pa.array(frame[group].astype("string"), pa.string(), from_pandas=True)
+    # An image without a row in the file takes null here, and `_encode` turns null into the group -1.
     return _encode(group, pa.chunked_array([labels.take(pa.array(positions, mask=positions < 0))]))
 
 
 def _encode(name: str, labels: pa.ChunkedArray) -> Groups:
     encoded = pc.dictionary_encode(labels.combine_chunks())
     words = encoded.dictionary.to_pylist()
+    # The dictionary is in order of appearance, but groups are numbered in the order of their names. The extra last
+    # place is for null.
     ranks = np.empty(len(words) + 1, np.int32)
     ranks[np.argsort(np.asarray(words, dtype=np.str_), kind="stable")] = np.arange(len(words))
     ranks[-1] = -1
+    # Null becomes the number behind the last word, which is the place that holds -1.
     codes = pc.fill_null(encoded.indices, len(words)).to_numpy()
     return Groups(name, tuple(sorted(words)), ranks[codes])

@@ -36,6 +36,7 @@ MEASURES = {
     "depth_error": MeasureInfo("depth", "<", "depth error (relative)"),
     "depth_raw": MeasureInfo("depth", "<", "depth error (the network's own scale)"),
     "depth_delta1": MeasureInfo("depth", ">=", "depth δ1 (share of pixels)"),
+    # Features are a vector per image; the operator and the label are those of the distance made of them.
     "features": MeasureInfo("features", "<", "Fréchet distance"),
     "answer_agreement": MeasureInfo("language", ">=", "answers as expected (share)"),
     "caption_loglik": MeasureInfo("language", ">=", "caption log-likelihood (nats per token)"),
@@ -60,12 +61,14 @@ def bare(name: str) -> str:
 
 def measure_info(name: str) -> MeasureInfo:
     """What a measure means; one we do not know is a loss."""
+    # A user whose own column is a gain writes the sign, as in `quality>`; most own columns are losses.
     return MEASURES.get(bare(name), MeasureInfo("", "<", bare(name)))
 
 
 def how_to_make(name: str, tokens: str) -> str:
     """The line that makes a measure, as the end of a sentence; empty for one that is not ours."""
     known = MEASURES.get(bare(name))
+    # The token table's own measure is made with the tokens, so `alit score` could not add it later.
     if known is None or known.task == "tokenize":
         return ""
     return f"`alit score {tokens} --task {known.task}{MODELS.get(known.task, '')}` makes it"

@@ -71,6 +71,7 @@ class ScoreSource:
         A Parquet file whose rows are the token table's is streamed; any other is read whole. Raises InputError
         where none of its names is one of the token table's, or one could be several.
         """
+        # The same rows in the same order need no join, so that tables of any size can be streamed.
         if self.frame is None and self._has_rows_of(tokens):
             return RowStream(stream_row_groups(self.path, columns, rows)), []
         whole = open_columns(self.path, [self.image, *columns]) if self.frame is None else self.frame
@@ -80,11 +81,13 @@ class ScoreSource:
 
     def _has_rows_of(self, tokens: Path) -> bool:
         """Whether the two tables name the same images in the same order."""
+        # The number of rows stands in the footer, so most tables that differ are told apart without reading names.
         if not self.path.is_file() or pq.read_metadata(self.path).num_rows != count_rows(tokens):
             return False
         names = RowStream(stream_row_groups(self.path, [self.image], 100_000))
         keys = RowStream(stream_row_groups(tokens, ["image"], 100_000))
         while (table := names.next_piece()) is not None:
+            # `equals` compares types too, and the two files may store the same names with different string types.
             others = keys.take(table.num_rows)
             if not table[self.image].cast(pa.string()).equals(others["image"].cast(pa.string())):
                 return False
@@ -93,8 +96,10 @@ class ScoreSource:
 
 def open_score_source(path: Path) -> ScoreSource:
     """A score table of `alit score`, or a csv or Parquet file of the user's own; InputError where it is neither."""
+    # rpartition gives the whole stem where it holds no @.
     model = path.stem.rpartition("@")[2]
     if path.suffix.lower() not in (".parquet", ".pq"):
+        # A text file has no types: it must be read whole to know which of its columns are numbers.
         frame = read_frame(path)
         image = find_column(frame, None, IMAGE_NAMES, "image names", "image", path)
         numbers = {str(name): _as_numbers(column) for name, column in frame.items() if name != image}
@@ -106,6 +111,7 @@ def open_score_source(path: Path) -> ScoreSource:
         raise InputError(f"There is no table '{readable(str(path))}'.") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"'{readable(str(path))}' is not a Parquet file, or is damaged.") from error
+    # No row is needed to find the column of image names: their header is enough.
     empty = schema.empty_table().to_pandas()
     image = find_column(empty, None, IMAGE_NAMES, "image names", "image", path)
     return ScoreSource(path, model, schema, image, _score_info(path, schema))
@@ -133,6 +139,7 @@ def positions_of_keys(
     # The quick join by whole paths is only right if it uses every name, and no name is there twice.
     if matched < len(names) or pc.count_distinct(names).as_py() < len(names):
         pairs = match(names.to_pylist(), keys.to_pylist())
+        # `match` pairs whole paths as well as endings, so what the quick join found is forgotten.
         positions[:] = -1
         positions[pairs.keys] = pairs.names
         matched = len(pairs.names)
@@ -165,4 +172,5 @@ def _first_names(names: pa.ChunkedArray) -> str:
 def _as_numbers(column: pd.Series[str]) -> pd.Series[Any]:
     """A text column as numbers, where all that is written in it is one."""
     numbers = pd.to_numeric(column, errors="coerce")
+    # One word that is no number keeps the column as text, so that no word silently becomes NaN.
     return column if (numbers.isna() & column.notna() & (column.str.lower() != "nan")).any() else numbers

@@ -33,11 +33,13 @@ def stream_row_groups(path: Path, columns: Sequence[str], rows: int) -> Iterator
     Raises InputError for a damaged file.
     """
     for part in map(Path, parts(path)):
+        # The status repeats a few words in every row; read as a dictionary, it takes far less memory.
         words = ["status"] if "status" in columns else []
         with part.open("rb") as source, _opened(source, words) as file:
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
             waiting: list[int] = []
             for number, size in enumerate(sizes):
+                # A row group is the least that Parquet reads: a larger one comes whole, and callers slice it.
                 if waiting and sum(sizes[group] for group in waiting) + size > rows:
                     yield _read(file, waiting, columns, part)
                     waiting = []
@@ -63,7 +65,9 @@ def _read(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], p
 
 def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
     """The same items; while one is used, a thread makes the next."""
+    # The end is an object of our own, because None could be an item.
     iterator, end = iter(items), object()
+    # One thread makes one item ahead: the order stays, and memory holds two items at most.
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(next, iterator, end)
         while (item := waiting.result()) is not end:
@@ -82,7 +86,9 @@ def to_numpy(column: pa.ChunkedArray) -> NDArray[Any]:
     whole = column.combine_chunks()
     known = whole.is_valid().to_numpy(zero_copy_only=False)
     flat = whole.drop_null().flatten().to_numpy(zero_copy_only=False)
+    # Lists of a column have one length, so it follows from the number of values; null rows hold none.
     width = len(flat) // max(int(known.sum()), 1)
+    # Integers cannot hold NaN, so lists of them become float64; lists of floats keep their precision.
     full = np.full((len(known), width), np.nan, flat.dtype if flat.dtype.kind == "f" else np.float64)
     full[known] = flat.reshape(-1, width) if len(flat) else 0
     return full
@@ -102,6 +108,7 @@ class RowStream:
             table = self.waiting.popleft()
             taken.append(table.slice(0, rows))
             if table.num_rows > rows:
+                # The rest goes back to the front, so that the order of rows stays. A slice copies nothing.
                 self.waiting.appendleft(table.slice(rows))
             rows -= taken[-1].num_rows
         return pa.concat_tables(taken)

@@ -102,6 +102,7 @@ class Tables:
         self.schema = schema_of(tokens)
         self.sources: list[ScoreSource] = []
         self.foreign: list[ForeignTable] = []
+        # The user named these tables, so one of other tokens is an error. Those of the folder are only left out.
         for source in map(open_score_source, own):
             if sentence := self._why_not_joined(source):
                 raise InputError(sentence)
@@ -112,6 +113,7 @@ class Tables:
             else:
                 self.sources.append(source)
         self.remarks: list[str] = []
+        # Comparing two columns reads both whole, and `find` is asked for the same name many times.
         self._compared: dict[str, bool] = {}
 
     def find(self, name: str) -> Place:
@@ -120,6 +122,7 @@ class Tables:
         Words that several tables have alike, such as the labels that two classifiers were scored by, are found once.
         """
         column, _, model = name.partition("@")
+        # The token table comes first, so that a column of a score table can never take the place of its own l1.
         if not model and (place := self._place_in(TOKEN_TABLE, column, self.schema.names)):
             return place
         places = [
@@ -154,6 +157,7 @@ class Tables:
         columns = [
             name for table in (self.schema.names, *(source.columns for source in self.sources)) for name in table
         ]
+        # A name such as l1_64 belongs to a measure of every budget and is no value of the image.
         tails = tuple(f"_{budget}" for budget in self.budgets)
         return [name for name in dict.fromkeys(columns) if not name.endswith(tails) and name not in NO_GROUPS]
 
@@ -217,11 +221,13 @@ class Tables:
         if missing:
             raise InputError(f"'{self.name}' has no column '{missing[0]}'; name a table of `alit tokenize`.")
         status = ["status"] if "status" in self.schema.names else []  # a selection has none: all of its rows are good
+        # Two names may share a column, which is then read once.
         columns = list(dict.fromkeys([*status, *in_tokens, *raw]))
         used = sorted({place.source for place in places.values()} - {TOKEN_TABLE})
         scores = {number: self._aligned(number, places, rows) for number in used}
         start = 0
         for table in read_ahead(self._token_rows(columns, rows)):
+            # The score tables give as many rows as the token table gave, so that a row is one image in all of them.
             tables = {TOKEN_TABLE: table} | {number: stream.take(table.num_rows) for number, stream in scores.items()}
             ok = (
                 pc.fill_null(pc.equal(table["status"], "ok"), False).to_numpy()
@@ -246,6 +252,7 @@ class Tables:
         """Whether the score tables say the same words of the same images, under a name that is none of a measure's."""
         if name not in self._compared:
             sources = [self.sources[place.source] for place in places]
+            # Numbers of two models are two measures, even if they happen to be equal, so only words are compared.
             words = not any(place.per_budget for place in places) and all(source.has_words(name) for source in sources)
             first, *others = sources
             self._compared[name] = words and all(other.column(name).equals(first.column(name)) for other in others)
@@ -254,12 +261,14 @@ class Tables:
     def _token_rows(self, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
         """The token table, at most `rows` rows at a time."""
         for table in stream_row_groups(self.path, columns, rows):
+            # A row group may have more rows than were asked for.
             for start in range(0, table.num_rows, rows):
                 yield table.slice(start, rows)
 
     def _aligned(self, number: int, places: Mapping[str, Place], rows: int) -> RowStream:
         columns = [column for place in places.values() if place.source == number for column in place.columns]
         stream, remarks = self.sources[number].aligned_to(self.path, list(dict.fromkeys(columns)), rows)
+        # A table is streamed several times in one analysis, but each remark is worth one sentence only.
         self.remarks += [remark for remark in remarks if remark not in self.remarks]
         return stream
 
@@ -280,10 +289,12 @@ class Tables:
         """The measures among some columns: the names that stand before the smallest budget."""
         tail = f"_{self.budgets[0]}"
         stems = [column.removesuffix(tail) for column in present if column.endswith(tail)]
+        # The columns tokens_16 and latents_16 hold codes, not measures.
         return [stem for stem in stems if stem not in ("tokens", "latents")]
 
     def _missing(self, name: str) -> str:
         column, _, model = name.partition("@")
+        # A table that has the name but belongs to other tokens is the likeliest reason, so it is said first.
         for table in self.foreign:
             columns = (*table.source.columns, *self.stems(table.source.columns))
             if column in columns and model in ("", table.source.model):
@@ -303,6 +314,7 @@ def _score_files(tokens: Path, scores: Path | None) -> list[Path]:
     if scores is not None and not scores.is_dir():
         raise InputError(f"There is no folder '{readable(str(scores))}' of score tables; `alit score` makes one.")
     folders = [scores] if scores is not None else [Path("scores"), tokens.parent / "scores"]
+    # The first folder wins: two are never mixed, because both may hold the same measure.
     folder = next((folder for folder in folders if folder.is_dir()), None)
     return [] if folder is None else sorted(folder.glob("*.parquet"))
 
@@ -310,4 +322,5 @@ def _score_files(tokens: Path, scores: Path | None) -> list[Path]:
 def _values(table: pa.Table, place: Place) -> NDArray[Any]:
     """The columns as one array: n T, n T d or n."""
     arrays = [to_numpy(table[column]) for column in place.columns]
+    # Stacking in front copies each column in one piece; swapping the axes then only changes the view.
     return np.stack(arrays, axis=0).swapaxes(0, 1) if place.per_budget else arrays[0]

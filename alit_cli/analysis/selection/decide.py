@@ -114,11 +114,14 @@ def first_met(
     neither satisfies nor fails. None: all were.
     """
     n, t = met.shape
+    # Budgets are far fewer than 256, and a byte per image matters at fifty million rows.
     index = np.full(n, t - 1, np.uint8)
     satisfied, non_monotone, failed_later = (np.zeros(n, np.bool_) for _ in range(3))
+    # Going backwards lets the smallest budget that is met overwrite the larger ones.
     for step in reversed(range(t)):
         here = met[:, step]
         index[here] = step
+        # This must come before `failed_later` takes in this budget, which is not later than itself.
         non_monotone = np.where(here, failed_later, non_monotone)
         satisfied |= here
         failed_later |= ~here if ran is None else ~here & ran[:, step]
@@ -150,9 +153,11 @@ def quartiles(*losses: Floats) -> tuple[float, ...]:
 
     Of all arrays together, in as few digits as keep them apart; none where no loss is known.
     """
+    # Of an even number of budgets, the lower one of the two in the middle is taken.
     middle = np.concatenate([own[:, (own.shape[1] - 1) // 2] for own in losses])
     known = middle[np.isfinite(middle)].astype(np.float64)
     found = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else ()
+    # Two digits are what people write; more are taken only where the quartiles would fall together.
     for digits in (2, 3, 4):
         rounded = sorted({float(f"{value:.{digits}g}") for value in found})
         if len(rounded) == len(found):
@@ -179,6 +184,8 @@ def check_answerable(tables: Tables, criterion: Criterion | None) -> None:
 
 def _within(comparison: Comparison, stop: float) -> bool:
     """Whether a comparison is no stricter than the stop."""
+    # Rollouts stopped where l1 fell below the stop, so a looser l1 was met there or before. Whether anything else is
+    # met further on is not known.
     value = comparison.value
     return comparison.name == "l1" and comparison.operator in ("<", "<=") and isinstance(value, float) and value >= stop
 
@@ -219,6 +226,7 @@ def _choose(
     index, satisfied, non_monotone = first_met(holds(criterion, columns.__getitem__), ran)
     rows = np.arange(len(index))
     chosen = {
+        # Words are part of a criterion, but the values that are kept are numbers, so words become NaN.
         name: (columns[name][rows, index] if columns[name].dtype != object else np.full(len(rows), np.nan)).astype(
             np.float32
         )
@@ -260,8 +268,10 @@ def allocate(tables: Tables, objective: Comparison, share: float) -> BudgetChoic
         raise InputError(f"'{tables.name}' has no rows, so there is nothing to spend tokens on.")
     ok, losses = np.concatenate([ok for ok, _ in chunks]), np.concatenate([column for _, column in chunks])
     del chunks  # half of the memory at 50 million rows
+    # Allocation lowers a loss; a gain becomes one by its sign.
     sign = 1 if objective.operator.startswith("<") else -1
     index = np.zeros(len(ok), np.uint8)
+    # Rows that failed take no tokens, so they must not add to the total that can be spent.
     index[ok] = allocate_budgets(sign * losses[ok], tables.budgets, share)
     value = losses[np.arange(len(ok)), index]
     text = f"{'least' if sign > 0 else 'most'} {name} at capacity {share:g}"
@@ -272,6 +282,7 @@ def summarize(tables: Tables, choice: BudgetChoice, kept: NDArray[np.bool_] | No
     """What a choice asks of the rows that are kept (None: all); those that failed are only counted."""
     rows = choice.ok if kept is None else choice.ok & kept
     failed = ~choice.ok if kept is None else ~choice.ok & kept
+    # A joined criterion has no single number; its text then differs from that of its first comparison.
     value = choice.first.value if choice.text == str(choice.first) else None
     return Summary(
         criterion=choice.text,
@@ -287,4 +298,5 @@ def summarize(tables: Tables, choice: BudgetChoice, kept: NDArray[np.bool_] | No
 
 def _per_budget(column: NDArray[Any], steps: int) -> NDArray[Any]:
     """A column of one value per image as one of every budget."""
+    # Broadcasting copies nothing: the same numbers are seen at every budget.
     return column if column.ndim > 1 else np.broadcast_to(column[:, None], (len(column), steps))

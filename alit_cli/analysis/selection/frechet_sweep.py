@@ -54,12 +54,16 @@ def frechet_distances(
         features, originals = chunk.columns[outcome.column], chunk.columns[outcome.original]
         known = chunk.ok & np.isfinite(originals).all(axis=1)
         if not parts and known.any():
+            # Any point near the features will do as the centre, so the mean of the first chunk is taken.
             centre = originals[known].astype(np.float64).mean(axis=0)
+            # One covariance of float64 takes eight bytes a cell; there is one for every policy and one for the
+            # originals.
             held = (len(policies) + 1) * len(centre) ** 2 * 8
             number = PARTS if intervals and held * PARTS <= MEMORY else 1
             parts = [[Moments(centre) for _ in range(len(policies) + 1)] for _ in range(number)]
         if not known.any():
             continue
+        # The originals and every policy use the same parts, so that leaving one out changes all by the same images.
         lots = deal.lots(chunk.start, known, len(parts))
         _add(parts, 0, originals, lots)
         criteria = {name: chunk.columns[name] for name in policies.columns}
@@ -71,6 +75,7 @@ def frechet_distances(
     check_enough(whole[0].n if whole else 0, dimension, f"'{tables.name}'", allow_biased)
     values = _distances(whole)
     spread = _half_width(parts) if len(parts) > 1 else np.full(len(values), math.nan)
+    # A squared distance cannot be negative, but the interval around a small one would be.
     low, high = np.maximum(values - spread, 0), values + spread
     return Distances(dimension, whole[0].n, tuple(values.tolist()), tuple(low.tolist()), tuple(high.tolist()))
 
@@ -87,6 +92,7 @@ class _Dealer:
         if self.photographs is None:
             lot = self.generator.integers(0, parts, len(known))
         else:
+            # The number of parts is known only with the first chunk, so photographs are dealt then, and only once.
             if self.part_of_photograph is None:
                 self.part_of_photograph = self.generator.integers(0, parts, int(self.photographs.max(initial=0)) + 1)
             lot = self.part_of_photograph[self.photographs[start : start + len(known)]]
@@ -111,10 +117,12 @@ def _half_width(parts: Sequence[Sequence[Moments]]) -> NDArray[np.float64]:
     for left_out in range(len(parts)):
         rest = [part for number, part in enumerate(parts) if number != left_out]
         moments = [Moments.sum(column) for column in zip(*rest, strict=True)]
+        # A covariance is not defined for fewer than two images.
         if min(moment.n for moment in moments) < 2:
             return np.full(len(parts[0]) - 1, math.nan)
         without.append(_distances(moments))
     k = len(parts)
+    # This is the standard error of a jackknife with k parts, and k - 1 degrees of freedom belong to it.
     error = np.sqrt((k - 1) / k * ((np.array(without) - np.mean(without, axis=0)) ** 2).sum(axis=0))
     width: NDArray[np.float64] = scipy.stats.t.ppf(0.975, k - 1) * error
     return width

@@ -24,6 +24,7 @@ CANDIDATES = 200
 """Thresholds that are tried; where the sample has more values, these are quantiles of it."""
 UNIFORM = "uniform"
 """The name of the line of one budget for all images."""
+# A rank is counted from one, so there is no top0.
 TOP = re.compile(r"top[1-9]\d*")
 RANKS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100, 200, 300, 500)
 """Ranks that are swept: those that people quote, denser where most images lie."""
@@ -98,11 +99,13 @@ def read_outcomes(tables: Tables, texts: Sequence[str]) -> list[Outcome]:
             for top in (1, 5) if task == "classify" else (int(task[3:]),):
                 test = Comparison(column, "<=", float(top))
                 found.append(Outcome(f"top{top}{at}{model}", f"top-{top} accuracy{of}", column, test))
+        # All three names are in use for the same distance, depending on the field one comes from.
         elif task in ("features", "frechet", "fid"):
             column = f"features{at}{model}"
             found.append(Outcome(f"frechet{at}{model}", f"Fréchet distance{of}", column, frechet=True))
         else:
             column = measure(text)
+            # A table of language scores may hold captions only, without answers that could agree.
             if task == "language" and not tables.has(column):
                 column = f"caption_loglik{at}{model}"
             found.append(Outcome(column, f"{measure_info(column).label}{of}", column))
@@ -111,6 +114,7 @@ def read_outcomes(tables: Tables, texts: Sequence[str]) -> list[Outcome]:
             raise InputError(f"'{outcome.column}' is the same at every budget; an outcome has a number for each.")
         if outcome.frechet:
             tables.find(outcome.original)
+    # `classify,top5` asks for the same outcome twice.
     return list(dict.fromkeys(found))
 
 
@@ -121,6 +125,8 @@ def read_sweeps(tables: Tables, texts: Sequence[str], thresholds: Sequence[float
     `read_outcomes`, and for thresholds beside several criteria.
     """
     sweeps: list[Sweep] = []
+    # Thresholds of gains may be negative, so the absolute value is checked and only what is not finite is refused. With
+    # several criteria the error below says more.
     check_thresholds([] if thresholds is None or len(texts) > 1 else [abs(number) for number in thresholds])
     for text in texts:
         criterion = parse(text, open_ended=True) if re.search("[<>=]", text) else parse_objective(text)
@@ -130,6 +136,7 @@ def read_sweeps(tables: Tables, texts: Sequence[str], thresholds: Sequence[float
                     "--thr goes with one --tsc; with several, write the numbers into them: --tsc 'l1<0.05,l1<0.08'."
                 )
             numbers = thresholds if thresholds is not None else _thresholds(tables, criterion, points)
+            # A large threshold of a loss asks for the fewest tokens, a large one of a gain for the most.
             from_least = sorted(numbers, reverse=criterion.operator.startswith("<"))
             points_of = tuple(dataclasses.replace(criterion, value=float(number)) for number in from_least)
             sweeps.append(Sweep(text, points_of))
@@ -152,6 +159,8 @@ def _thresholds(tables: Tables, objective: Comparison, points: int) -> list[floa
     check_answerable(tables, None)
     stride = max(1, tables.rows() // SAMPLE)
     name = objective.name
+    # Every so many rows are taken from the whole table, because tables are often sorted by folder. The start of the
+    # slice carries the stride over the border between chunks.
     chunks = [chunk.columns[name][-chunk.start % stride :: stride] for chunk in tables.stream([name])]
     sample = np.concatenate(chunks) if chunks else np.zeros((0, len(tables.budgets)), np.float32)
     known = np.unique(sample[np.isfinite(sample)]).astype(np.float64)
@@ -162,10 +171,12 @@ def _thresholds(tables: Tables, objective: Comparison, points: int) -> list[floa
     candidates = known
     if len(known) > CANDIDATES:
         spread = np.quantile(sample[np.isfinite(sample)].astype(np.float64), np.linspace(0, 1, CANDIDATES))
+        # Four digits are enough to place a point, and rounding may make two of them one.
         candidates = np.array(sorted({float(f"{number:.4g}") for number in spread}))
     spent = [
         _spent(sample, dataclasses.replace(objective, value=float(number)), tables.budgets) for number in candidates
     ]
+    # Points are spread evenly over the tokens spent, not over thresholds, where most would give nearly the same.
     targets = np.linspace(min(spent), max(spent), points)
     nearest = sorted({int(np.abs(np.asarray(spent) - target).argmin()) for target in targets})
     return [shortest_threshold(float(candidates[place]), known, objective.operator) for place in nearest]
@@ -181,6 +192,7 @@ def shortest_threshold(threshold: float, known: NDArray[Any], operator: str) -> 
     met = compare(values, np.float32(threshold))
     for digits in range(4, 9):  # nine digits tell any two numbers of single precision apart
         exact = float(f"{threshold:.{digits}g}")
+        # This is one unit of the last digit that is kept; zero has no digits.
         step = 10.0 ** (np.floor(np.log10(abs(threshold))) - digits + 1) if threshold else 0.0
         # The nearest number may lie on the wrong side of a value, where its neighbour does not.
         for candidate in (exact, exact + step, exact - step):
@@ -191,6 +203,7 @@ def shortest_threshold(threshold: float, known: NDArray[Any], operator: str) -> 
 
 
 def _spent(sample: NDArray[Any], criterion: Comparison, budgets: Sequence[int]) -> float:
+    # The one column of the criterion is the sample, whatever its name.
     index, _, _ = first_met(holds(criterion, lambda _name: sample))
     return float(np.asarray(budgets)[index].mean())
 
@@ -255,6 +268,7 @@ class BudgetPolicies:
         """
         shape = (len(rows), len(self.budgets))
         wide = {
+            # A column of one value per image counts at every budget; broadcasting copies nothing.
             name: column if column.ndim > 1 else np.broadcast_to(column[:, None], shape)
             for name, column in columns.items()
         }
@@ -263,6 +277,7 @@ class BudgetPolicies:
                 index, satisfied, _ = first_met(holds(criterion, wide.__getitem__))
                 yield index, satisfied
         for allocation in self.allocations:
+            # An allocation sets no criterion, so no image can fail it. The same is true of one budget for all.
             yield allocation.index[rows], np.ones(len(rows), np.bool_)
         for step in range(len(self.budgets)):
             yield np.full(len(rows), step, np.uint8), np.ones(len(rows), np.bool_)

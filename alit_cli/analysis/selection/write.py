@@ -43,6 +43,7 @@ class Narrowing:
 
 def narrow(tables: Tables, choice: BudgetChoice, wanted: Narrowing, groups: Groups | None) -> NDArray[np.bool_] | None:
     """The rows that are wanted, n; None where all are. Raises InputError for a column that is not there."""
+    # No mask at all is cheaper than one that is true everywhere, and most selections keep all images.
     if wanted == Narrowing():
         return None
     kept = choice.ok.copy()
@@ -51,6 +52,7 @@ def narrow(tables: Tables, choice: BudgetChoice, wanted: Narrowing, groups: Grou
     if wanted.hardest is not None or wanted.easiest is not None:
         order = _by_hardness(choice, kept, groups)
         chosen = np.zeros(len(kept), np.bool_)
+        # With both numbers given, the hardest and the easiest images are kept together.
         for most, ranked in ((wanted.hardest, order), (wanted.easiest, order[::-1])):
             if most is not None:
                 chosen[_first_of_each(ranked, most, groups)] = True
@@ -62,9 +64,11 @@ def _where(tables: Tables, choice: BudgetChoice, where: Criterion, groups: Group
     known: dict[str, NDArray[Any]] = {
         "n_tokens": np.asarray(tables.budgets, np.int64)[choice.index],
         "satisfied": choice.satisfied,
+        # These are the values at the chosen budget, which is what a user of --where means by `l1`.
         **choice.values,
     }
     if groups is not None:
+        # The code -1 picks the last word, so None stands there for images without a group.
         known[groups.name] = np.asarray([*groups.names, None], object)[groups.codes]
     others = [name for name in names(where) if name not in known]
     for name in others:
@@ -86,7 +90,9 @@ def _by_hardness(choice: BudgetChoice, kept: NDArray[np.bool_], groups: Groups |
     """The kept rows, the hardest first: never satisfied, then many tokens, then a bad value of the first column."""
     rows = np.flatnonzero(kept)
     value = choice.values[choice.first.name][rows].astype(np.float64)
+    # A value that is not known counts as the worst.
     bad = np.where(np.isnan(value), np.inf, value if choice.first.operator.startswith("<") else -value)
+    # lexsort takes its last key first, and False sorts before True. Unsigned bytes have no negative, hence int16.
     keys = (-bad, -choice.index[rows].astype(np.int16), choice.satisfied[rows])
     return rows[np.lexsort(keys)]
 
@@ -96,8 +102,10 @@ def _first_of_each(ranked: NDArray[np.intp], most: int, groups: Groups | None) -
     if groups is None:
         return ranked[:most]
     codes = groups.codes[ranked]
+    # A stable sort keeps the ranking inside each group.
     by_group = np.argsort(codes, kind="stable")
     ordered = codes[by_group]
+    # The position of the first row of the same group is subtracted, which leaves the rank inside the group.
     place = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
     return ranked[by_group[(place < most) & (ordered >= 0)]]
 
@@ -133,10 +141,12 @@ def write_selection(
     as_csv = out.suffix.lower() == ".csv"
     tokens = tokens and not as_csv  # a cell holds no list
     carried = _carried(tables, choice)
+    # A table cannot have two columns of one name, and the group's is the one that can be renamed.
     if groups is not None and groups.name in (*carried, *choice.values):
         groups = dataclasses.replace(groups, name=f"{groups.name}_group")
     schema = _schema(tables, choice, options, groups, tokens)
     settings = encodings(schema)
+    # The name of an image is different in every row, so a dictionary of names would only cost.
     settings["use_dictionary"] = [name for name in settings["use_dictionary"] if name != "image"]
     with open_output(out, "selection", tidy=True) as file, contextlib.ExitStack() as stack:
         writer = None if as_csv else stack.enter_context(pq.ParquetWriter(file, schema, **settings))
@@ -151,12 +161,14 @@ def write_selection(
             if tokens:
                 columns.append(_chosen_tokens(table, tables, rows - start, choice.index[rows]))
             for name, values in choice.values.items():
+                # NaN becomes null before the cast, because a column of integers cannot hold it.
                 columns.append(pa.array(values[rows], from_pandas=True).cast(schema.field(name).type))
             columns += [table[name].take(pa.array(rows - start)) for name in carried]
             if groups is not None:
                 columns.append(pa.array(np.asarray([*groups.names, None], object)[groups.codes[rows]], pa.string()))
             selected = pa.table(columns, schema=schema)
             if writer is None:
+                # The chunk of the first row writes the header, the others go on below it.
                 selected.to_pandas().to_csv(file, index=False, header=start == 0, float_format="%.6g")
             else:
                 writer.write_table(selected)
@@ -173,6 +185,7 @@ def _chunks(
 ) -> Iterator[tuple[int, pa.Table]]:
     """The rows of the token table with the columns that are written, and the number of the first."""
     info = tables.info
+    # Columns of tokens are by far the largest, so only those of budgets that were chosen are read.
     steps = np.unique(choice.index[choice.ok if kept is None else choice.ok & kept])
     columns = [f"{info.tokens}_{info.budgets[step]}" for step in steps] if tokens else []
     columns += _carried(tables, choice)
@@ -187,6 +200,7 @@ def _chosen_tokens(table: pa.Table, tables: Tables, rows: NDArray[np.intp], inde
     pieces = [
         table[f"{info.tokens}_{info.budgets[step]}"].take(pa.array(rows[index == step])) for step in np.unique(index)
     ]
+    # The pieces come budget by budget; `place` says where each row of the table is among them.
     place = np.empty(len(index), np.int64)
     place[np.argsort(index, kind="stable")] = np.arange(len(index))
     chunks = [chunk for piece in pieces for chunk in piece.chunks]

@@ -45,13 +45,16 @@ class BinnedMeans:
         extra_columns: int = 0,
     ) -> None:
         independent = images if photographs is None else int(photographs.max(initial=-1)) + 1
+        # There are never more bins than photographs. FEWEST_BINS comes before the limit of memory, BINS before both.
         self.bins = max(1, min(independent, BINS, max(FEWEST_BINS, CELLS // (groups * columns))))
         self.one_bin_each = independent <= self.bins
         self.generator, self.photographs = generator, photographs
         self.bin_of_photograph: NDArray[np.int64] | None = None
         if photographs is not None and not self.one_bin_each:
+            # All photographs are dealt now, because the views of one may arrive in different chunks.
             self.bin_of_photograph = generator.integers(0, self.bins, independent)
         self.sums = np.zeros((columns + extra_columns, groups, self.bins))
+        # Counts are kept for each column, because the columns may lack numbers at different images.
         self.counts = np.zeros((columns + extra_columns, groups, self.bins))
 
     def deal(self, start: int, group: NDArray[Any]) -> NDArray[np.int64]:
@@ -62,6 +65,7 @@ class BinnedMeans:
             bins = photographs if self.bin_of_photograph is None else self.bin_of_photograph[photographs]
         else:
             bins = rows if self.one_bin_each else self.generator.integers(0, self.bins, len(group))
+        # Group and bin become one number, so that a single bincount adds all of them.
         return group.astype(np.int64) * self.bins + bins
 
     def add(self, column: int, cells: NDArray[np.int64], values: NDArray[Any]) -> None:
@@ -91,16 +95,19 @@ class BinnedMeans:
         their intervals stand behind the m, and are paired: both columns come from the same draws.
         """
         sums, counts = self._with_all(self.sums), self._with_all(self.counts)
+        # `derive` is called once with zeros, only to learn how many numbers it makes.
         columns = sums.shape[0] if derive is None else sums.shape[0] + derive(np.zeros((1, sums.shape[0]))).shape[1]
         low, high = np.full((2, sums.shape[1], columns), np.nan)
         if not resamples:
             return low, high
+        # Counts become floats, because NumPy multiplies only matrices of floats with BLAS.
         drawn = self.generator.multinomial(self.bins, np.full(self.bins, 1 / self.bins), resamples).astype(np.float64)
         for group in range(sums.shape[1]):
             means = _ratio(drawn @ sums[:, group].T, drawn @ counts[:, group].T)
             if derive is not None:
                 means = np.concatenate([means, derive(means)], axis=1)
             ordered = np.sort(means, axis=0)  # NaN come last
+            # Only resamples with a known mean count, and after sorting they stand first.
             size = np.isfinite(ordered).sum(axis=0)
             for end, share in ((low, (1 - level) / 2), (high, (1 + level) / 2)):
                 place = np.clip(np.round(share * (size - 1)).astype(np.int64), 0, None)
@@ -108,8 +115,10 @@ class BinnedMeans:
         return low, high
 
     def _with_all(self, cells: Floats) -> Floats:
+        # The row of all groups together is never stored: it is the sum of the others.
         return np.concatenate([cells, cells.sum(axis=1, keepdims=True)], axis=1)
 
 
 def _ratio(sums: Floats, counts: Floats) -> Floats:
+    # Dividing by NaN instead of zero leaves NaN where nothing is known, without a warning.
     return sums / np.where(counts > 0, counts, np.nan)

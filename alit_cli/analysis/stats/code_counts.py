@@ -27,9 +27,11 @@ class CodeCounts:
             known = column.drop_null()
             ids = known.combine_chunks().flatten().to_numpy(zero_copy_only=False)
             self.counts[step] += np.bincount(ids, minlength=self.codes)
+            # NumPy cannot work out a width of -1 from no values, so the empty table is made by hand.
             ids = ids.reshape(len(known), -1) if len(known) else np.zeros((0, 0), np.uint16)
             if before is not None:
                 self.compared[step] += before.size
+                # Only the first ids of the larger budget have a partner in the smaller one.
                 self.different[step] += np.count_nonzero(before != ids[:, : before.shape[1]])
             before = ids
 
@@ -42,6 +44,7 @@ class CodeCounts:
         if not self._any(step):
             return math.nan
         share = self.counts[step] / self.counts[step].sum()
+        # A code that never occurs adds nothing to the entropy, but 0 × log 0 is NaN in NumPy.
         share = share[share > 0]
         return float(-(share * np.log2(share)).sum()) + 0.0  # never -0.0
 

@@ -42,10 +42,12 @@ def correlate(score: Floats, measures: Floats, resamples: int, generator: np.ran
     estimates = np.full((2, m), np.nan)
     resampled = np.full((2, resamples, m), np.nan)
     known = np.isfinite(measures) & np.isfinite(score)[:, None]
+    # Columns with the same gaps have the same images, so one matrix product serves all of them.
     for rows, columns in _by_pattern(known):
         n[columns] = len(rows)
         if len(rows) < FEWEST:
             continue
+        # Correlation does not change with the centre and the scale, and no digit is lost far from zero.
         x, y = _centred(score[rows, None])[:, 0], _centred(measures[np.ix_(rows, columns)])
         estimates[:, columns] = _both(np.ones((1, len(rows))), x, y)[:, 0]
         for start, weights in _resample(len(rows), resamples, generator):
@@ -82,6 +84,7 @@ def _by_pattern(known: NDArray[np.bool_]) -> Iterator[tuple[NDArray[np.int64], N
     """Rows and columns of the table (n m) that are known together: one pair for each pattern of gaps."""
     patterns, which = np.unique(known, axis=1, return_inverse=True)
     for index, pattern in enumerate(patterns.T):
+        # NumPy 2.0 gives the inverse another shape than the versions before and after it.
         yield np.flatnonzero(pattern), np.flatnonzero(which.reshape(-1) == index)
 
 
@@ -97,6 +100,7 @@ def _resample(n: int, resamples: int, generator: np.random.Generator) -> Iterato
     chunk = max(1, CELLS // n)
     for start in range(0, resamples, chunk):
         rows = min(chunk, resamples - start)
+        # Each resample gets a range of numbers of its own, so that a single bincount counts all resamples.
         drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
         yield start, np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
 
@@ -116,6 +120,8 @@ def _variance(weights: Floats, y: Floats) -> Floats:
     total = weights.sum(axis=1, keepdims=True)
     square = weights @ y**2 / total
     variance = square - (weights @ y / total) ** 2
+    # Rounding leaves about 1e-16 of the square where a resample draws equal values only. The limit lies far above that,
+    # and far below any real spread.
     return np.where(variance > 1e-10 * square, variance, np.nan)
 
 
@@ -124,6 +130,7 @@ def _ranks(weights: Floats, values: Floats) -> Floats:
     order = np.argsort(values, kind="stable")
     _, first, tie = np.unique(values[order], return_index=True, return_inverse=True)
     counts = np.add.reduceat(weights[:, order], first, axis=1)
+    # The last rank of a tie is the cumulative count; the mean of its ranks is half of the other members less.
     ranks = np.cumsum(counts, axis=1) - (counts - 1) / 2
     place = np.empty_like(tie)
     place[order] = tie

@@ -26,6 +26,7 @@ def cliffs_delta(a: NDArray[Any], b: NDArray[Any], level: float = 0.95) -> tuple
     n, m = len(a), len(b)
     if not n or not m:
         return float("nan"), float("nan"), float("nan")
+    # Positions in the sorted other set count all n × m pairs without ever making their table.
     below, upto = (np.searchsorted(np.sort(b), a, side) for side in ("left", "right"))
     of_a: Floats = (below + upto - m) / m
     under, until = (np.searchsorted(np.sort(a), b, side) for side in ("left", "right"))
@@ -35,8 +36,10 @@ def cliffs_delta(a: NDArray[Any], b: NDArray[Any], level: float = 0.95) -> tuple
         return delta, float("nan"), float("nan")
     apart = float((below + (m - upto)).sum())  # pairs that are no ties
     spread = m * m * ((of_a - delta) ** 2).sum() + n * n * ((of_b - delta) ** 2).sum() - (apart - n * m * delta**2)
+    # The consistent estimate of the variance can fall below zero by a little in small sets.
     error = np.sqrt(max(spread / (n * m * (n - 1.0) * (m - 1.0)), 0))
     half = float(scipy.stats.norm.ppf((1 + level) / 2) * error)
+    # The normal interval can reach beyond the ends that δ itself has.
     return delta, max(delta - half, -1.0), min(delta + half, 1.0)
 
 
@@ -50,6 +53,7 @@ def match_by(
     """
     both = np.concatenate([a, b])
     known = both[np.isfinite(both)]
+    # Many equal numbers give equal edges, between which no bin could hold anything.
     edges = np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if len(known) else known
     bin_a, bin_b = np.searchsorted(edges, a, "right"), np.searchsorted(edges, b, "right")
     rows_a, rows_b = [], []

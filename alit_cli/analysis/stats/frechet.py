@@ -30,6 +30,7 @@ class Moments:
 
     def add(self, features: NDArray[Any]) -> None:
         """Count features (m d) in; rows that hold a NaN are left out."""
+        # Features come in single precision, in which a sum over many images would lose digits.
         rows = features.astype(np.float64) - self.centre
         known = np.isfinite(rows).all(axis=1)
         if not known.all():
@@ -37,6 +38,7 @@ class Moments:
         if len(rows):
             self.n += len(rows)
             self.total += rows.sum(axis=0)
+            # dsyrk works on one triangle only, half of a full product, and in place because of the Fortran order.
             self.squares = dsyrk(1.0, rows.T, 1.0, self.squares, overwrite_c=True)
 
     @classmethod
@@ -71,6 +73,7 @@ class Reference:
         self.moments = moments
         self.covariance = moments.covariance
         values, vectors = scipy.linalg.eigh(self.covariance)
+        # Rounding makes the smallest eigenvalues of a singular covariance slightly negative.
         self.root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
 
     def distance(self, other: Moments) -> float:
@@ -81,12 +84,14 @@ class Reference:
         difference = self.moments.mean - other.mean
         covariance = other.covariance
         values = scipy.linalg.eigvalsh(self.root @ covariance @ self.root)
+        # These eigenvalues are clipped for the same reason as those of the reference.
         roots = 2 * np.sqrt(np.clip(values, 0, None)).sum()
         return float(difference @ difference + np.trace(self.covariance) + np.trace(covariance) - roots)
 
 
 def check_enough(n: int, dimension: int, what: str, allow_biased: bool = False) -> None:
     """Raise InputError where n features cannot fill a covariance of their dimension, unless bias is allowed."""
+    # The mean uses up one feature, so a covariance of full rank takes one more than its dimension.
     least = 2 if allow_biased else dimension + 1
     if n < least:
         more = "" if allow_biased else ", or let --few-samples give the biased number"
