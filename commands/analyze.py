@@ -28,7 +28,9 @@ class Analyses(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import an analysis' file."""
         if name not in ANALYSES:
+            # click itself turns None into its sentence about an unknown command.
             return None
+        # The annotation stands for a cast, because import_module gives a module of unknown content.
         command: click.Command = importlib.import_module(f"alit_cli.commands.analyze_{name}").command
         return command
 

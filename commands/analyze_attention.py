@@ -19,17 +19,22 @@ if TYPE_CHECKING:
     from alit_cli.data.sources.items import Item
     from alit_cli.model.tokenizer import Tokenizer
 
+# Percent of the positions, as the option takes them. There are three, because no single size of region suits small and
+# large objects.
 SHARES = (40.0, 60.0, 80.0)
 
 
 def _read_region(ctx: click.Context, param: click.Parameter, value: Any) -> tuple[str, tuple[float, ...]]:
     """('top' or 'mass', shares of 1) from `40,60,80`, `mass` or `mass:60`."""
     rule, text = "top", value
+    # A config file may hold a list of numbers, and only a text can begin with `mass`.
     if isinstance(value, str) and (found := re.fullmatch(r"mass(?::(.+))?", value.strip())):
         rule, text = "mass", found[1]
+    # `text` is None without the option, and also for `mass` without a number: both mean the usual shares.
     percents = SHARES if text is None else Numbers(float).convert(text, param, ctx)
     if not all(0 < percent < 100 for percent in percents):
         raise click.BadParameter("each is a percentage between 0 and 100, such as 40,60,80", param=param)
+    # Columns are named after the shares, so a share that is given twice must count once.
     return rule, tuple(sorted({percent / 100 for percent in percents}))
 
 
@@ -124,6 +129,7 @@ def command(question: AttentionQuestion, as_json: bool) -> None:
     PATHS as alit tokenize takes them. Writes one contact sheet per image, how narrow the maps are and how steady from
     iteration to iteration; with --masks, how well the best token fits each segment, beside masks of other images.
     """
+    # These modules import torch and matplotlib; the help of this command must not wait for them.
     from alit_cli.analysis.answers.attention import attention_blocks, attention_remarks
     from alit_cli.console import follow_images, show_result
     from alit_cli.data.files import make_folder
@@ -133,17 +139,21 @@ def command(question: AttentionQuestion, as_json: bool) -> None:
     from alit_cli.model.tokenizer import load
     from alit_cli.results import Result
 
+    # Images and masks are listed before the model is loaded, so that a wrong path is told at once.
     items = list_items(question.paths, question.limit)
     mask_items = None if question.masks is None else list_items([question.masks])
     make_folder(question.out)
     tokenizer = load(question.checkpoint, question.device, question.precision)
     study = _study(question, tokenizer, items, mask_items)
     job = AttentionJob(items, question.layer, question.iterations, question.sheets, question.batch_size)
+    # Sheets and arrays are named as alit decode names its pictures, without the suffix.
     names = file_names([item.image for item in items])
     name_of = {item.image: name.removesuffix(".png") for item, name in zip(items, names, strict=True)}
+    # The study takes one image at a time, because the maps of all images would not fit into memory.
     for maps in follow_images(attend(tokenizer, job)):
         study.take(maps, name_of[maps.image])
     summary = study.finish()
+    # `finish` draws the overview and adds it to the study's files, so `save` comes after it.
     files = study.save(summary)
     rows = summary.to_dict("records")
     data = {"images": study.images, "without_mask": study.without_mask, "rows": rows, "files": files}

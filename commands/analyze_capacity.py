@@ -30,6 +30,7 @@ from alit_cli.options import (
     metavar="CRITERION[,…]",
     multiple=True,
     default=("recon",),
+    # The default is a tuple, and click would print it as Python writes it.
     show_default="recon",
     help="recon, classify, depth or a measure, swept; with a number ('l1<0.08 and class_rank<=5') it is one point.",
 )
@@ -84,6 +85,7 @@ def command(question: CapacityQuestion, as_json: bool) -> None:
     originals; lines are compared at equal tokens. All of it is read from TOKENS and the tables of alit score;
     class_rank@resnet-18 names one of several.
     """
+    # The answer imports pandas and matplotlib; the help of this command must not wait for them.
     from alit_cli.analysis.answers.capacity import answer_capacity
 
     show_result(answer_capacity(question), as_json)

@@ -39,6 +39,7 @@ def command(question: ComplexityQuestion, as_json: bool) -> None:
     SCORES is a csv, tsv, xlsx or parquet file with one row per image. Its names are looked up in the token table TOKENS
     [default: tokens.parquet] by the whole path, then by the longest ending that fits one image only.
     """
+    # The answer imports pandas and matplotlib; the help of this command must not wait for them.
     from alit_cli.analysis.answers.complexity import answer_complexity
 
     show_result(answer_complexity(question), as_json)

@@ -52,6 +52,7 @@ def command(question: FamiliarityQuestion, as_json: bool) -> None:
 
     Because unfamiliar images may only be more complex, sets are also compared at matched JPEG bytes.
     """
+    # The answer imports pandas and matplotlib; the help of this command must not wait for them.
     from alit_cli.analysis.answers.familiarity import answer_familiarity
 
     show_result(answer_familiarity(question), as_json)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from alit_cli.model.tokenizer import Tokenizer
 
 FOLDERS = "folders"
+# The same names are in probing.py. They are repeated here, because that file imports scipy and pandas, and --help must
+# not wait for those.
 POOLS = ("latents", "first", "image", "both", "all")
 
 
@@ -33,6 +35,7 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     for name in names:
         if name not in POOLS:
             raise click.BadParameter(f"'{name}' is none of {', '.join(POOLS)}", param=param)
+    # A pool that is named twice is fitted once, at the place where it was named first.
     return tuple(dict.fromkeys(names))
 
 
@@ -112,8 +115,10 @@ def command(question: ProbeQuestion, as_json: bool) -> None:
     from alit_cli.model.tokenizer import load
     from alit_cli.results import Result
 
+    # The first set is PATHS; the second one is --validation, if that was given.
     sets = [list_items(paths, question.limit) for paths in (question.paths, question.validation) if paths]
     labels_of = [_labels(question, items) for items in sets]
+    # Images without a label are left out before the encoder sees them, because encoding is the slow part.
     sets = [[item for item in items if item.image in known] for items, known in zip(sets, labels_of, strict=True)]
 
     def check(labels: list[list[str]]) -> None:
@@ -122,6 +127,8 @@ def command(question: ProbeQuestion, as_json: bool) -> None:
         else:
             check_probe(labels[0], question.folds)
 
+    # The labels are checked twice: here, before the slow encoder, and again below, because an image that cannot be read
+    # takes its label with it.
     check([[known[item.image] for item in items] for items, known in zip(sets, labels_of, strict=True)])
     make_folder(question.out)
     tokenizer = load(question.checkpoint, question.device, question.precision)
@@ -129,12 +136,14 @@ def command(question: ProbeQuestion, as_json: bool) -> None:
     images = [_encode(question, tokenizer, items, first) for items in sets]
     labels = [[known[image.image] for image in some] for some, known in zip(images, labels_of, strict=True)]
     check(labels)
+    # The probe takes one list of all images; `held_out` says which of them are the validation set.
     everything = [image for some in images for image in some]
     names = [label for some in labels for label in some]
     held_out = np.arange(len(names)) >= len(labels[0]) if question.validation else None
     features = features_of(everything, question.pool)
     records = probe(features, names, question.folds, question.seed, held_out)
     accuracies = [record.accuracy for record in follow(records, lambda record: record.progress) if record.accuracy]
+    # The figure is the last of the files, where the next line takes its path from.
     files = [*save_probe(accuracies, question.out), question.out / f"probe.{question.form}"]
     draw_probe(accuracies, first, _source(question, tokenizer, labels), files[-1])
     data = {"images": len(names), "classes": sorted(set(names)), "probes": accuracies, "files": files}
@@ -167,6 +176,7 @@ def _labels(question: ProbeQuestion, items: Sequence[Item]) -> dict[str, str]:
     from alit_cli.data.annotations.labels import labels_of_file, labels_of_folders
 
     images = [item.image for item in items]
+    # A file called `folders` has to be given as ./folders.
     if question.labels == FOLDERS:
         labelled = labels_of_folders(images)
     else:

@@ -20,11 +20,14 @@ from alit_cli.options import names_option, report_options, tables_options, thres
         "alit analyze quality alit.parquet titok.parquet vqgan.parquet --names ALIT,TiTok,VQGAN",
     ),
 )
+# `tokens_argument` is itself a decorator, so that other commands can write it without brackets; partial gives it its
+# argument.
 @partial(tokens_argument, several=True)
 @threshold_option("L1 to count images below. [default: spread over the data]")
 @names_option
 @tables_options
 @report_options("study", ("quality.csv", "quality.parquet", "quality_below.csv"))
+# There are two kinds of questions here, so `as_record`, which fills one record, cannot be used.
 def command(tokens: tuple[Path, ...], names: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Say how good the tokens of TOKENS are at every budget [default: tokens.parquet].
 
@@ -38,6 +41,7 @@ def command(tokens: tuple[Path, ...], names: tuple[str, ...], as_json: bool, **o
     from alit_cli.analysis.answers.comparison import answer_comparison
     from alit_cli.analysis.answers.quality import answer_quality
 
+    # Only a comparison has use for --names, so a name asks for one even where there is a single table.
     if len(tokens) > 1 or names:
         result = answer_comparison(ComparisonQuestion(tokens=tokens, names=names, **options))
     else:

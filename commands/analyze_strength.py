@@ -35,6 +35,7 @@ def command(question: StrengthQuestion, as_json: bool) -> None:
     TOKENS is a token table [default: tokens.parquet]. Models are those that alit score has written tables for, by the
     last part of their names.
     """
+    # The answer imports pandas and matplotlib; the help of this command must not wait for them.
     from alit_cli.analysis.answers.strength import answer_strength
 
     show_result(answer_strength(question), as_json)

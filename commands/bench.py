@@ -49,6 +49,7 @@ def command(
     alone, then all of alit tokenize, with and without early stopping. Where the arithmetic or the decoding of files
     bounds the speed, the bound is printed beside it. The last line says how far bf16 changes the results.
     """
+    # These modules import torch; `alit bench --help` must not wait for it.
     from alit_cli.console import print_json, say, show, show_table
     from alit_cli.jobs.bench import Bench, parameters
     from alit_cli.jobs.tokenize import TokenizeJob
@@ -56,6 +57,7 @@ def command(
 
     job = TokenizeJob(
         paths,
+        # The job tells which images and settings are measured; no table is written at its path.
         Path("unused"),
         checkpoint=checkpoint,
         device=device,
@@ -69,8 +71,10 @@ def command(
     say(f"{name}; on {tokenizer.device} in {tokenizer.precision}, batches of {job.batch_size}")
     bench = Bench(tokenizer, job)
     rates = bench.rates
+    # These two rates are measured without the model; the bounds in the table are computed from them.
     say(f"matrix product {rates.matmul / 1e9:.4g} GFLOP/s, plain decoding {rates.decode / 1e6:.3g} MB/s per thread")
     timings, agreement = list(bench.timings(stop)), bench.agreement()
+    # The last two timings are the whole command, first at every budget and then with early stopping.
     whole, early = timings[-2:]
     if as_json:
         model = {"model": tokenizer.config.name, "device": str(tokenizer.device), "precision": tokenizer.precision}
@@ -84,12 +88,14 @@ def command(
     )
     rows = [[t.stage, t.images_per_second, t.gflop or None, *_bound(t)] for t in timings]
     show_table("", ["stage", "images/s", "GFLOP/image", "bound, images/s", "reached"], rows)
+    # Continuous latents have no ids that could be compared.
     ids = f"{agreement.ids_equal:.2%} of the ids equal, " if tokenizer.config.codes else ""
     show(f"bf16 beside float32: {ids}L1 off by {agreement.l1_mean:.1e}, at most {agreement.l1_largest:.1e}")
 
 
 def _hours(timing: Timing) -> float:
     """For a million images."""
+    # A million images, and 3600 seconds in an hour.
     return 1e6 / timing.images_per_second / 3600
 
 

@@ -49,6 +49,7 @@ def command(
     from alit_cli.jobs.decode import DecodeJob, decode
 
     job = DecodeJob(table, out, budget, checkpoint, device, batch_size)
+    # Every job yields a first report before it works, so `last` is always set.
     for progress in follow(decode(job), lambda progress: progress):
         last = progress
     if last.failed:

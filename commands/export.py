@@ -25,6 +25,7 @@ from alit_cli.options import config_option, json_option, out_option, quiet_optio
 @option(
     INPUT, "--selection", type=click.Path(path_type=Path), help="What alit select made of TABLE: each at its budget."
 )
+# There is no default: the format is read from the end of the name.
 @out_option(None, "The file to write.")
 @json_option
 @quiet_option
@@ -41,6 +42,7 @@ def command(
     from alit_cli.console import print_json, run_with_progress
     from alit_cli.jobs.export import export
 
+    # `export` yields every report that it has, so it does not need the function that shows one at once.
     run_with_progress(lambda _tell: export(table, out, form, budget, selection))
     if as_json:
         print_json({"out": out, "table": table, "bytes": out.stat().st_size})

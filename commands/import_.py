@@ -30,6 +30,7 @@ def command(file: Path, out: Path, heads: int | None, half: bool, as_json: bool)
     tensors tell what it is: an ALIT model (the averaged weights; discriminators and perceptual networks are left
     behind), a TiTok, a One-D-Piece, or a VQGAN or VAE alone. Pickles are read with torch's safe loader only.
     """
+    # torch takes seconds to import, and --help must not wait for it.
     import torch
 
     from alit_cli.console import print_json, say, say_next
@@ -38,6 +39,7 @@ def command(file: Path, out: Path, heads: int | None, half: bool, as_json: bool)
     from alit_cli.model.released.hub import fetch
     from alit_cli.model.released.importing import import_released
 
+    # This comes first, so that nobody downloads gigabytes for an output that cannot be written.
     check_output(out, "model")
     imported = import_released(fetch(file), heads)
     say(imported.found)

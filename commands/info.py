@@ -29,6 +29,7 @@ def command(file: Path | None, as_json: bool) -> None:
     """
     from alit_cli.training.work_folder import read_training, training_folder
 
+    # A file is described as it is. A folder, or a name that does not exist yet, may be a training that has not ended.
     folder = training_folder(file) if file is not None and not file.is_file() else None
     if folder is not None:
         training = read_training(folder)
@@ -36,6 +37,7 @@ def command(file: Path | None, as_json: bool) -> None:
             print_json({"kind": "training", **vars(training)})
         else:
             show_fields(training.fields())
+    # Without a file it is the model inside the package.
     elif file is None or file.suffix == ".safetensors":
         _show_model(file, as_json)
     else:
@@ -46,7 +48,9 @@ def _show_model(file: Path | None, as_json: bool) -> None:
     from alit_cli.model.checkpoint import describe, embedded
 
     if file is None:
+        # A package in a zip file is unpacked for the length of this block only.
         with embedded() as path:
+            # The model card lies beside the weights and has the same name.
             card = path.with_suffix(".md")
             description = {**describe(path), "licence": "Apache-2.0", "card": str(card)}
     else:
@@ -76,6 +80,7 @@ def _stages(training: Any) -> str:
     stages = []
     for record in training:
         recipe = record.get("recipe", {})
+        # Records of older files and of imported models may lack a recipe, or hold something else under its name.
         steps = recipe.get(record.get("stage"), {}).get("steps") if isinstance(recipe, Mapping) else None
         stages.append(f"{record.get('stage', record.get('imported', '?'))}{f' {steps} steps' if steps else ''}")
     return ", ".join(stages) or "not recorded"
@@ -86,8 +91,10 @@ def _show_table(file: Path, as_json: bool) -> None:
     from alit_cli.data.tables.score_table import is_score_table, read_score_info
     from alit_cli.data.tables.token_table import read_info
 
+    # `read_info` only knows token tables and selections, so score tables are told apart first.
     if is_score_table(file):
         scores = read_score_info(file)
+        # `is_score_table` has found this record already; the assert says so to the type checker.
         assert scores is not None
         rows = open_columns(file, ["image"]).num_rows
         if as_json:
@@ -150,6 +157,7 @@ def _short(columns: Mapping[str, str], budgets: tuple[int, ...]) -> dict[str, st
     names: dict[str, str] = {}
     for name, kind in columns.items():
         stem, _, end = name.rpartition("_")
+        # The column of the first budget stands for all of them, if the last budget has a column of that name too.
         if stem and end == str(budgets[0]) and f"{stem}_{budgets[-1]}" in columns and len(budgets) > 1:
             names[f"{name} … {stem}_{budgets[-1]}"] = kind
         elif not (stem and end.isdigit() and f"{stem}_{budgets[0]}" in columns):

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
 @option(
     COMPUTE,
+    # One word may hold several tasks, and the option may be repeated; pair_models accepts both.
     "--task",
     multiple=True,
     required=True,
@@ -116,6 +117,7 @@ def command(
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
     """
+    # These modules import torch and pyarrow; `alit score --help` must not wait for them.
     from alit_cli.console import print_json, progress_reporter, run_with_progress, say, say_next, show_table
     from alit_cli.jobs.score import ScoreJob
     from alit_cli.jobs.score_summary import summarize
@@ -139,6 +141,7 @@ def command(
     if workers.share.count > 1:
         say(workers.share.headline())
     run_with_progress(lambda report: run(job, workers, report))
+    # With --worker other processes may still have shards to do, so there is no whole table to summarize yet.
     if not all(is_complete(path) for path in job.paths()):
         say(f"This worker's shards are done; the worker that finishes the last of the others' writes to {job.out}.")
         return
@@ -148,6 +151,7 @@ def command(
     else:
         for summary in summaries:
             _show(summary)
+    # This check raises an error, so it comes after the summary: the means are printed even if too many images failed.
     for path in job.paths():
         check_error_rate(path, max_error_rate)
     say_next(f"alit analyze quality {table}", f"alit info {table}")
@@ -158,6 +162,7 @@ def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[s
     from alit_cli.errors import InputError
     from alit_cli.tasks import TASKS, WITH_MODEL
 
+    # A dict drops repeated names and keeps the order in which the tasks were named.
     names = list(dict.fromkeys(name.strip() for some in tasks for name in some.split(",")))
     for name in names:
         if name not in TASKS:
@@ -166,6 +171,7 @@ def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[s
     given: dict[str, list[str]] = {name: [] for name in wanting}
     for model in models:
         task, equals, source = model.partition("=")
+        # A path may contain an equals sign too, so the text before it only counts if it is the name of a task.
         if equals and task in TASKS:
             if task not in given:
                 raise InputError(f"--model {model} is for the task '{task}', which takes none or is not asked for.")
@@ -180,6 +186,7 @@ def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[s
     for name in wanting:
         if not given[name]:
             raise InputError(f"The task '{name}' looks through a network: name a hub id or a folder with --model.")
+    # A task without a network is not in `given`; it runs once, with an empty name.
     return [(name, model) for name in names for model in given.get(name, [""])]
 
 
@@ -188,13 +195,16 @@ def _show(summary: "ScoreSummary") -> None:
 
     for image, sentence in summary.errors:
         say(f"{image}: {sentence}")
+    # The summary keeps the sentences of the first failures only.
     if summary.failed > len(summary.errors):
         say(f"… and {summary.failed - len(summary.errors)} more without scores.")
     for sentence in summary.remarks:
         say(sentence)
     title = f"{summary.path}: {summary.images} images" + (f", {summary.failed} failed" if summary.failed else "")
     columns = list(dict.fromkeys(end for ends in summary.means.values() for end in ends))
+    # Budgets are sorted by their size, not as text; `original` and other words come after them.
     columns.sort(key=lambda end: (not end.isdigit(), int(end) if end.isdigit() else 0))
+    # No measure has a mean, for example because every image failed; the count of images is still worth a line.
     if not columns:
         say(title)
         return

@@ -70,9 +70,11 @@ def command(question: SelectQuestion, as_json: bool) -> None:
     from alit_cli.analysis.answers.select import answer_select
 
     several = len(question.numbers)
+    # Only an --out that was typed is an error with several thresholds: a default or a config file may well name one.
     source = click.get_current_context().get_parameter_source("out")
     if several > 1 and source is ParameterSource.COMMANDLINE:
         raise InputError(f"--out holds the selection of one threshold, but there are {several}; give one, or no --out.")
     show_result(answer_select(question), as_json)
+    # Several thresholds write no selection, so there is nothing to go on with.
     if several == 1:
         say_next(f"alit decode {question.out} --out recon/", f"alit export {question.out} --out tokens.npz")

@@ -27,6 +27,7 @@ def command(out: Path, as_json: bool) -> None:
     from alit_cli.runs.status import status, tables_at
     from alit_cli.training.work_folder import read_training, training_folder
 
+    # A file is a table or a model; a training is a folder, or a name whose file is not there yet.
     if not out.is_file() and (folder := training_folder(out)) is not None:
         training = read_training(folder)
         if as_json:
@@ -41,6 +42,7 @@ def command(out: Path, as_json: bool) -> None:
             {"out": table, "images_per_second": state.images_per_second, **vars(state)}
             for table, state in statuses.items()
         ]
+        # A table prints one object. A folder prints a list, also where it holds one table only.
         print_json(records[0] if tables == [out] else {"tables": records})
         return
     for table, state in statuses.items():
@@ -51,6 +53,7 @@ def _show(table: Path, status: "Status") -> None:
     from alit_cli.console import say, show_table
 
     state = "finished" if status.finished else "unfinished"
+    # A speed of 0 means that none is known yet, and None is printed as a dash.
     speed = status.images_per_second or None
     rows = [[status.done, status.images, f"{status.shards_done}/{status.shards}", speed, *status.statuses.values()]]
     columns = ["done", "images", "shards", "images/s", *status.statuses]

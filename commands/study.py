@@ -84,6 +84,7 @@ def command(images: tuple[str, ...], as_json: bool, dry_run: bool, **options: An
     from alit_cli.analysis.studies.study import PAGE, StudyJob, StudyRecord, plan_steps, recipe
 
     ctx = click.get_current_context()
+    # click looks for options in a config file, so the list of images that a file may hold is read here.
     images = images or tuple((ctx.default_map or {}).get("images", ()))
     if not images:
         raise InputError("Name the images to study: a folder, files, tars, or a config file with a list of 'images'.")
@@ -92,24 +93,29 @@ def command(images: tuple[str, ...], as_json: bool, dry_run: bool, **options: An
     if dry_run:
         _show_plan(job, steps, record, as_json)
         return
+    # The recipe is written first, so that also an interrupted study can be repeated from it.
     _write(job.out / "study.toml", recipe(job))
     remarks = []
     for number, step in enumerate(steps, 1):
         say(f"Step {number} of {len(steps)}, {step.name}: {shlex.join(['alit', *step.words])}")
+        # A step that is always called finds out itself whether there are new images.
         if not step.always and record.is_done(step):
             say("This step is done.")
             continue
         try:
             _run(ctx, step)
         except InputError as error:
+            # Only an optional step may be left out: without the tables of the other steps there is no study.
             if not step.optional:
                 raise
             remarks.append(f"{step.name}: {error}")
             say(f"The step {step.name} is left out: {error}")
+            # The step is not recorded as done, so the same command tries it again the next time.
             continue
         record.finish(step)
     findings = collect_findings(job.out)
     files = save_findings(findings, job.out, remarks)
+    # The path is printed for a browser, which may have been started in another folder.
     page = (job.out / PAGE).absolute()
     if as_json:
         print_json({"page": page, "findings": [vars(one) for one in findings], "left_out": remarks, "files": files})
@@ -119,8 +125,10 @@ def command(images: tuple[str, ...], as_json: bool, dry_run: bool, **options: An
 
 def _run(ctx: click.Context, step: Step) -> None:
     """Run a step's command in this process; what it prints goes to stderr, since the study's result is the findings."""
+    # The step goes through the same group as a typed line, so it means exactly what was printed before it.
     root = ctx.find_root()
     assert isinstance(root.command, click.Group)
+    # The step has a context of its own with its own --quiet, so the flag is handed on as a word.
     quiet = bool(ctx.meta.get(QUIET))
     words = [*step.words, *(["--quiet"] if quiet else [])]
     name, command, rest = root.command.resolve_command(root, words)
@@ -148,6 +156,7 @@ def _show_plan(job: StudyJob, steps: list[Step], record: StudyRecord, as_json: b
     with progress_reporter() as report:
         measured = estimate(timed, report)
     left = [step for step in steps if not record.is_done(step)]
+    # Every pass over the images is taken to be as slow as tokenizing; the last sentence says so.
     one_pass = measured.images / measured.images_per_second
     minutes = one_pass / 60 * sum(step.passes for step in left)
     if as_json:

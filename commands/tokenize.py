@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     OUTPUT,
     "--out",
     "-o",
+    # The path stays a str here: a Path would lose the slash at its end, which asks for a folder of parts.
     type=click.Path(),
     default="tokens.parquet",
     show_default=True,
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 @config_option
+# `out_option` would do this for us, but --out is declared by hand above, because of its slash.
 @protecting_inputs
 def command(
     paths: tuple[str, ...],
@@ -120,6 +122,7 @@ def command(
     Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
+    # These modules import torch and pyarrow; `alit tokenize --help` must not wait for them.
     from alit_cli.console import print_json, progress_reporter, run_with_progress, say, say_next, show_table
     from alit_cli.data.tables.summary import summarize
     from alit_cli.jobs.tokenize import TokenizeJob
@@ -144,6 +147,7 @@ def command(
     if workers.share.count > 1:
         say(workers.share.headline())
     run_with_progress(lambda report: run(job, workers, report))
+    # With --worker other processes may still have shards to do, so there is no whole table to summarize yet.
     if not is_complete(table):
         say(f"This worker's shards are done; the worker that finishes the last of the others' writes {out}.")
         return
@@ -152,6 +156,7 @@ def command(
         print_json({"out": out, "failed": summary.failed, "summary": summary})
     else:
         _show(table, summary)
+    # This check raises an error, so it comes after the summary: the numbers are printed even if too many images failed.
     check_error_rate(table, max_error_rate)
     say_next(f"alit view {out}", f"alit select {out} --thr 0.08", f"alit score {out} --task recon")
 
@@ -163,10 +168,12 @@ def _show(out: Path, summary: "Summary") -> None:
         say(f"{image}: {sentence}")
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     title = f"{out}: {summary.images} images ({statuses})"
+    # With --stop every column of L1 is about other images, so means per budget could not be compared.
     if summary.stopped:
         show_table(title, ["tokens", *map(str, summary.stopped)], [["images stopped here", *summary.stopped.values()]])
         say(f"Mean tokens spent: {summary.mean_tokens:.4g}; mean L1 there: {summary.l1_at_stop:.4g}.")
     elif summary.l1:
         show_table(title, ["tokens", *map(str, summary.l1)], [["mean L1", *summary.l1.values()]])
     else:
+        # With --no-losses there is no L1, so nothing is left to print but the counts.
         say(title)

@@ -12,7 +12,9 @@ from alit_cli.option_types import ChoicePerKey, Choices, NumberPairs, Numbers
 from alit_cli.options import config_option, device_option, out_option, quiet_option
 
 StageName = Literal["base", "distill", "finetune"]
+# The order is the order of training: each stage starts from the weights that the stage before it has left.
 STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
+# These are the words of --precision; ChoicePerKey lets a stage have its own.
 PRECISIONS = ("auto", "float32", "bf16")
 
 
@@ -104,6 +106,7 @@ class TrainOptions:
 @option(COMPUTE, "--width", type=click.IntRange(1), help="Width of both transformers.")
 @option(COMPUTE, "--layers", type=click.IntRange(1), help="Layers of each transformer.")
 @option(COMPUTE, "--heads", type=click.IntRange(1), help="Attention heads of each layer.")
+# Token tables store the ids as uint16, so a codebook cannot have more than 65,536 codes.
 @option(COMPUTE, "--codes", type=click.IntRange(2, 65536), help="Codes that a 1D token can be.")
 @option(COMPUTE, "--token-dim", type=click.IntRange(1), help="Numbers per code.")
 @option(
@@ -154,6 +157,7 @@ class TrainOptions:
     type=float,
     help="Bias of the sampled iteration towards late ones; 0 is uniform. Applies to every stage.",
 )
+# The default None is a third answer: neither flag was given, so the preset decides.
 @option(
     COMPUTE, "--halting/--no-halting", default=None, help="Dynamic halting of image tokens (not with sampled ones)."
 )
@@ -240,6 +244,7 @@ def command(**values: Any) -> None:
 
 
 def _train(options: TrainOptions) -> None:
+    # These modules import torch, which takes seconds; `alit train --help` must not wait for it.
     from alit_cli.console import follow, say, say_next
     from alit_cli.progress import Progress
     from alit_cli.training.distributed import Distributed
@@ -247,11 +252,14 @@ def _train(options: TrainOptions) -> None:
     from alit_cli.training.loop import Intervals
     from alit_cli.training.train import headline, train
 
+    # The job is told which place this process has among the others, so the process joins them first.
     distributed = Distributed.join(options.device)
     job = _job(options, distributed)
     intervals = Intervals(save_seconds=60 * options.save_every, validate_steps=options.validate_every)
     reports = train(job, intervals)
     if not distributed.is_main:  # the main process prints for all
+        # `reports` is a generator: the training only goes on while somebody takes its reports, also where nobody reads
+        # them.
         for _ in reports:
             pass
         distributed.leave()
@@ -263,6 +271,7 @@ def _train(options: TrainOptions) -> None:
         return report if isinstance(report, Progress) else None
 
     say(headline(job))
+    # A run whose stages are all done yields remarks, but no record of training.
     trained = False
     for report in follow(reports, progress):
         trained |= isinstance(report, TrainRecord)
@@ -273,6 +282,7 @@ def _train(options: TrainOptions) -> None:
     if not trained:
         say(f"{job.work} holds all stages already; there is nothing left to do.")
     distributed.leave()
+    # The path is alone on stdout, so that a script can read it; all that was said before went to stderr.
     click.echo(job.out)
     say_next(f"alit tokenize ./images -c {job.out} --out tokens.parquet", f"alit info {job.out}")
 
@@ -291,6 +301,7 @@ def _model(options: TrainOptions) -> Any:
         {
             "image_size": options.image_size,
             "tokens_per_iteration": options.tokens_per_iteration,
+            # The option has a longer name than the field, because --trained-iterations is about iterations too.
             "iterations": options.iterations_per_rollout,
             "width": options.width,
             "layers": options.layers,
@@ -307,6 +318,7 @@ def _job(options: TrainOptions, distributed: Any) -> Any:
     from alit_cli.training.crops import DECODE_THREADS
     from alit_cli.training.job import training_job
 
+    # In all of these dicts None means that the user said nothing, and the value of the preset stays.
     every_stage = {
         "batch_size": options.batch_size,
         "accumulate": options.accumulate,
@@ -327,8 +339,10 @@ def _job(options: TrainOptions, distributed: Any) -> Any:
         "iterations": options.trained_iterations,
         "halting": options.halting,
         "iteration_weights": options.iteration_weights,
+        # click gives an empty tuple for an option that was not used, and only None leaves the preset alone.
         "lpips": tuple(map(str, options.lpips)) or None,
         "perceptual_weight": options.perceptual_weight,
+        # `none` becomes an empty tuple, which takes the critic away; None keeps the stages of the preset.
         "gan": None if options.gan is None else tuple(name for name in options.gan.split(",") if name != "none"),
         "gan_schedule": options.gan_schedule,
         "seed": options.seed,
@@ -346,6 +360,7 @@ def _job(options: TrainOptions, distributed: Any) -> Any:
         overwrite=options.overwrite,
         distributed=distributed,
     )
+    # The job decides where its work folder is, so --resume is checked only after the job is made.
     if options.resume and not job.work.exists():
         raise InputError(
             f"There is no unfinished run in {job.work}. Give its --out, or leave --resume out to begin one."

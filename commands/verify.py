@@ -8,6 +8,7 @@ from alit_cli.errors import AlitError
 from alit_cli.grouped_help import INPUT, Command, example, option
 from alit_cli.options import config_option, json_option, quiet_option
 
+# The command that makes a table of each kind, for the sentence that says how to make it again.
 MAKERS = {"token table": "tokenize", "score table": "score", "selection": "select"}
 
 
@@ -34,6 +35,7 @@ def command(table: Path, tokens: Path | None, as_json: bool) -> None:
     from alit_cli.jobs.verify import problems, tokens_of
 
     kind = kind_of(table)
+    # Scores alone can be checked too; only the comparison of their rows is then left out.
     if kind == "score table" and tokens is None and (tokens := tokens_of(table)) is None:
         say("The token table of these scores is not beside them: name it with --tokens to compare the rows.")
     found = list(problems(table, tokens))
@@ -45,7 +47,10 @@ def command(table: Path, tokens: Path | None, as_json: bool) -> None:
         for problem in found:
             show(problem)
     if found:
+        # alit select replaces its file without being told; the other two would take the damaged table for finished
+        # work.
         again = "" if kind == "selection" else " --overwrite"
+        # AlitError exits with 1. An InputError would exit with 2 and say that the command was called in a wrong way.
         raise AlitError(f"{table} is not sound: make it again with alit {MAKERS[kind]}{again}.")
     same = f", those of {tokens}" if tokens and kind == "score table" else ""
     if not as_json:

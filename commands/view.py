@@ -22,6 +22,7 @@ from alit_cli.options import config_option, device_option, json_option, out_opti
 @option(
     OUTPUT,
     "--sample",
+    # With 2,000 images each has only about 5 kB of the page for its pictures.
     type=click.IntRange(1, 2000),
     default=200,
     show_default=True,
@@ -64,11 +65,14 @@ def command(
     from alit_cli.progress import Progress
     from alit_cli.report.view import ViewJob, make_view
 
+    # The option calls the user's own tables `tables`; the job uses this name for its token tables.
     own = options.pop("tables")
+    # An argument of any number of words is empty without one; click has no default for it.
     tables = tokens or (Path("tokens.parquet"),)
     job = ViewJob(tables, pictures=not no_pictures, most=sample, threshold=thr, own=own, **options)
     for record in follow(make_view(job), lambda record: record if isinstance(record, Progress) else None):
         last = record
+    # The job ends with a record of what was written; the check says so to the type checker.
     if not isinstance(last, Progress):
         for remark in last.remarks:
             say(remark)

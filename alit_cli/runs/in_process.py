@@ -7,10 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from alit_cli.errors import AlitError
 from alit_cli.runs.job import Place, RunningShard, ShardInput, ShardProgress
 from alit_cli.runs.plan import Shard
 from alit_cli.runs.prepared import PreparedOutput, PreparedRun
-from alit_cli.runs.shards import commit_shard, row_stats
+from alit_cli.runs.shards import commit_shard, is_being_joined, row_stats
 
 
 class ShardRunner:
@@ -83,7 +84,13 @@ def _commit(running: RunningShard, shard: Shard, outputs: Sequence[PreparedOutpu
     for output in outputs:
         rows = tables[output.path]
         mark = {**speed, **row_stats(rows), **times, **stats, "memory": peak_memory()}
-        commit_shard(rows, output.folder, shard.index, mark, begun)
+        try:
+            commit_shard(rows, output.folder, shard.index, mark, begun)
+        except AlitError:
+            # Another process did the same shard and joins the table at this moment, which removes the work folder's
+            # files, ours among them. Its rows are the same, so nothing is lost.
+            if not is_being_joined(output.folder):
+                raise
 
 
 def peak_memory() -> int:

@@ -144,6 +144,8 @@ def s3() -> Iterator[str]:
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     remote._system.cache_clear()
+    # fsspec keeps systems of its own: one that another test opened has looked for credentials and found none.
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
     fsspec.filesystem("s3", skip_instance_cache=True).mkdir("bucket")
     yield "s3://bucket/data"
     remote._system.cache_clear()
