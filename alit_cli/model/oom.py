@@ -1,4 +1,4 @@
-"""What happens when a batch does not fit into memory: it is done in two halves from then on, and that is said."""
+"""What happens when a batch does not fit into memory: from then on it is done in two halves, and the run reports it."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class RolloutScheduler:
                 return
 
     def _admit(self, images: list[tuple[int, np.ndarray]]) -> bool:
-        """Queue new images for the first iteration; whether there were any."""
+        """Queue new images for the first iteration; returns whether there were any."""
         if images:
             pixels = self.tokenizer.as_pixels(self._padded(np.stack([image for _, image in images])))
             (x,) = self.halving(lambda part: (self.tokenizer.start(part).x,), pixels)

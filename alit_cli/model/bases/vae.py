@@ -114,7 +114,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents → pixels; three blocks a level, attention in the middle only."""
+    """Latents → pixels; three blocks per level, and attention in the middle only."""
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
