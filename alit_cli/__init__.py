@@ -17,6 +17,7 @@ if not os.path.isdir(os.path.join(__path__[0], "commands")):
 def __getattr__(name: str) -> Any:
     """Import `load` when it is first asked for: it brings torch, which the command line's help must not."""
     if name == "load":
+        # Python calls this function only for names that the module does not have, so it costs nothing until then.
         from alit_cli.model.tokenizer import load
 
         return load

@@ -69,8 +69,10 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import a command's file; one whose name is a Python keyword ends in an underscore."""
+        # click itself turns None into its sentence about an unknown command.
         if name not in COMMANDS:
             return None
+        # `import.py` could not be imported by its name, because import is a keyword of Python.
         stem = "import_" if name == "import" else name
         command: click.Command = importlib.import_module(f"alit_cli.commands.{stem}").command
         return command
@@ -80,6 +82,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command to run, or say which ones there are."""
         if args[0] not in COMMANDS and not args[0].startswith("-"):
+            # Only a wrong name needs this module, so it does not slow down every other call.
             from difflib import get_close_matches
 
             near = get_close_matches(args[0], COMMANDS, n=1)
@@ -89,6 +92,7 @@ class Commands(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep the line as it was typed, for the hint that an interruption prints."""
+        # The line is kept first, because click may take words off `args` while it parses them.
         ctx.meta[LINE] = shlex.join(["alit", *args])
         with _usage_in_a_sentence():
             return super().parse_args(ctx, args)
@@ -98,6 +102,7 @@ class Commands(click.Group):
         try:
             with _sigterm_raises(), _usage_in_a_sentence():
                 return super().invoke(ctx)
+        # click's own errors already have their sentence and exit code.
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except AlitError as error:
@@ -106,10 +111,13 @@ class Commands(click.Group):
         except (KeyboardInterrupt, Terminated) as stop:
             _show_traceback()
             click.echo(f"\nInterrupted. To resume, run the same command again: {ctx.meta[LINE]}", err=True)
+            # Shells say 128 + the signal's number: 15 for SIGTERM, 2 for Ctrl-C.
             exit_code = 143 if isinstance(stop, Terminated) else 130
             _end_at_once(stop, exit_code)
+            # This line is only reached where the command was called from Python and `_end_at_once` has let it go on.
             ctx.exit(exit_code)
         except Exception as error:
+            # A closed pipe, as in `alit info | head`, is no error; click ends the command quietly.
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise
             _show_traceback()
@@ -147,10 +155,12 @@ def _end_at_once(stop: BaseException, exit_code: int) -> None:
     """
     import traceback
 
+    # Clearing the frames drops what they hold: generators that wait run their `finally`, and open files are closed.
     traceback.clear_frames(stop.__traceback__)
     if sys.stdout is sys.__stdout__ and sys.stdout and sys.stderr:  # click's CliRunner and pytest put their own there
         sys.stdout.flush()
         sys.stderr.flush()
+        # This exit writes no buffers out, which is why both streams are flushed before it.
         os._exit(exit_code)
 
 
@@ -163,6 +173,7 @@ def _usage_in_a_sentence() -> Iterator[None]:
         raise
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "alit"
+        # Exit code 2 means a wrong call, as that of an InputError.
         _fail(f"{_sentence(error.format_message())} See {command} --help.", 2)
 
 
@@ -173,6 +184,7 @@ def _sigterm_raises() -> Iterator[None]:
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         if os.getpid() != owner:
+            # A forked worker has inherited this handler, but the work that it would unwind belongs to its parent.
             os._exit(143)
         raise Terminated
 
@@ -199,6 +211,7 @@ def _sentence(text: str) -> str:
 
 
 def _show_traceback() -> None:
+    # Both an empty value and 0 switch it off.
     if os.environ.get("ALIT_DEBUG", "0") not in ("", "0"):
         import traceback
 

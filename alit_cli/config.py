@@ -22,6 +22,7 @@ MOST_NAME = 200
 
 
 def _require(fine: bool, sentence: str) -> None:
+    # An assert would be gone under `python -O`, and would be no error that a user understands.
     if not fine:
         raise InputError(sentence)
 
@@ -72,6 +73,8 @@ class BaseConfig:
         for multiplier in self.multipliers:
             check_whole(MOST_SIZE, base_multiplier=multiplier)
         if self.codes:
+            # Zero codes stand for a VAE, which has none. Codes of the base tokenizer are not stored in tables, so
+            # uint16 does not limit them.
             check_whole(2**24, base_codes=self.codes)
         for multiplier in self.multipliers:
             _require(
@@ -85,6 +88,8 @@ class BaseConfig:
     @property
     def stride(self) -> int:
         """Pixels per grid token, along one side."""
+        # Every level but the last one halves the picture; the annotation stands for a cast, because a power of ints may
+        # be a float to the type checker.
         stride: int = self.unshuffle * 2 ** (len(self.multipliers) - 1)
         return stride
 
@@ -96,6 +101,8 @@ class ModelConfig:
     `codes` is the 1D codebook's size; 0 means continuous latents of `token_dim` numbers each.
     """
 
+    # These two are ClassVars, so that they are not written to model files; released files of other kinds have classes
+    # of their own.
     kind: ClassVar[str] = "alit"
     prefix: ClassVar[bool] = False  # every iteration may change the ids of earlier tokens
     name: str = "custom"
@@ -121,6 +128,7 @@ class ModelConfig:
         )
         _require(self.width % self.heads == 0, f"Width {self.width} must be a multiple of heads {self.heads}.")
         _require(self.width > self.base.latent_dim, "A model's width must exceed the base tokenizer's latent_dim.")
+        # Tables store the ids as uint16, so 65,536 codes are the most.
         fine = type(self.codes) is int and (self.codes == 0 or 2 <= self.codes <= 65536)
         _require(fine, "A model's codes must be 0 (continuous) or a whole number from 2 to 65536.")
 
@@ -179,6 +187,7 @@ class ModelConfig:
         """
         try:
             base = dict(values["base"])
+            # JSON has only lists, and a frozen configuration needs a tuple to be compared and hashed.
             base["multipliers"] = tuple(base["multipliers"])
             return ModelConfig(**{**values, "base": BaseConfig(**base)})
         except (KeyError, TypeError, ValueError) as error:
@@ -197,6 +206,7 @@ VQGAN = BaseConfig(kind="vqgan")
 # The released VAE files were trained on posterior × 0.2325 and their stage-2 decoder takes it undivided.
 VAE = BaseConfig(kind="vae", latent_dim=16, codes=0, latent_scale=0.2325, decode_scale=1.0)
 
+# This is the model inside the package. It is small enough to be trained and used on a CPU.
 NANO = ModelConfig(
     name="nano",
     base=BaseConfig(
@@ -227,6 +237,7 @@ def preset(name: str, base: BaseKind | None = None, continuous: bool = False) ->
         InputError: no such preset, or nano with another base.
     """
     if name == "nano":
+        # Asking for the base that nano has anyway is no error.
         if base not in (None, NANO.base.kind):
             raise InputError("The preset 'nano' has a vae as its base tokenizer; choose another preset for a vqgan.")
         config = NANO
@@ -248,4 +259,5 @@ def check_budgets(name: str, budgets: Sequence[int], chosen: Sequence[int]) -> N
 
 def token_bits(codes: int, token_dim: int) -> float:
     """log2 of the codebook, or 16 bits for each number of a continuous latent (no codes)."""
+    # Continuous latents are stored as float16, which are 16 bits for each number.
     return math.log2(codes) if codes else 16.0 * token_dim

@@ -34,6 +34,7 @@ def say(text: str) -> None:
     if _quiet():
         return
     lines = "\n".join(wrap_words(text, terminal_width(sys.stderr)))
+    # tqdm is only asked for where it is loaded already: without it there is no bar to move.
     if sys.stderr.isatty() and (module := sys.modules.get("tqdm")):
         module.tqdm.write(lines, file=sys.stderr)  # a bar on the screen moves down for it
     else:
@@ -65,6 +66,7 @@ def show_fields(fields: Mapping[str, object]) -> None:
 
 def terminal_width(stream: TextIO) -> int | None:
     """Characters in a line of the terminal that the stream writes to; None for a pipe or a file."""
+    # A pipe is read by programs, so lines are never wrapped there.
     return shutil.get_terminal_size().columns if stream.isatty() else None
 
 
@@ -74,6 +76,7 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]
     No cell is ever cut, no number folded and no word split. Numbers have four significant digits and equally many
     decimals along a row of budgets or a column of anything else.
     """
+    # rich takes a while to import, and commands that print no table do without it.
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -188,6 +191,7 @@ def progress_reporter(every: float = SECONDS_BETWEEN_LINES) -> Iterator[Progress
     if _quiet():
         yield no_progress
         return
+    # The bar is closed also after an error, so that the error's sentence begins on a line of its own.
     with closing(_ProgressDisplay(every)) as display:
         yield display.show
 
@@ -204,6 +208,7 @@ class _ProgressDisplay:
 
     def show(self, report: Progress) -> None:
         """Bring the bar to this report."""
+        # The unit and the total tell one kind of work from the next, because reports have no other name.
         if self.work != (report.unit, report.total):
             self.close()
             self.work = (report.unit, report.total)
@@ -216,6 +221,7 @@ class _ProgressDisplay:
             notes = [report.note] if report.note else []
             notes += [f"{report.failed} failed"] if report.failed else []
             self.bar.set_postfix_str(", ".join(notes), refresh=False)
+            # tqdm draws only now and then and says whether it did; `close` draws what is still missing.
             self.is_shown = bool(self.bar.update(report.done - self.bar.n))
 
     def close(self) -> None:
@@ -228,6 +234,7 @@ class _ProgressDisplay:
 
     def _is_done_before(self, first: Progress) -> bool:
         """Say what an earlier run has left to this one; whether that is nothing."""
+        # Without a total nobody knows how much is left.
         if not first.total or not first.done:
             return False
         if first.done >= first.total:
@@ -259,6 +266,7 @@ def _new_bar(first: Progress, every: float) -> Any:
     # The notes (a loss) stand before the rate, because a narrow terminal cuts off the end.
     known = "{n_fmt}/{total_fmt}{unit}" if first.total else "{n_fmt}{unit}"
     text = f"{known}{{postfix}}" + (", {rate_noinv_fmt}, {remaining} left" if first.total else "")
+    # smoothing=0 makes the rate the mean of the whole run, because batches come in jumps.
     settings = {"total": first.total or None, "initial": first.done, "unit": f" {first.unit}", "smoothing": 0}
     if sys.stderr.isatty():
         bar_format = text + (" |{bar}|" if first.total else "")
@@ -272,6 +280,7 @@ def _new_bar(first: Progress, every: float) -> Any:
 
 def _quiet() -> bool:
     context = click.get_current_context(silent=True)
+    # A library call has no context of click, and is not quiet.
     return context is not None and bool(context.meta.get(QUIET))
 
 
@@ -284,6 +293,7 @@ def _jsonable(value: Any) -> Any:
         return [_jsonable(item) for item in value]
     if hasattr(value, "tolist"):  # numpy and pandas, without importing them
         return _jsonable(value.tolist())
+    # JSON has no NaN and no infinity.
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, str | int | None) else str(value)

@@ -16,6 +16,7 @@ class InputError(AlitError):
 class TooManyFailures(AlitError):
     """The work is done, but more images failed than the caller allows, or none succeeded."""
 
+    # A script can tell these codes apart: with 3 there is a table, with 4 there is none yet.
     exit_code = 3
 
 

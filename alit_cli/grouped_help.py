@@ -23,6 +23,7 @@ class Option(click.Option):
     """An option of one group. Its default is shown, and `formerly` are names that it had in the last release."""
 
     def __init__(self, *args: Any, group: str, formerly: Sequence[str] = (), **attributes: Any) -> None:
+        # An option can still say otherwise, so this is only a default.
         attributes.setdefault("show_default", True)
         kind = attributes.get("type")
         if isinstance(kind, click.IntRange | click.FloatRange):  # click would print INTEGER RANGE
@@ -36,6 +37,7 @@ class Option(click.Option):
         value = super().resolve_envvar_value(ctx)
         for name in self.formerly if value is None else ():
             variable = f"{ctx.auto_envvar_prefix}_{name.lstrip('-').replace('-', '_').upper()}"
+            # An empty variable counts as not set, as click itself has it.
             value = value or os.environ.get(variable) or None
         return value
 
@@ -47,6 +49,7 @@ class Command(click.Command):
         """Print the options group by group; those without a group (--help) are the last ones of the last group."""
         for group in GROUPS:
             params = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+            # click's own --help has no group, and is put into the last one.
             options = [option for option in params if getattr(option, "group", RUN) == group]
             lines = [line for option in options if (line := option.get_help_record(ctx))]
             if lines:
@@ -58,6 +61,8 @@ class Command(click.Command):
         new_names = {
             old: option.opts[0] for option in self.params if isinstance(option, Option) for old in option.formerly
         }
+        # Old names are replaced before click reads the line, so they need no options of their own and no place in the
+        # help.
         args, used = _renamed(args, new_names)
         try:
             rest = super().parse_args(ctx, args)
@@ -93,9 +98,11 @@ def write_summaries(formatter: click.HelpFormatter, title: str, summaries: Mappi
 
 def _renamed(args: Sequence[str], new_names: Mapping[str, str]) -> tuple[list[str], list[str]]:
     """The arguments with options by their new names, and the old names that were used; all after `--` is left alone."""
+    # What follows `--` are names of files, even if they look like options.
     end = args.index("--") if "--" in args else len(args)
     renamed, used = [], []
     for arg in args[:end]:
+        # An option's value may be written after an equals sign, and must not be renamed.
         name, equals, value = arg.partition("=")
         if name in new_names:
             used.append(name)

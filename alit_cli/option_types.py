@@ -17,6 +17,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # not generic before 
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
         """Read the numbers, or name the piece that is not one."""
+        # A config file may hold a single number, which is no text, hence the str.
         pieces = value if isinstance(value, list | tuple) else str(value).split(",")
         if not pieces:
             self.fail("there is no number in it", param, ctx)
@@ -26,7 +27,9 @@ class Numbers(click.ParamType):  # type: ignore[type-arg]  # not generic before 
         try:
             number = self.kind(piece)
         except ValueError:
+            # The next test speaks for both a text that is no number and a number that is not finite.
             number = math.nan
+        # `nan` and `inf` are floats to Python, but no threshold or share can be one of them.
         if not math.isfinite(number):
             self.fail(f"'{piece}' is not a {'whole ' if self.kind is int else ''}number", param, ctx)
         return number
@@ -70,10 +73,12 @@ class ChoicePerKey(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
         """Read the pairs, or say which piece is none."""
+        # click converts a default a second time, and a config file may hold a table.
         if isinstance(value, dict):
             return value
         choices: dict[str, str] = {}
         for piece in str(value).split(","):
+            # Without an equals sign the whole piece is the choice, and it holds for all keys.
             key, equals, choice = piece.rpartition("=")
             if choice not in self.choices or (equals and key not in self.keys):
                 example = f"{self.keys[-1]}={self.choices[-1]}"
@@ -92,6 +97,7 @@ class NumberPairs(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Read the pairs, or say how they are written."""
+        # click converts a default a second time, and then it is a tuple already.
         if isinstance(value, tuple):
             return value
         try:

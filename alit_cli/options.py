@@ -37,7 +37,7 @@ def protecting_inputs(function: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(*args: Any, **options: Any) -> Any:
         from alit_cli.data.files import protected  # late, so that --help stays quick
 
-        given = [value for name, value in options.items() if name != "out"]
+        given = [value for name, value in options.items() if name != "out"]  # any option may name an input
         values = [part for value in given for part in (value if isinstance(value, list | tuple) else [value])]
         with protected(value for value in values if isinstance(value, str | Path)):
             return function(*args, **options)
@@ -126,11 +126,11 @@ def tokens_argument(function: Callable[..., Any], several: bool = False) -> Call
     def command(*args: Any, tokens: Any, former_tokens: Path | None, **options: Any) -> Any:
         if former_tokens is not None:
             say("The token table is an argument now: leave --tokens out, it will be gone in the next release.")
-            tokens = (former_tokens,) if several else former_tokens
+            tokens = (former_tokens,) if several else former_tokens  # the command gets one kind of value
         return function(*args, tokens=tokens or (Path("tokens.parquet"),), **options)
 
     former = option(INPUT, "--tokens", "former_tokens", type=kind, hidden=True, help="The token table.")
-    default = None if several else "tokens.parquet"
+    default = None if several else "tokens.parquet"  # click has no default for any number of words
     return click.argument("tokens", type=kind, nargs=-1 if several else 1, default=default)(former(command))
 
 
@@ -235,6 +235,7 @@ def report_options(out: str, tables: tuple[str, ...], more: str = "the figure") 
             from alit_cli.analysis.figures.style import figure_size
             from alit_cli.data.files import check_output, computed_from
 
+            # The check comes before hours of work, whose result could otherwise not be written.
             for name in tables:
                 check_output(options["out"] / name, "analysis")
             check_output((options["out"] / tables[0]).with_suffix(f".{options['form']}"), "figure")
@@ -252,14 +253,14 @@ def _runs(options: Mapping[str, Any]) -> list[str]:
     from alit_cli.data.tables.token_table import read_info
     from alit_cli.errors import InputError
 
-    values = [options.get(name) for name in ("tokens", "table", "tables")]
+    values = [options.get(name) for name in ("tokens", "table", "tables")]  # where analyses take token tables
     paths = [path for value in values for path in (value if isinstance(value, tuple) else (value,))]
     runs = []
     for path in paths:
         if isinstance(path, Path):
             with contextlib.suppress(InputError):  # the command itself says what is wrong with its input
                 runs.append(read_info(path).options.plan)
-    return [run for run in runs if run is not None]
+    return [run for run in runs if run is not None]  # tables of earlier versions have no fingerprint
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -304,7 +305,7 @@ def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         option(RUN, "--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run."),
     ]
-    for decorate in reversed(options):
+    for decorate in reversed(options):  # decorators apply from the last to the first, so the help keeps this order
         function = decorate(function)
     return function
 
@@ -377,7 +378,7 @@ def _read_worker(_ctx: click.Context, param: click.Parameter, value: str | None)
 
 def _read_devices(_ctx: click.Context, param: click.Parameter, value: str | int | None) -> int | None:
     if value is None or value == "all":
-        return None if value is None else 0
+        return None if value is None else 0  # 0 stands for all devices, because None is an option that was not used
     if not re.fullmatch(r"[1-9]\d*", str(value)):
         raise click.BadParameter(f"'{value}' is neither 'all' nor a number from 1 up", param=param)
     return int(value)

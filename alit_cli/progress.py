@@ -36,6 +36,7 @@ def no_progress(_report: Progress) -> None:
 
 def report_count(records: Iterable[Record], tell: ProgressCallback, unit: str) -> Iterator[Record]:
     """Pass records on and tell, a few times a second, how many there have been."""
+    # This clock never jumps, unlike the one on the wall.
     due = time.monotonic() + EVERY
     for count, record in enumerate(records, 1):
         if (now := time.monotonic()) >= due:

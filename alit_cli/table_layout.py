@@ -10,6 +10,7 @@ from dataclasses import dataclass
 GAP = 2
 """Spaces between two columns."""
 
+# More digits than these are hardly ever certain, and fewer would hide differences between neighbouring budgets.
 DIGITS = 4
 """Significant digits of a printed number."""
 
@@ -65,10 +66,12 @@ def fit_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], width: int
     texts = _texts(columns, rows, width)
     right = [all(map(_is_number, (row[index] for row in rows))) for index in range(len(columns))]
     table = Block(tuple(columns), tuple(map(tuple, texts)), tuple(right))
+    # A pipe gets one plain line per row, which other programs can split.
     if width is None or not columns:
         return [table]
     if block := _wrapped(table, width):
         return [block]
+    # Changing places only helps a table that is wider than it is long.
     if len(rows) < len(columns) and (block := _wrapped(_transposed(table), width)):
         return [block]
     return list(_stacked(table, width))
@@ -86,6 +89,7 @@ def format_numbers(values: Sequence[float | None]) -> list[str]:
     too_far_apart = decimals + _digits_before_point(min(finite)) < 2
     if too_far_apart or not 1 / NEEDS_EXPONENT < max(finite) < NEEDS_EXPONENT:
         return [_missing(value) or _alone(value or 0.0) for value in values]
+    # Adding 0.0 turns -0.0 into 0.0, which is printed without a minus.
     texts = [_missing(value) or f"{(value or 0.0) + 0.0:.{decimals}f}" for value in values]
     while decimals and all(text.endswith("0") for text in texts if text[-1].isdigit()):
         decimals -= 1  # zeros that all of them end in say nothing
@@ -99,6 +103,7 @@ def wrap_words(text: str, width: int | None) -> list[str]:
         return text.splitlines() or [""]
     lines = []
     for line in text.splitlines() or [""]:
+        # A path or a command must stay in one piece, so that it can be copied; so long words may stick out.
         lines += textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
     return lines
 
@@ -134,6 +139,7 @@ def _texts(columns: Sequence[str], rows: Sequence[Sequence[Cell]], width: int | 
     """
     texts = [["" if isinstance(cell, Bar) else "–" if cell is None else str(cell) for cell in row] for row in rows]
     series = [index for index, name in enumerate(columns) if name.isdigit()]
+    # A single column behind the budgets, such as `original`, holds the same measure, so it shares their precision.
     if series and series[-1] == len(columns) - 2:
         series.append(len(columns) - 1)
     for row, line in zip(rows, texts, strict=True):
@@ -143,6 +149,7 @@ def _texts(columns: Sequence[str], rows: Sequence[Sequence[Cell]], width: int | 
         _format(column, lines, range(len(rows)))
         for line, text in zip(texts, lines, strict=True):
             line[index] = text
+        # Bars take what the other columns leave of the width, because they can be of any length.
         if any(isinstance(cell, Bar) for cell in column):
             others = [name for place, name in enumerate(columns) if place != index]
             taken = sum(_natural(_column(others, _without(texts, index), place)) + GAP for place in range(len(others)))
@@ -182,6 +189,7 @@ def _narrowest(texts: Sequence[str]) -> int:
 
 def _cells(text: str) -> int:
     """Places that a text takes on a terminal (a Chinese character takes two)."""
+    # rich takes a while to import, and is only needed where a table is printed.
     from rich.cells import cell_len
 
     return cell_len(text)
@@ -195,9 +203,11 @@ def _wrapped(table: Block, width: int, most_lines: int = MOST_LINES) -> Block | 
     room = width - GAP * (len(columns) - 1)
     while sum(widths) > room:
         # The widest column gives way first, so that no text is squeezed more than it has to be.
+        # A column can only give way down to its longest word.
         excess = [(size, index) for index, size in enumerate(widths) if size > narrowest[index]]
         if not excess:
             return None
+        # One place at a time is quick enough, because a terminal has some hundred of them.
         widths[max(excess)[1]] -= 1
     cells = [[_fill(text, size) for text in texts] for texts, size in zip(columns, widths, strict=True)]
     if any(text.count("\n") >= most_lines for texts in cells for text in texts):
@@ -224,6 +234,7 @@ def _transposed(table: Block) -> Block:
     rows = tuple(zip(*table.rows, strict=True))
     columns = (table.columns[0], *rows[0]) if rows else (table.columns[0],)
     cells = tuple((name, *row) for name, row in zip(table.columns[1:], rows[1:], strict=True))
+    # The headings of the budgets have become the first column; the other columns are numbers.
     right = (all(name.isdigit() for name in table.columns[1:]), *(True for _ in table.rows))
     return Block(columns, cells, right)
 
@@ -243,15 +254,18 @@ def _stacked(table: Block, width: int) -> Iterator[Block]:
     if not waiting:
         yield from _lists(table, width)
     blocks = []
+    # Each table takes as many of the columns that are left as fit beside the first ones.
     while waiting:
         count = len(waiting)
         while count and not (block := _wrapped(_picked(table, [*key, *waiting[:count]]), width)):
             count -= 1
+        # Not even one column fits beside the key, so no table of columns is possible.
         if not count or block is None:
             yield from _lists(table, width)
             return
         blocks.append(block)
         waiting = waiting[count:]
+    # The blocks are yielded only now, because a late column may turn the whole table into lists.
     yield from blocks
 
 
