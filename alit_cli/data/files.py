@@ -34,7 +34,9 @@ ORPHAN_SECONDS = 1.0
 """A temporary file younger than this may be of a process that has not locked it yet."""
 LONGEST_NAME = 255
 """Bytes that a file's name may have on all usual file systems."""
+# EDQUOT is what a full disk is called where each user has a share of it.
 FULL = {errno.ENOSPC, errno.EDQUOT}
+# Another --out helps against each of these, and the message asks for one.
 NOT_ALLOWED = {
     errno.EACCES,
     errno.EPERM,
@@ -81,6 +83,7 @@ def protected(paths: Iterable[str | Path]) -> Iterator[None]:
 
 def check_output(path: str | Path, kind: Kind) -> None:
     """Raise InputError where `open_output` would refuse to write a file of this kind under this name."""
+    # Work folders are alit's own, so that nothing in them can be the user's.
     if kind == "working file":
         return
     path = os.fspath(path)
@@ -94,6 +97,7 @@ def check_output(path: str | Path, kind: Kind) -> None:
         raise InputError(f"'{name}' cannot be written (it is a folder); name a file with --out.")
     if _identity(path) in _PROTECTED.get():
         raise InputError(f"'{name}' is read by this command and is not replaced; choose another --out.")
+    # lexists, because a link to nothing would be replaced as well.
     if os.path.lexists(path) and (found := kind_of_file(path)) != kind:
         raise InputError(
             f"'{name}' is {_article(found)}, not {_article(kind)}, and is not replaced; choose another --out."
@@ -119,6 +123,7 @@ _FILE_SUFFIXES = {suffix for suffixes in SUFFIXES.values() for suffix in suffixe
 
 def _article(kind: str) -> str:
     """A kind in a sentence."""
+    # 'attention maps' takes no article.
     return kind if kind.endswith("s") else f"an {kind}" if kind[0] in "ae" else f"a {kind}"
 
 
@@ -157,14 +162,18 @@ def open_output(path: str | Path, kind: Kind, tidy: bool = False) -> Iterator[Bi
     with named_write_errors(path):
         os.makedirs(folder or ".", exist_ok=True)
         try:
+            # x refuses a file that is there already; + lets a mark be added to what was written.
             with open(temporary, "x+b") as file:
                 _lock(file)  # it says that somebody is writing, for as long as somebody is
                 yield file
                 file.flush()
                 if kind != "picture":
+                    # Before the rename: a power cut must not leave the name with nothing behind it.
                     os.fsync(file.fileno())
             if kind != "working file" and name.lower().endswith(LISTED):
                 with _folder_lock(folder):
+                    # The manifest is written twice, so that a process killed around the rename leaves a file that is
+                    # still known.
                     _list_in_manifest(folder, name, kind, temporary, replaced=False)
                     os.replace(temporary, path)
                     _list_in_manifest(folder, name, kind, path, replaced=True)
@@ -247,6 +256,7 @@ def _remove_unlocked(folder: str, pattern: re.Pattern[str]) -> None:
     with contextlib.suppress(OSError):
         for name in filter(pattern.fullmatch, os.listdir(folder or ".")):
             orphan = os.path.join(folder, name)
+            # Open for writing, since some network file systems lock nothing else.
             with contextlib.suppress(OSError), open(orphan, "r+b") as file:
                 if time.time() - os.path.getmtime(orphan) > ORPHAN_SECONDS and _lock(file):
                     os.unlink(orphan)
@@ -293,4 +303,5 @@ def readable(path: str) -> str:
 def natural(name: str) -> tuple[list[str | int], str]:
     """A sorting key: runs of digits count as numbers; the name itself decides between 1 and 01."""
     parts = re.split("([0-9]+)", name)
+    # re.split puts what the group matched, the digits, at the odd places.
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], name

@@ -48,6 +48,7 @@ WINDOW = 2**16
 """Bytes at either end of a file in which its mark lies."""
 MOST_HEADER = 2**26
 """Bytes of a safetensors header that are read; a foreign file may claim any length."""
+# Between name and kind each format has its own few bytes: ': ', '" content="', or a NUL in a PNG.
 _FOUND = re.compile(rb"alit-output.{1,20}?(" + "|".join(get_args(Kind)).encode() + rb")", re.DOTALL)
 
 
@@ -98,8 +99,10 @@ def kind_of_file(path: str | Path) -> Kind | None:
             if name.lower().endswith(".safetensors"):
                 length = int.from_bytes(head[:8], "little")
                 file.seek(8)
+                # A safetensors file begins with the length of its JSON header, 8 bytes with the lowest first.
                 header = json.loads(file.read(length)) if length <= MOST_HEADER else {}
                 return "model" if KEY in header.get("__metadata__", {}) else None
+            # A file may be shorter than the window.
             file.seek(-min(WINDOW, os.fstat(file.fileno()).st_size), os.SEEK_END)
             found = _FOUND.search(head) or _FOUND.search(file.read())
     except (
@@ -115,6 +118,7 @@ def kind_of_file(path: str | Path) -> Kind | None:
 
 def _kind_of_parquet(path: str) -> Kind | None:
     """The kind of a Parquet file, by the format that its metadata name."""
+    # Only here: whoever writes pictures or figures need not wait until pyarrow is imported.
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -155,6 +159,7 @@ def listed(
             that a process that is killed in between leaves a file that is still known as alit's.
         runs: fingerprints of the token tables that the file was computed from.
     """
+    # Only the last sum: an older one is of bytes that nobody has any more.
     before = [] if replaced else files.get(name, {}).get("sha256", [])[-1:]
     sources = {"runs": list(runs)} if runs else {}
     return {**files, name: {"kind": kind, "sha256": [*before, _sha256(temporary)], **sources}}

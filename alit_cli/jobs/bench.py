@@ -252,7 +252,7 @@ def _flop(work: Callable[[], object]) -> int:
 
 
 def _rate(work: Callable[[], object], count: int, tokenizer: Tokenizer) -> float:
-    """Images a second: the best of a few rounds after one that warms up."""
+    """Images per second: the best of a few rounds after one that warms up."""
     best = float("inf")
     # The round that warms up counts as well, since it cannot be the best by mistake.
     for _ in range(REPEATS + 1):

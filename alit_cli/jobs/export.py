@@ -106,7 +106,7 @@ class Npz:
 
 
 class WebDataset:
-    """A tar with two members an image."""
+    """A tar with two members per image."""
 
     def __init__(self, stream: BinaryIO) -> None:
         mark = {"comment": mark_text("export")}  # in the tar's global header, which readers of members pass over

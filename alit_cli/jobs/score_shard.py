@@ -283,7 +283,7 @@ class ScoreShard:
                 yield row, picture.pixels
 
     def _batch(self, rows: np.ndarray, pixels: np.ndarray) -> None:
-        """Every task on every budget of a batch."""
+        """Run every task on every budget of a batch."""
         batch = Batch(self.tokenizer.as_pixels(pixels), self.rows_in_table[rows])
         seen = {}
         for path, task in self.tasks.items():

@@ -163,7 +163,7 @@ class TokenizeShard:
         return ""
 
     def _pixels(self, items: Sequence[Item]) -> Iterator[np.ndarray]:
-        """The fitted pixels of the items that can be read; what is said of each is kept."""
+        """The fitted pixels of the items that can be read; the rest of each picture is kept in `self.pictures`."""
         pictures = self.reader.read(items)
         while True:
             begun = time.monotonic()
@@ -232,7 +232,7 @@ class TokenizeShard:
         return done
 
     def _until(self, pixels: Iterator[np.ndarray], threshold: float) -> Iterator[int]:
-        """Every image as far as it needs."""
+        """Roll out every image up to its first budget whose L1 is below the threshold."""
         scheduler = RolloutScheduler(self.tokenizer, self.info.budgets, threshold, self.info.batch_size, self.halving)
         results: dict[int, Finished] = {}
         for finished in scheduler.run(pixels):

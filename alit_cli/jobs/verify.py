@@ -24,7 +24,7 @@ CheckRows = Callable[[pa.Table], Iterator[str]]
 
 
 def problems(table: Path, tokens: Path | None = None) -> Iterator[str]:
-    """Everything that is wrong with a finished table of ours, a sentence each; nothing where it is sound.
+    """Everything that is wrong with a finished table of ours, one sentence per problem; nothing if it is sound.
 
     Every page is read and its checksum compared, rows are counted against the plan they came from, and keys are unique.
     In a token table all rows are of one model, a row that is ok has tokens inside the codebook and finite losses at

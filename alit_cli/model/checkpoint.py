@@ -95,6 +95,7 @@ class Record:
         """
         if self.config.kind != "alit":
             raise InputError(f"{self.config.name} is no ALIT model ({self.config.kind}), which is needed here.")
+        # The way through plain values gives the precise type without a cast.
         return ModelConfig.from_dict(self.config.to_dict())
 
     @property
@@ -155,6 +156,7 @@ def write_checkpoint(path: Path, model: TokenizerModel, record: Record, dtype: t
     Raises:
         InputError: the folder cannot be written.
     """
+    # safetensors takes contiguous tensors only, which those in channels-last layout are not.
     tensors = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     data = save(tensors, metadata={METADATA_KEY: record.to_json()})
     with open_output(path, "model", tidy=True) as file:
@@ -212,6 +214,7 @@ def read_base_weights(path: Path) -> dict[str, Tensor]:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """All tensors of a checkpoint, as float32."""
     with safe_open(path, framework="pt") as file:
+        # A file may store float16, but every model starts from float32.
         return {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (no mapping)
 
 
@@ -219,6 +222,7 @@ def describe(path: Path) -> dict[str, Any]:
     """Everything `alit info` says of a checkpoint, as plain values."""
     record = read_record(path)
     with safe_open(path, framework="pt") as file:
+        # A slice knows its shape and type without reading the tensor.
         slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118 (no mapping)
         parameters = sum(math.prod(part.get_shape()) for part in slices)
         stored = sorted({part.get_dtype() for part in slices})
@@ -238,6 +242,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 def embedded() -> AbstractContextManager[Path]:
     """The path of the checkpoint inside the package."""
+    # A package may be imported from a zip; as_file then unpacks the model for as long as it is used.
     return as_file(files("alit_cli.weights") / f"{EMBEDDED}.safetensors")
 
 
@@ -280,6 +285,7 @@ def load_weights(model: TokenizerModel, weights: Mapping[str, Tensor]) -> None:
         InputError: names or shapes do not fit the configuration.
     """
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    # The loop ends at its first name; names are sorted so that the same file always gives the same sentence.
     for name in sorted(expected.keys() ^ weights.keys()):
         raise InputError(f"The weights do not fit the configuration: {name!r} is {_which(name in expected)}.")
     for name, shape in expected.items():
@@ -287,6 +293,7 @@ def load_weights(model: TokenizerModel, weights: Mapping[str, Tensor]) -> None:
             raise InputError(
                 f"{name!r} has shape {tuple(weights[name].shape)}, the configuration wants {tuple(shape)}."
             )
+    # Tensors of the meta device have no memory to copy into, so they are replaced.
     model.load_state_dict(weights, assign=True)
 
 

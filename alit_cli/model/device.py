@@ -60,12 +60,14 @@ def speed_up(model: TokenizerModel, device: torch.device, compiled: bool = True)
     """
     if device.type != "cuda":
         return
+    # An error of the compiler, for instance because there is none on this machine, must not end the run.
     torch._dynamo.config.suppress_errors = True
     for part in model.convolutions:
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if not compiled:
         return
     for blocks in model.transformers:
+        # This compiles in place, while torch.compile would wrap the module and change the names of its weights.
         blocks.compile()
 
 

@@ -90,6 +90,7 @@ def start_near_identity(transformer: Transformer, attention: float, mlp: float) 
     """
     for block in transformer:
         assert isinstance(block, Block)
+        # The three chunks are views, so that what follows changes the weight itself.
         q, k, v = block.attention.qkv.weight.chunk(3)
         q.mul_(SHARPNESS)
         k.copy_(q)

@@ -40,6 +40,7 @@ class Attention(nn.Module):
         return weights
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # The order of queries, keys and values is that of torch's MultiheadAttention, from which released weights come.
         q, k, v = rearrange(self.qkv(x), "b s (three a c) -> three b a s c", three=3, a=self.heads)
         return q, k, v
 
@@ -100,4 +101,5 @@ class Upsample(nn.Module):
 
 def group_norm(channels: int, groups: int) -> nn.GroupNorm:
     """The normalization of both base tokenizers."""
+    # Released weights were trained with this epsilon, which is not torch's default of 1e-5.
     return nn.GroupNorm(groups, channels, eps=1e-6)

@@ -18,6 +18,7 @@ STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512
 """Channels of VGG16's thirteen 3×3 convolutions; each stage after the first begins with 2×2 max pooling."""
 # Where torchvision's `vgg16().features` and lpips' `net.slice1…5` keep the convolutions.
 LAYER_NUMBERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+# ImageNet's mean and standard deviation for pixels in [-1, 1], rounded as in lpips.
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
 
 
@@ -35,8 +36,10 @@ class Lpips(nn.Module):
         widths = [3, *itertools.chain.from_iterable(STAGES)]
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths))
         self.heads = nn.ParameterList(nn.Parameter(torch.zeros(stage[-1])) for stage in STAGES)
+        # Constants stay out of the state dict, since load_lpips looks for each of its names in the files.
         self.register_buffer("shift", torch.tensor(SHIFT).view(3, 1, 1), persistent=False)
         self.register_buffer("scale", torch.tensor(SCALE).view(3, 1, 1), persistent=False)
+        # The network is a fixed measure: gradients go through it to the images, never into its weights.
         self.requires_grad_(False)
 
     def forward(self, ours: Tensor, theirs: Tensor) -> Tensor:
@@ -79,6 +82,7 @@ def load_lpips(files: Sequence[Path]) -> Lpips:
         what = "VGG16's convolutions" if missing[0].startswith("conv") else "the linear heads"
         raise InputError(f"{' and '.join(map(str, files))} lack {what} of LPIPS: give both weight files.")
     try:
+        # lpips keeps its heads as 1×1 convolutions (1 c 1 1), which are vectors here.
         model.load_state_dict({name: found[name].reshape(tensor.shape) for name, tensor in expected.items()})
     except RuntimeError as error:
         raise InputError(
@@ -92,6 +96,7 @@ def _read(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
+    # Reading a damaged file can raise nearly anything, and all of it means the same.
     except Exception as error:
         raise InputError(f"{file} cannot be read as weights of LPIPS: {error}.") from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
@@ -103,6 +108,7 @@ def _our_name(name: str) -> str | None:
     if match := re.fullmatch(r"(?:.*\.)?(?:features|slice\d)\.(\d+)\.(weight|bias)", name):
         number = int(match[1])
         return f"convolutions.{LAYER_NUMBERS.index(number)}.{match[2]}" if number in LAYER_NUMBERS else None
+    # The module model.0 of lpips' heads is a dropout, which has no weights.
     if match := re.fullmatch(r"(?:.*\.)?lins?\.?(\d)\.model\.1\.weight", name):
         return f"heads.{match[1]}"
     return None

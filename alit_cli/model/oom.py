@@ -1,4 +1,4 @@
-"""What happens when a batch does not fit into memory: it is done in two halves from then on, and that is said."""
+"""What happens when a batch does not fit into memory: from then on it is done in two halves, and the run reports it."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class SplitOnOOM:
     def _in_halves(self, work: Work, *batch: Tensor) -> tuple[Tensor, ...]:
         rows = len(batch[0])
         half = (rows + 1) // 2
+        # Both halves have one shape, so a batch of an odd number of rows is filled up with zeros.
         padded = [torch.cat([part, part.new_zeros(2 * half - rows, *part.shape[1:])]) for part in batch]
         try:
             pieces = [work(*[part[start : start + half] for part in padded]) for start in (0, half)]
@@ -58,6 +59,7 @@ def out_of_memory(problem: Exception) -> bool:
     """Whether an error of torch, on any device, means that memory has run out."""
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
         return True
+    # On a CPU torch raises a plain RuntimeError, whose words depend on the allocator.
     return isinstance(problem, RuntimeError) and any(
         words in str(problem) for words in ("out of memory", "can't allocate memory", "not enough memory")
     )

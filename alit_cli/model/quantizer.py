@@ -44,6 +44,8 @@ class Codebook(nn.Module):
         """Nearest code of each latent (b k c). Runs in float32 whatever the precision around it."""
         with torch.autocast(latents.device.type, enabled=False):
             z, table = self._scaled(latents), self._scaled(self.weight)
+            # The choice of a code has no gradient; without detach, torch would keep all distances for the backward
+            # pass.
             ids = nearest(z.detach(), table.detach())
             codes = F.embedding(ids, table)
             return Quantized(ids, straight_through(z, codes))
@@ -68,5 +70,6 @@ def vq_loss(z: Tensor, codes: Tensor) -> Tensor:
 
 def nearest(z: Tensor, table: Tensor) -> Tensor:
     """Index of the nearest row of `table` (v c) for every vector of z (… c), by Euclidean distance; int64."""
+    # The square of z is the same for every code, so it is left out of the comparison.
     distance = table.square().sum(-1) - 2 * z @ table.T
     return distance.argmin(dim=-1)

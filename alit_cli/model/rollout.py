@@ -36,6 +36,7 @@ class DistillationEncoder(nn.Module):
         # Raw patches fill the width that the base features leave, so the encoder sees detail that the base has lost.
         self.patch_embed = nn.Conv2d(3, w - config.base.latent_dim, config.base.stride, config.base.stride)
         self.class_token = nn.Parameter(torch.empty(1, w))
+        # Only training reads this token, in the place of image tokens that are halted.
         self.mask_token = nn.Parameter(torch.empty(1, w))
         self.positions = nn.Parameter(torch.empty(1 + n, w))
         self.latent_tokens = nn.Parameter(torch.empty(m, w))
@@ -148,8 +149,10 @@ class Alit(TokenizerModel):
         self.config = config
         self.base = BASES[config.base.kind](config.base)
         self.encoder = DistillationEncoder(config)
+        # A configuration without codes is that of a model with continuous latents.
         self.codebook = Codebook(config.codes, config.token_dim) if config.codes else None
         w = config.width
+        # The head has the layers of the released weights.
         head = nn.Sequential(nn.Linear(w, 2 * w), nn.Tanh(), nn.Linear(2 * w, self.base.outputs))
         sizes = DecoderSizes(w, config.layers, config.heads, config.grid_tokens, config.budgets[-1], config.token_dim)
         self.decoder = DistillationDecoder(sizes, head)
@@ -173,6 +176,7 @@ class Alit(TokenizerModel):
 
     def read(self, state: State) -> Latents:
         """The 1D tokens of a state."""
+        # The state counts the iterations that are done, while Latents.t counts from 0; hence the 1 below.
         values = self.encoder.read_out(state)
         if self.codebook is None:
             return Latents(state.t - 1, values, None, values)

@@ -77,6 +77,7 @@ class RolloutScheduler:
     ) -> None:
         self.halving = halving or SplitOnOOM()
         self.rows = padded_batch_size(batch_size, tokenizer.device)
+        # The L1 is float32 and so is the threshold, so that an L1 equal to the threshold never counts as below it.
         self.tokenizer, self.threshold, self.batch_size = tokenizer, np.float32(threshold), batch_size
         self.budgets = set(budgets)
         self.iterations = tokenizer.budgets.index(max(budgets)) + 1
@@ -92,8 +93,10 @@ class RolloutScheduler:
         while True:
             full = [t for t, queue in enumerate(self._queues) if len(queue) >= self.batch_size]
             if full:
+                # The deepest full queue goes first, which keeps the number of images in memory small.
                 yield self._advance(full[-1])
             elif more:
+                # No queue is full here, so the first one has room for one image at least.
                 more = self._admit(list(islice(incoming, self.batch_size - len(self._queues[0]))))
             elif waiting := [t for t, queue in enumerate(self._queues) if queue]:
                 yield self._advance(waiting[0])
@@ -101,7 +104,7 @@ class RolloutScheduler:
                 return
 
     def _admit(self, images: list[tuple[int, np.ndarray]]) -> bool:
-        """Queue new images for the first iteration; whether there were any."""
+        """Queue new images for the first iteration; returns whether there were any."""
         if images:
             pixels = self.tokenizer.as_pixels(self._padded(np.stack([image for _, image in images])))
             (x,) = self.halving(lambda part: (self.tokenizer.start(part).x,), pixels)
@@ -148,6 +151,7 @@ class RolloutScheduler:
         self._queues[t].append(_Waiting(index, pixels, x.clone()))
 
     def _finish(self, index: int) -> Finished:
+        # An image that has left is forgotten, so that memory holds only those on their way.
         result = self._results.pop(index)
         return Finished(index, tuple(result.tokens), tuple(result.l1))
 
@@ -164,6 +168,7 @@ def padded_batch_size(batch_size: int, device: torch.device) -> int:
 def to_storage(tokens: Tensor, discrete: bool) -> np.ndarray:
     """Latents.tokens as tables keep them: b k uint16 ids (discrete), or b k c float16 latents."""
     if discrete:
+        # Few operations of torch know uint16, so NumPy makes the last step.
         return tokens.to("cpu", torch.int32).numpy().astype(np.uint16)
     return tokens.to("cpu", torch.float16).numpy()
 
@@ -171,5 +176,6 @@ def to_storage(tokens: Tensor, discrete: bool) -> np.ndarray:
 def _stack(rows: list[Tensor], size: int) -> Tensor:
     """Rows as one batch, filled up with zeros to its fixed size."""
     batch = rows[0].new_zeros(size, *rows[0].shape)
+    # The rows are written in place; stacking and padding one after the other would hold the batch twice.
     torch.stack(rows, out=batch[: len(rows)])
     return batch

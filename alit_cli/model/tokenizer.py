@@ -145,6 +145,7 @@ class Tokenizer:
         if budget is not None and l1 is not None:
             raise InputError("Give a budget or an l1 threshold, not both.")
         budget = self.budgets[-1] if budget is None else budget
+        # This raises for a budget that the model cannot give, and lets a prefix tokenizer read out that budget alone.
         tokenizer = self.offering((budget,))
         pixels = self.as_pixels(images)
         if l1 is not None:
@@ -159,9 +160,11 @@ class Tokenizer:
         while len(waiting):
             state, latents = self.advance(state)
             fine = l1_per_image(self.reconstruct(latents.vectors), pixels[waiting]) < threshold
+            # At the largest budget every image is done, whatever its L1.
             done = torch.ones_like(fine) if state.t == len(self.budgets) else fine
             for row, own in zip(waiting[done].tolist(), latents.tokens[done].cpu(), strict=True):
                 tokens[row] = own
+            # Both shrink together: row i of the state always belongs to image waiting[i].
             waiting, state = waiting[~done], state.take(~done)
         return [tokens[row] for row in range(len(pixels))]
 
@@ -175,6 +178,7 @@ class Tokenizer:
         rows = [torch.as_tensor(np.asarray(row)) for row in tokens]
         side = self.config.image_size
         images = torch.empty(len(rows), 3, side, side)
+        # A batch has one length, so the images of each budget are decoded together.
         for budget in sorted({len(row) for row in rows}):
             chosen = [i for i, row in enumerate(rows) if len(row) == budget]
             images[chosen] = self.decode_batch(torch.stack([rows[i] for i in chosen])).clamp(0, 1).cpu()
@@ -200,6 +204,7 @@ class Tokenizer:
         if isinstance(images, Tensor | np.ndarray) and images.ndim == 3:
             images = images[None]
         if isinstance(images, np.ndarray):
+            # The bytes are sent first and become floats on the device, since floats are four times as large.
             images = self._sent(torch.from_numpy(np.ascontiguousarray(images))).permute(0, 3, 1, 2).float() / 255
         elif not isinstance(images, Tensor):
             return self.as_pixels(np.stack([fit(_opened(image), side) for image in images]))

@@ -174,6 +174,7 @@ class TokenizerModel(nn.Module, ABC):
         Raises:
             InputError: there is no such attention in this kind of tokenizer.
         """
+        # This method is not abstract, since only a decoder that is a transformer has such attention.
         raise InputError(f"The tokenizer {self.config.name} decodes without attention to its tokens.")
 
     @property

@@ -23,6 +23,8 @@ MOST_GROUPS = 300
 """Different words that still make a group; a column with more of them (a hash, a caption) is no use as one."""
 BYTES_OF_NUMBERS = 2_500_000
 """What the columns may take in the page, before base64."""
+# The most keep the page's charts quick, however few columns there are; the fewest still show how images spread, however
+# many columns there are.
 MOST_ROWS, FEWEST_ROWS = 20_000, 200
 NOT_SHOWN = {"image", "status", "error", "model_id", "sha256", "label_source"}
 """Columns that say nothing about a picture."""
@@ -98,9 +100,12 @@ def read_numbers(tables: Tables, ok: NDArray[np.bool_], share: int = 1, seed: in
 
     Raises InputError for a damaged file, as `Tables.stream`.
     """
+    # The list is needed twice, and the generator could be run through only once.
     names = list(_column_names(tables))
+    # Numbers take 4 bytes, words (int16) take less; 60 bytes are left for the name and the size of an image.
     row_bytes = sum(4 * (len(tables.budgets) if tables.find(name).per_budget else 1) for name in names) + 60
     most = int(np.clip(BYTES_OF_NUMBERS // share // row_bytes, FEWEST_ROWS, MOST_ROWS))
+    # Rows are kept in ascending order: the table is read in one pass, and the results are put together in that order.
     rows = np.flatnonzero(ok).astype(np.int64)
     of = len(rows)
     if of > most:
@@ -108,22 +113,27 @@ def read_numbers(tables: Tables, ok: NDArray[np.bool_], share: int = 1, seed: in
     raw = ("image", "source", "width", "height")
     pieces: dict[str, list[Any]] = {name: [] for name in [*raw, *names]}
     for chunk in tables.stream(names, raw):
+        # Only the drawn rows of a chunk are kept, so that a long table never lies in memory as a whole.
         here = rows[(rows >= chunk.start) & (rows < chunk.start + len(chunk.ok))] - chunk.start
         for name in names:
             pieces[name].append(chunk.columns[name][here])
         for name in raw:
+            # These columns are texts or may hold nulls, so they come from the Arrow table and not as numbers.
             pieces[name].append(chunk.table[name].take(pa.array(here)).to_numpy())
     values = {name: np.concatenate(arrays) for name, arrays in pieces.items() if arrays}
     images = tuple(map(str, values.get("image", ())))
     found = [column for name in names if (column := _column(tables, name, values)) is not None]
+    # The folder is no column of the table, but pictures are often sorted by class into folders.
     if (folder := _groups("folder", "folder", [_folder(image) for image in images])) is not None:
         found.append(folder)
     sources = tuple("" if source is None else str(source) for source in values.get("source", ()))
+    # `raw[2:]` is width and height; images without a size count as 0 × 0.
     sizes = np.stack([np.nan_to_num(values.get(name, np.zeros(0))).astype(np.int32) for name in raw[2:]], axis=1)
     return Numbers(rows, of, images, sources, sizes, tuple(found))
 
 
 def _folder(image: str) -> str:
+    # An image without a folder gets a dot, because a group needs a word.
     return image.rpartition("/")[0] or "."
 
 
@@ -138,12 +148,14 @@ def _column_names(tables: Tables) -> Iterator[str]:
         shared = [name for other in tables.sources if other is not source for name in other.columns]
         for name in source.columns:
             if name not in per_budget:
+                # A name that several score tables have is only clear with its model behind it.
                 per_image.append(f"{name}@{source.model}" if name in shared and not tables.has(name) else name)
     for name in [*measures, *per_image]:
         if name in seen or bare(name) in NOT_SHOWN or not tables.has(name):
             continue
         seen.add(name)
         kind = tables.kind(name)
+        # A dictionary of words is only a smaller way to store them.
         if pa.types.is_dictionary(kind):
             kind = kind.value_type
         plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
@@ -151,6 +163,7 @@ def _column_names(tables: Tables) -> Iterator[str]:
             yield name
             own, at, model = name.partition("@")
             original = f"{own}_{ORIGINAL}{at}{model}"
+            # The originals are read with their measure; `_column` puts both into one column.
             if name in measures and tables.has(original):
                 yield original
 
@@ -163,6 +176,7 @@ def _column(tables: Tables, name: str, values: dict[str, NDArray[Any]]) -> Colum
     array, info = values[name], measure_info(name)
     label = LABELS.get(own, info.label) + (f" · {model}" if at else "")
     original = values.get(f"{own}_{ORIGINAL}{at}{model}")
+    # True and false become words too, because a group of two is more use on the page than the numbers 0 and 1.
     words = array.dtype == object or array.dtype.kind in "bUS"
     if not tables.find(name).per_budget:
         if words:
@@ -186,14 +200,17 @@ def _groups(key: str, label: str, words: Sequence[Any]) -> Column | None:
     if not 2 <= len(names) <= MOST_GROUPS:
         return None
     places = {name: place for place, name in enumerate(names)}
+    # int16 is enough, because there are at most MOST_GROUPS words.
     codes = np.array([-1 if word is None else places[str(word)] for word in words], np.int16)
     return Column(key, "group", label, "=", codes, words=tuple(names))
 
 
 def _guesses(key: str, label: str, words: NDArray[Any], originals: NDArray[Any] | None) -> Column | None:
     """Words at every budget, n T, and those of the originals."""
+    # Both get their places in one list of words, so that the page can compare a guess with that on the original.
     whole = words if originals is None else np.concatenate([words, originals[:, None]], axis=1)
     names = sorted({str(word) for word in whole.flat if word is not None})
+    # More words than int16 can count could not be stored.
     if not names or len(names) > np.iinfo(np.int16).max:
         return None
     places = {name: place for place, name in enumerate(names)} | {None: -1}
@@ -209,6 +226,8 @@ def start_of(numbers: Numbers, threshold: float | None, stop: float | None) -> f
     if column is None or not np.isfinite(column.values).any():
         return None
     if threshold is not None:
+        # A run with --stop has no L1 after the stop, so a smaller threshold than the stop's could not be answered.
         return max(threshold, stop or 0)
+    # Two digits are a number that a person would choose.
     middle = float(np.nanmedian(column.values[:, column.values.shape[1] // 2]))
     return max(float(f"{middle:.2g}"), stop or 0)

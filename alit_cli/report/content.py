@@ -31,6 +31,7 @@ def table_data(
         left_out: score tables beside the table that belong to another one, as sentences.
     """
     return {
+        # A file name may hold bytes that are no text, which JSON cannot carry as they are.
         "path": readable(str(path)),
         "model": {
             "name": info.model,
@@ -48,6 +49,7 @@ def table_data(
             "statuses": facts.statuses,
             "failures": facts.failures,
             "count": facts.images.tolist(),
+            # JSON has no NaN, so a mean of no images becomes null.
             "mean": [_finite(float(value)) for value in facts.mean],
         },
         "start": start,
@@ -68,9 +70,11 @@ def picture_data(info: TableInfo, sample: Sample, sprites: Sequence[Sprite]) -> 
     pictures = []
     for row, place in enumerate(sample.places.tolist()):
         picture: dict[str, Any] = {"place": place}
+        # With --no-pictures there are no sprites, but the ids can still be shown.
         if sprites:
             sprite = sprites[row]
             picture |= {"sprite": sprite.base64(), "frames": sprite.frames, "original": sprite.original}
+        # Continuous latents have no ids.
         if info.codes:
             picture["ids"] = _ids(info, sample.tokens, row)
         pictures.append(picture)
@@ -92,12 +96,15 @@ def _column(column: Column) -> dict[str, Any]:
 def _array(values: np.ndarray[Any, Any]) -> str:
     """Little-endian float32 or int16 as base64; what is not finite becomes NaN."""
     if values.dtype.kind == "f":
+        # Every value that is unknown has one form on the page, so infinity must not remain.
         values = np.where(np.isfinite(values), values, np.nan).astype("<f4")
+    # A typed array of the browser reads the bytes as they are, which is little-endian on every machine in use.
     return base64.b64encode(np.ascontiguousarray(values.astype(values.dtype.newbyteorder("<"))).tobytes()).decode()
 
 
 def _ids(info: TableInfo, tokens: pa.Table, row: int) -> str:
     values = [tokens[f"tokens_{budget}"][row].values for budget in info.budgets]
+    # An image whose run stopped early has no ids at the later budgets.
     ids = [np.asarray(ids, "<u2") for ids in values if ids is not None]
     return base64.b64encode(np.concatenate(ids).tobytes()).decode() if ids else ""
 

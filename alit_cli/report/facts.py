@@ -50,12 +50,15 @@ def gather_facts(path: Path, info: TableInfo) -> Facts:
         ok = ok_rows(batch)
         masks.append(ok)
         statuses.update(str(status) for status in batch["status"].to_pylist())
+        # A batch may bring more failures than are still wanted; the last line cuts them off.
         if len(failures) < MOST_FAILURES:
             failures += _failures(batch, ok)
         for step, name in enumerate(names):
             losses = np.asarray(batch[name].to_numpy(zero_copy_only=False), np.float32)[ok]
+            # Sums over millions of images lose digits in float32, so they are made in float64.
             total[step] += np.nansum(losses, dtype=np.float64)
             images[step] += np.count_nonzero(~np.isnan(losses))
+    # A budget without any image divides 0 by 0; the NaN is what `mean` promises.
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / images
     ok = np.concatenate(masks) if masks else np.zeros(0, np.bool_)
@@ -64,6 +67,7 @@ def gather_facts(path: Path, info: TableInfo) -> Facts:
 
 def ok_rows(batch: pa.RecordBatch) -> NDArray[np.bool_]:
     """Which rows of a batch were tokenized."""
+    # A row whose status is null was not tokenized either.
     known: Any = pc.fill_null(pc.equal(batch["status"], "ok"), False)
     return np.asarray(known.to_numpy(zero_copy_only=False), bool)
 

@@ -30,7 +30,10 @@ SCRIPTS = (
 def render(title: str, data: Mapping[str, Any]) -> str:
     """The page. `title` and every text in `data` are untrusted: file names may look like HTML."""
     style = _template("page.css")
+    # The function around all files keeps their names out of the page's global scope.
     script = '"use strict";\n(() => {\n' + "\n".join(map(_template, SCRIPTS)) + "\n})();"
+    # The browser runs and loads nothing but what the hashes name, so that a file name in the data can never become a
+    # script.
     policy = (
         f"default-src 'none'; img-src data: blob:; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -42,14 +45,18 @@ def render(title: str, data: Mapping[str, Any]) -> str:
         "data": embedded_json(data),
         "script": script,
     }
+    # One pass replaces all parts, so that braces inside the data are not taken for places of the template.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _template("page.html"))
 
 
 def embedded_json(data: Mapping[str, Any]) -> str:
     """JSON that no text in it can end early, whatever it holds: `<`, `>` and `&` are written as \\u escapes."""
+    # NaN is refused here, because a browser's JSON.parse refuses it and the page would stay empty.
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    # The last two are line separators that older JavaScript does not allow inside a string.
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
+    # Half of a surrogate pair may come from a file name, and UTF-8 cannot write it.
     return text.encode("utf-8", "backslashreplace").decode()
 
 

@@ -24,11 +24,14 @@ TOPICS = {
     "probe": "Probe",
 }
 """How the files of an analysis begin, and the heading they get; in the order of the page."""
+# The page is for looking; whoever needs all rows or figures opens the files themselves.
 MOST_ROWS = 200
 MOST_FIGURES = 6
 WIDEST = 1600
 """Pixels: a wider figure is made smaller."""
+# Six figures of each of seven analyses take about half of the page's 14 MB at this size.
 MOST_BYTES = 180_000
+# WebP qualities are tried in this order, and the first one that is small enough is taken.
 QUALITIES = (90, 75, 55, 35)
 
 
@@ -81,6 +84,7 @@ def find_panels(folder: Path, runs: Collection[str] = ()) -> tuple[list[Panel], 
 def _panel(topic: str, folder: Path, runs: Collection[str], strangers: list[str]) -> Panel:
     folders = (folder, folder / "study")  # the analyses write to study/ unless they are told otherwise
     patterns = (f"{topic}*", f"{topic}/{topic}*", f"{topic}/sheets/*")
+    # Sorted names give the same page each time, whatever order the file system has.
     places = (sorted(folder.glob(pattern)) for folder in folders for pattern in patterns)
     names = [path for place in places for path in place if path.is_file()]
     # A figure belongs to the tables of its topic in its folder; sheets lie one folder deeper.
@@ -88,6 +92,7 @@ def _panel(topic: str, folder: Path, runs: Collection[str], strangers: list[str]
     strangers += [str(path.relative_to(folder)) for path in names if path.suffix == ".csv" and path.parent in foreign]
     names = [path for path in names if path.parent not in foreign and path.parent.parent not in foreign - {folder}]
     pictures = [path for path in names if path.suffix in {".png", ".svg"}]
+    # In each folder the figures of the analysis come before its sheets, so the sheets are cut first.
     shown = pictures[:MOST_FIGURES]
     figures = [Drawing(path.name, uri, _shows_photographs(path)) for path in shown if (uri := _uri(path))]
     tables = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
@@ -108,15 +113,18 @@ def _uri(path: Path) -> str | None:
     """A figure as a data URI of at most about MOST_BYTES; None where it is damaged or cannot be made so small."""
     content = path.read_bytes()
     if path.suffix == ".svg":
+        # An SVG cannot be made smaller as a picture can, so it may take twice as much before it is left out.
         small = len(content) <= 2 * MOST_BYTES
         return f"data:image/svg+xml;base64,{base64.b64encode(content).decode()}" if small else None
     try:
+        # Only PNG is allowed, because other formats of an unknown file have no business here.
         with Image.open(io.BytesIO(content), formats=["PNG"]) as opened:
             picture = opened.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
     if len(content) <= MOST_BYTES:
         return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    # Sheets of attention are long, so the height is nearly free.
     picture.thumbnail((WIDEST, 4 * WIDEST))
     for quality in QUALITIES:
         buffer = io.BytesIO()
@@ -128,6 +136,7 @@ def _uri(path: Path) -> str | None:
 
 def _tables(path: Path) -> Iterator[Table]:
     try:
+        # Everything is read as text, so that a number is shown with the digits that the file has.
         frame = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, OSError):  # what pandas says of an empty, foreign or broken file
         return

@@ -45,6 +45,7 @@ def choose(strata: NDArray[np.int8], most: int, seed: int) -> NDArray[np.int64]:
     generator = np.random.default_rng(seed)
     pools = [generator.permutation(np.flatnonzero(strata == which)) for which in np.unique(strata[strata >= 0])]
     chosen: list[NDArray[np.int64]] = []
+    # The pools are taken from the smallest to the largest, and each share is counted from what is then left.
     for index, pool in enumerate(sorted(pools, key=len)):  # what a small one leaves goes to the larger ones
         share = (most - sum(map(len, chosen))) // (len(pools) - index)
         chosen.append(pool[:share])
@@ -56,7 +57,9 @@ def _needs(numbers: Numbers, threshold: float | None) -> NDArray[np.int8]:
     column = numbers.column("l1")
     if column is None or threshold is None:
         return np.zeros(len(numbers.images), np.int8)
+    # The losses are float32, so the threshold is rounded in the same way before it is compared; NaN is never below.
     below = column.values < np.float32(threshold)
+    # `argmax` finds the first budget that satisfies, and 0 where none does, which is why `any` is asked first.
     needs: NDArray[np.int8] = np.where(below.any(axis=1), below.argmax(axis=1), below.shape[1]).astype(np.int8)
     return needs
 

@@ -57,6 +57,7 @@ def read_original(item: Item | None, info: TableInfo, size: tuple[int, int]) -> 
     if item is None:
         return None
     picture = read_picture(item, info.image_size, info.fit)
+    # Another size means that the file was replaced after it was tokenized, so it is not this original.
     same = (picture.width, picture.height) == size
     return picture.pixels if same else None
 
@@ -67,6 +68,7 @@ def make_sprite(original: Pixels | None, reconstructions: Sequence[Pixels], most
     First the quality falls, then the side. A sprite of `SMALLEST` pixels may take a little more than `most`.
     """
     frames: list[NDArray[np.uint8]] = [*([] if original is None else [original]), *reconstructions]
+    # All frames stand in one row, and the whole row must fit into a WebP.
     side = min(len(frames[0]), LONGEST // len(frames))
     while True:
         picture = Image.fromarray(np.concatenate([_resized(frame, side) for frame in frames], axis=1))
@@ -76,16 +78,19 @@ def make_sprite(original: Pixels | None, reconstructions: Sequence[Pixels], most
                 break
         if len(data) <= most or side <= SMALLEST:
             return Sprite(data, len(frames), original is not None)
+        # Three quarters of the side are about half of the pixels.
         side = max(side * 3 // 4, SMALLEST)
 
 
 def _resized(frame: Pixels, side: int) -> Pixels:
     if len(frame) == side:
         return frame
+    # A box filter only averages, so it adds no sharp edges that a reconstruction does not have.
     return np.asarray(Image.fromarray(frame).resize((side, side), Image.Resampling.BOX))
 
 
 def _webp(picture: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
+    # Method 4 is Pillow's own choice between speed and size.
     picture.save(buffer, "WEBP", quality=quality, method=4)
     return buffer.getvalue()

@@ -31,6 +31,7 @@ PAGE_BYTES = 14_000_000
 """What a page may take, a little below the 15 MB that mail and chat programs still carry."""
 LEAST_PICTURE_BYTES = 4_000_000
 """What the pictures get even where numbers and figures have taken most of a page."""
+# With few images there would be room for more, but nobody would see the difference.
 MOST_SPRITE_BYTES = 150_000
 
 
@@ -100,8 +101,10 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
     """
     infos = [_check(path, job.out) for path in job.tables]
     first = job.tables[0]
+    # Tables of earlier versions have no plan, and then no analysis is taken for a foreign one.
     runs = [info.options.plan for info in infos if info.options.plan is not None]
     panels, strangers = find_panels(job.beside or (first.parent if first.is_file() else first), runs)
+    # The models are loaded before the tables are read, so that a wrong checkpoint is told at once.
     models = _load(job, infos) if job.pictures else {}
     remarks: list[str] = []
     tables = [_read(job, path, info, remarks) for path, info in zip(job.tables, infos, strict=True)]
@@ -113,6 +116,7 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
     for table in tables:
         if table.info.model_sha256 in models:
             tokenizer = models[table.info.model_sha256]
+            # Every picture gets an equal part of the room, so it does not matter which table comes first.
             yield from _decode(job, table, tokenizer, min(room // max(shown, 1), MOST_SPRITE_BYTES))
 
     page = _render(tables, panels, strangers).encode()
@@ -120,11 +124,13 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
         file.write(page)
     of = sum(table.numbers.of for table in tables)
     originals = sum(sprite.original for table in tables for sprite in table.sprites)
+    # Several tables may have the same remark, and it is said once.
     yield Viewed(shown, of, originals, len(page), tuple(dict.fromkeys(remarks)))
 
 
 def _check(path: Path, out: Path) -> TableInfo:
     info = read_info(path)
+    # A selection has one column of tokens, while a token table has one per budget.
     if info.tokens in column_names(path):
         raise InputError(f"'{readable(str(path))}' is a selection; name the token table that it was made from.")
     check_output(out, "page")
@@ -135,6 +141,7 @@ def _check(path: Path, out: Path) -> TableInfo:
 
 def _load(job: ViewJob, infos: Sequence[TableInfo]) -> dict[str, Tokenizer]:
     """The model of every table by its sha256; each file is read once."""
+    # The pictures are decoded as the first table was made; a page has one precision for all its models.
     precision = infos[0].precision
     files: Sequence[str | None] = job.checkpoints or (None,)
     models = {found.sha256: found for found in (load(file, job.device, precision) for file in files)}
@@ -163,9 +170,11 @@ def _read(job: ViewJob, path: Path, info: TableInfo, remarks: list[str]) -> _Tab
 def _decode(job: ViewJob, table: _Table, tokenizer: Tokenizer, most: int) -> Iterator[Progress]:
     """Fill the sprites of a table, each of at most `most` bytes."""
     info, tokens, sample = table.info, table.sample.tokens, table.sample
+    # A null means that the image's run had stopped before this budget, so nothing is decoded there.
     total = sum(len(tokens) - tokens[f"{info.tokens}_{budget}"].null_count for budget in info.budgets)
     decoded: list[list[Pixels]] = [[] for _ in sample.rows]
     yield Progress(0, total, "pictures")
+    # A batch of more pictures than there are would only take memory.
     batch_size = min(job.batch_size or info.batch_size, max(len(tokens), 1))
     for done, (row, _, pixels) in enumerate(decode_all(tokenizer, info, tokens, batch_size), 1):
         decoded[row].append(pixels)
@@ -180,6 +189,7 @@ def _originals(job: ViewJob, table: _Table) -> list[Item | None]:
     try:
         items = find_originals(table.path, job.images)
     except InputError:
+        # The user said where the originals are, so an error there is the user's to know.
         if job.images:
             raise
         return [None] * len(table.sample.rows)

@@ -123,4 +123,5 @@ def _images_per_second(
         for progress in running.run():
             report(Progress(done + progress.done, 2 * len(sample), note="timed"))
         seconds = time.perf_counter() - begun
+    # A coarse clock may not have advanced over a sample of few images or none.
     return len(sample) / max(seconds, 1e-9)

@@ -56,6 +56,7 @@ class ItemFile(Sequence[Item]):
     def __getitem__(self, index: int | slice) -> Item | list[Item]:
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
+            # A negative step is rare, so it may read every item.
             return list(self._between(start, stop))[::step] if step > 0 else [*self][index]
         index = range(len(self))[index]
         return next(self._between(index, index + 1))
@@ -64,15 +65,16 @@ class ItemFile(Sequence[Item]):
         return self._between(0, len(self))
 
     def found(self) -> Iterator[Found]:
-        """The items with the looks of their files and their kept values."""
+        """The items with the sizes and times of their files and with their kept values."""
         kept = [name for name in self.table.column_names if name.startswith(KEPT)]
+        # A few thousand rows at a time become Python objects, never all of a million items together.
         for batch in self.table.to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
                 item = Item(row["image"], row["source"], os.fsdecode(row["path"]), *_place(row))
                 yield Found(item, (row["file_size"], row["mtime_ns"]), tuple(row[name] for name in kept))
 
     def kept(self, start: int, stop: int) -> dict[str, list[str | None]]:
-        """By name, the JSON of the values kept of the items start … stop - 1."""
+        """The kept values of the items start … stop - 1: a list of JSON texts for every name."""
         rows = self.table.slice(start, stop - start)
         names = [name for name in rows.column_names if name.startswith(KEPT)]
         return {name.removeprefix(KEPT): rows[name].to_pylist() for name in names}
@@ -108,10 +110,13 @@ def write_items(found: Iterable[Found], names: Sequence[str], sink: Any) -> str:
     with pa.ipc.new_file(sink, schema) as writer:
         while chunk := list(islice(rest, BATCH)):
             batch = _batch(chunk, schema, stamp)
+            # A NUL ends every value, so that the same letters divided in another way have another digest.
             for name in ("image", "source", *schema.names[len(COLUMNS) :]):
                 digest.update("".join(f"{value}\0" for value in batch[name].to_pylist()).encode())
             for name in ("file_size", "mtime_ns"):
+                # The byte order is fixed, so that all machines of a cluster compute the same digest.
                 digest.update(np.asarray(batch[name]).astype("<i8").tobytes())
+            # Python salts the hash of a string in each process, so these hashes never leave this one.
             hashes.extend([hash(entry.item.image) for entry in chunk])
             writer.write_batch(batch)
     _check_unique(np.frombuffer(hashes, np.int64), sink)

@@ -171,11 +171,13 @@ def _new_plan(
     folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], extra_columns: ExtraColumns
 ) -> Iterator[tuple[str, Plan]]:
     """A new plan whose items lie in a temporary file, which is removed at the end if it is still there."""
+    # Several workers may write the same plan at once, so each writes into a temporary file of its own.
     temporary = os.path.join(folder, f"{ITEMS}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with named_write_errors(folder), open(temporary, "xb") as file:
             digest = write_items(found, extra_columns.names, file)
             file.flush()
+            # The items must be on disk before the plan says that they are there.
             os.fsync(file.fileno())
         options = _plain(_with_types(options, extra_columns))
         yield temporary, Plan(open_items(temporary), shard_size, options, fingerprint_of(digest, shard_size, options))

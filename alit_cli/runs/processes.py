@@ -91,6 +91,7 @@ class _Process:
         self.pipe, other = context.Pipe()
         self.process = context.Process(target=_do_shards_forever, args=(other, self.run, self.place))
         self.process.start()
+        # While our copy of this end were open, the pipe would not end when the process dies.
         other.close()
         self.shard: int | None = None
         self.progress = ShardProgress(0, 0)

@@ -30,6 +30,7 @@ def run_on_ray(run: PreparedRun, due: Sequence[int], kind: str, count: int | Non
         AlitError: what ended one of the shards in a sentence, such as a full disk.
     """
     ray = _import_ray()
+    # A program that is connected to Ray already keeps its connection.
     connected_here = not ray.is_initialized()
     if connected_here:
         _connect(ray)
@@ -61,6 +62,7 @@ def _deal(ray: Any, run: PreparedRun, due: Sequence[int], kind: str, count: int 
             progress: ShardProgress = ray.get(ready)
             done, failed = done + progress.done, failed + progress.failed
         except ray.exceptions.RayTaskError as problem:
+            # Ray wraps what the actor raised in an error of its own; the user wants the one inside.
             raise problem.cause from None
         except ray.exceptions.RayActorError as problem:
             # It died MAX_ATTEMPTS times, and the caller will see that the shard is missing; unless it never started.

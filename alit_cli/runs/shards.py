@@ -137,6 +137,7 @@ def _row_groups(folder: str | Path, shards: Iterable[Shard]) -> Iterator[pa.Tabl
     for rows in _rows(folder, shards):
         waiting.append(rows)
         count += rows.num_rows
+        # Pieces of _rows have ROW_GROUP rows at most, so there is never more than one full group to hand out.
         if count >= ROW_GROUP:
             joined = pa.concat_tables(waiting)
             yield joined.slice(0, ROW_GROUP)

@@ -56,6 +56,7 @@ def tables_at(out: Path) -> list[Path]:
     if not out.is_dir() or (out / PLAN).exists():
         return [out]
     finished = {path for path in out.glob("*.parquet") if is_score_table(path)}
+    # A work folder has the name of its table and `.work` after it.
     unfinished = {path.with_suffix("") for path in out.glob("*.parquet.work") if (path / PLAN).exists()}
     return sorted(finished | unfinished) or [out]
 
@@ -79,6 +80,7 @@ def status(out: Path) -> Status:
     for mark in stats:
         statuses.update(mark["statuses"])
     done = sum(mark["rows"] for mark in stats)
+    # Which of these times a mark has depends on the kind of table.
     times = {name: sum(mark.get(name, 0.0) for mark in stats) for name in TIMES}
     memory = max((mark.get("memory", 0) for mark in stats), default=0)
     errors = [error for mark in stats for error in mark.get("errors", ())][:MAX_ERRORS]

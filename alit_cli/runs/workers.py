@@ -63,6 +63,7 @@ def share_of_environment(environment: Mapping[str, str] = os.environ) -> WorkerS
     index, count, sources = 0, 1, []
     local: int | None = None
     if "SLURM_ARRAY_TASK_ID" in environment:
+        # The numbers of a job array may begin anywhere and rise by any step, but shares count from 0 by 1.
         first, step = int(get("SLURM_ARRAY_TASK_MIN", "0")), int(get("SLURM_ARRAY_TASK_STEP", "1"))
         index = (int(environment["SLURM_ARRAY_TASK_ID"]) - first) // step
         count = int(get("SLURM_ARRAY_TASK_COUNT", "1"))
@@ -121,6 +122,7 @@ def _own_device(hardware: Hardware, local: int | None) -> str:
     """The device of this process: of several processes on one machine, each takes another GPU."""
     # A device that the user named with a number is taken as it is.
     if hardware.kind == "cuda" and local is not None and hardware.name in ("auto", "cuda"):
+        # Where there are more processes than GPUs, several processes share one.
         return f"cuda:{local % hardware.gpus}"
     return hardware.name
 

@@ -35,7 +35,7 @@ class Recon(Task[Tensor]):
     @torch.no_grad()
     def score(self, seen: Tensor, pictures: Tensor, budget: int) -> Values:
         """Three or four numbers per image."""
-        # In float64, since the PSNR of nearly equal pictures is the logarithm of a very small number.
+        # numpy takes the logarithm of psnr in float64; float32 is only what the device computes in.
         mse = mse_per_image(pictures, seen).double().cpu().numpy()
         pairs = zip(_arrays(pictures), _arrays(seen), strict=True)
         # scikit-image computes one picture at a time on the CPU, so that threads share the batch.

@@ -25,12 +25,14 @@ LABELS = {
 
 def attention_blocks(summary: pd.DataFrame, study: AttentionStudy) -> Iterator[TextTable | str]:
     """The maps; with masks, for all tokens and for the first budget's, the mIoU, its chance and a verdict."""
+    # Headings that are numbers let the layout treat the columns as one row of budgets.
     tokens = [str(number) for number in sorted(summary.tokens.unique())]
     rows = tuple((label, *_means(summary, measure)) for measure, label in LABELS.items())
     yield TextTable(f"Maps of the tokens, means over {study.images} images", ("tokens", *tokens), rows)
     if study.bound is None:
         return
     images, segments = study.bound
+    # More tokens give the best of them more chances, so the first budget is printed as well: its number never changes.
     for whose in SETS:
         lines: list[tuple[Cell, ...]] = []
         for share, label in study.shares.items():
@@ -63,7 +65,9 @@ def _verdict(summary: pd.DataFrame, whose: str) -> str:
     gain = series(summary, f"gain_{whose}_{BEST}")
     if gain.empty:
         return "No chance level: there are no other images to compare with."
+    # The last iteration has all tokens to choose the best from.
     last = gain.iloc[-1]
+    # The interval is that of the difference within each image, so it decides, and not the two means.
     above = "above" if last.low > 0 else "not above"
     own, chance = (
         series(summary, measure_name(whose, BEST, shuffled=shuffled)).iloc[-1]["mean"] for shuffled in (False, True)

@@ -28,6 +28,7 @@ def answer_capacity(question: CapacityQuestion) -> Result:
     Raises InputError for criteria and outcomes that the tables cannot answer, and what `open_output` raises.
     """
     tables = Tables(question.tokens, question.scores, question.tables)
+    # Outcomes and criteria are read first, so that a name that the tables do not know is told before any counting.
     outcomes = read_outcomes(tables, split(question.toi))
     sweeps = read_sweeps(tables, split(question.tsc), question.thr, question.points)
     result = measure_capacity(
@@ -57,6 +58,7 @@ def answer_capacity(question: CapacityQuestion) -> Result:
 
 def _source(tables: Tables, result: Capacity) -> str:
     """Where the numbers of the figure come from."""
+    # Groups have points of their own; the largest n is that of all images.
     images, budgets = max(point.n for point in result.points), tables.budgets
     model = f"{made_by(tables.info)}, {budgets[0]}–{budgets[-1]} tokens"
     return f"{images} images · {model} · 95 % bootstrap intervals"
@@ -67,8 +69,10 @@ def capacity_tables(result: Capacity) -> Iterator[TextTable]:
     rows: dict[tuple[str, str], dict[str, Point]] = {}
     for point in result.points:
         if point.group == ALL:
+            # A point is about one outcome, and the table has a row per policy, so the points of a policy are gathered.
             rows.setdefault((point.line, point.criterion), {})[point.outcome] = point
     columns = [_values([points.get(outcome.name) for points in rows.values()], outcome) for outcome in result.outcomes]
+    # All outcomes of a policy spend the same tokens, so any of its points tells how many.
     spent = [next(iter(points.values())) for points in rows.values()]
     yield TextTable(
         f"Outcomes ± half their 95 % interval, by tokens spent (capacity: share of {result.full_tokens} per image)",
@@ -96,7 +100,9 @@ def _difference_table(result: Capacity) -> Iterator[TextTable]:
     against = [one for one in result.differences if one.against == UNIFORM]
     if not against:
         return
+    # A Fréchet distance has no number per image, so it cannot be paired.
     outcomes = [outcome for outcome in result.outcomes if not outcome.frechet]
+    # A dict drops repeats and keeps the order of the lines.
     places = list(dict.fromkeys((one.line, one.criterion, one.capacity) for one in against))
     columns: list[list[str | None]] = []
     for outcome in outcomes:
@@ -130,6 +136,7 @@ def _values(points: Sequence[Point | None], outcome: Outcome) -> list[Cell]:
         [point.high for point in known],
         share=outcome.test is not None,
     )
+    # Unknown points are left out of the precision, and get their empty places back here.
     waiting = iter(cells)
     return [None if point is None else next(waiting) for point in points]
 
@@ -149,11 +156,13 @@ def _remarks(tables: Tables, result: Capacity) -> Iterator[str]:
         )
     for outcome in result.outcomes:
         if outcome.frechet:
+            # A Fréchet distance only counts images with features, which may be fewer than all.
             known = max(point.known for point in result.points if point.outcome == outcome.name)
             yield (
                 f"{outcome.name}: from the originals' features ({outcome.column}, {result.dimension} dimensions, "
                 f"{known} images; unbiased covariances, squared distance), intervals by a jackknife in eight parts."
             )
+        # alit score writes this word where no labels were given and the network judges itself.
         elif "predicted" in tables.words(f"label_source@{tables.model(outcome.column)}"):
             yield f"{outcome.name}: labels are the model's own predictions on the originals, so that those are 100 %."
     groups = len({near.group for near in result.nearly})
@@ -166,6 +175,7 @@ def _judges(tables: Tables, sweeps: Sequence[Sweep], outcomes: Sequence[Outcome]
     choosing = {tables.model(part.name) for sweep in sweeps for one in sweep.criteria for part in comparisons(one)}
     for outcome in outcomes:
         judge = tables.model(outcome.column)
+        # A plain measure of pixels judges without luck, so only scores of networks get this warning.
         if judge and judge in choosing and tables.task(outcome.column) in LEARNED_TASKS:
             yield (
                 f"{outcome.name}: {judge} both chooses the budgets and judges them, so that its lucky guesses count as "

@@ -21,6 +21,7 @@ def with_intervals(
     Shares of 1 are written in percent, and with `sign` a number above 0 has its plus.
     """
     scale, unit = (100, " %") if share else (1, "")
+    # All numbers of a column have one precision, and their intervals take it over.
     texts = format_numbers([scale * value for value in values])
     cells: list[str | None] = []
     for value, low, high, text in zip(values, lows, highs, texts, strict=True):
@@ -28,6 +29,7 @@ def with_intervals(
             cells.append(None)
             continue
         decimals = len(text.partition(".")[2])
+        # With --bootstrap 0 there are no intervals.
         half = "" if math.isnan(low) else f" ±{scale * (high - low) / 2:.{decimals}f}"
         cells.append(f"{'+' if sign and value >= 0 else ''}{text}{half}{unit}")
     return cells

@@ -35,6 +35,7 @@ def answer_comparison(question: ComparisonQuestion) -> Result:
     Raises InputError for tables that cannot be compared, and what `open_output` raises.
     """
     check_thresholds(question.thr or ())
+    # A table of the user's own would be joined to every token table, although its columns belong to one of them.
     if question.tables:
         raise InputError("--table belongs to one token table; give it with one table alone.")
     tables = [Tables(path, _scores_of(path, question.scores)) for path in question.tokens]
@@ -45,11 +46,13 @@ def answer_comparison(question: ComparisonQuestion) -> Result:
     draw_comparison(result, f"{result.images} images · {models}", figure)
     data = {"points": result.points, "images": result.images, "features": result.features or None, "files": files}
     blocks = (*comparison_blocks(result, question.thr or thresholds_for(result)), "\n".join(map(str, files)))
+    # The same remark may be true of several tables, and is printed once.
     return Result(blocks, tuple(dict.fromkeys((*result.remarks, *_missing(result)))), data)
 
 
 def _scores_of(table: Path, scores: Path | None) -> Path | None:
     """The folder of a table's own scores, `scores/titok` of titok.parquet; None where scores lie as for one table."""
+    # The folders are tried in the same order as those of one table: the working folder, then the one beside the table.
     for folder in (scores,) if scores else (Path("scores"), table.parent / "scores"):
         if (folder / table.stem).is_dir():
             return folder / table.stem
@@ -62,6 +65,7 @@ def comparison_blocks(result: Comparison, thresholds: tuple[float, ...]) -> Iter
     yield _table(f"{result.images} images, means", points, [("tokenizer", [point.tokenizer for point in points])])
     for name in (*result.names, ALL):
         needs = result.of(name, "need")
+        # The step spreads the printed thresholds over all; the second slice cuts off what the rounded step leaves over.
         needs = needs[:: max(1, len(needs) // NEEDS_SHOWN)][:NEEDS_SHOWN]
         if needs:
             leading: list[tuple[str, list[Cell]]] = [
@@ -95,12 +99,14 @@ def _table(title: str, points: list[Point], leading: list[tuple[str, list[Cell]]
         "accuracy": [percent(point.accuracy) for point in points],
         "Fréchet": [fixed(point.frechet, 2) for point in points],
     }
+    # A column without any number would only say that something was not scored.
     known = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
     return TextTable(title, tuple(known), tuple(zip(*known.values(), strict=True)))
 
 
 def _missing(result: Comparison) -> Iterator[str]:
     """Which scores would add columns."""
+    # PSNR comes with every run of the task recon, so it tells whether there was one.
     if all(math.isnan(point.psnr) for point in result.points):
         yield (
             "No scores of recon were found. `alit score titok.parquet --task recon --out scores/titok` makes those of "

@@ -66,6 +66,7 @@ def _source(study: Study, scores: Path) -> str:
 def _join_remarks(listed: Scores, study: Study) -> Iterator[str]:
     """How the join went, so that nothing is lost in silence."""
     image, score, group = listed.columns
+    # Columns are found by their names, so it is said which ones they were.
     yield f"Read '{image}' and '{score}'{f' by {group!r}' if group else ''}: {len(listed.images)} images with a score."
     if listed.unscored:
         yield f"{listed.unscored} rows have no name or no score and are left out."
@@ -118,12 +119,14 @@ def _reading_remarks(study: Study, result: Complexity, given: bool) -> Iterator[
 def _comparisons(study: Study, result: Complexity) -> Iterator[str]:
     """How the quoted measure does beside plain ones: in how many groups, and by how much in all of them."""
     quoted = quoted_measure(study.info)
+    # Scores of several categories are pooled; without categories there is only one group, which is then the whole.
     groups = [one for one in result.differences if one.scope == GROUP]
     whole = next((one.scope for one in result.differences if one.scope == OVERALL), GROUP)
     names = {f"thumbnail_{study.info.budgets[-1]}": "an equal-bit thumbnail's L1", **HEADINGS}
     lines = []
     for rival in dict.fromkeys(one.rival for one in result.differences):
         in_groups = [one for one in groups if one.rival == rival]
+        # A tie counts for the quoted measure, which is why the sentence says `at least as close`.
         at_least = sum(one.difference >= 0 for one in in_groups)
         pooled = next(one for one in result.differences if one.rival == rival and one.scope == whole)
         interval = "" if math.isnan(pooled.low) else f" [{pooled.low:+.3f}, {pooled.high:+.3f}]"
@@ -143,7 +146,9 @@ def complexity_tables(study: Study, result: Complexity) -> Iterator[TextTable]:
     groups: dict[tuple[str, str], dict[str, Row]] = {}
     for row in result.rows:
         groups.setdefault((row.scope, row.group), {})[row.measure] = row
+    # Every group has the same measures, so the first one tells which there are.
     first = next(iter(groups.values()))
+    # Tables without measures of the images have fewer columns to print.
     headings = {name: text for name, text in _headings(study, result).items() if name in first and _known(groups, name)}
     for method in ("Pearson", "Spearman"):
         yield TextTable(
@@ -172,9 +177,11 @@ def complexity_tables(study: Study, result: Complexity) -> Iterator[TextTable]:
 
 def _headings(study: Study, result: Complexity) -> dict[str, str]:
     """The measures that are printed, and how they are called there; the files have all of them."""
+    # Only the two ends of the budgets are printed, because those between them lie between them.
     first, last = study.info.budgets[0], study.info.budgets[-1]
     needs = {}
     if result.thresholds:
+        # One need is enough among the correlations; a second table has the needs of all thresholds.
         middle = result.thresholds[len(result.thresholds) // 2]
         needs = {f"tokens(l1<{middle:g})": f"need {middle:g}"}
     own_side = f"jpeg_bytes_{study.info.image_size}"  # the same number as jpeg_bytes

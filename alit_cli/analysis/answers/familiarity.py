@@ -30,6 +30,7 @@ def answer_familiarity(question: FamiliarityQuestion) -> Result:
     """
     tables = open_sets(question.tables, question.scores)
     names = _names(question)
+    # The budgets are checked before the sets are read, because reading is the slow part.
     between = check_between(tables[0].budgets, question.between)
     sets = [
         read_set(table, name, question.few_samples, question.seed, between)
@@ -58,6 +59,7 @@ def open_sets(paths: Sequence[Path], scores: Sequence[Path]) -> list[Tables]:
     tables = []
     for number, path in enumerate(paths):
         beside = path.parent / "scores"
+        # What the user names comes first; then scores that lie beside the table and can only belong to it.
         folder = scores[number] if scores else beside if one_folder_each and beside.is_dir() else None
         tables.append(Tables(path, folder, with_scores=folder is not None))
     for other in tables[1:]:
@@ -72,6 +74,7 @@ def _names(question: FamiliarityQuestion) -> list[str]:
     """What the sets are called: as given, else by their files, or by the folders of files that are all `tokens`."""
     given, paths = list(question.names), question.tables
     if given:
+        # Two sets of one name would be one line of the figure.
         if len(given) != len(paths) or len(set(given)) < len(given):
             raise InputError(
                 f"--names {','.join(given)} does not fit: give {len(paths)} different names, one for each table."
@@ -106,6 +109,7 @@ def _remarks(tables: Sequence[Tables], result: Familiarity, given: bool) -> Iter
             f"{one.name}: Fréchet distance from the originals' features, {one.dimension} dimensions, "
             f"{len(one.l1)} images; unbiased covariances, squared distance."
         )
+    # The bias of a Fréchet distance depends on the number of images and is not the same in sets of different size.
     if len({len(one.l1) for one in with_features}) > 1:
         yield (
             "The sets have different numbers of images, and a Fréchet distance is larger the fewer there are: compare "
@@ -121,6 +125,7 @@ def _remarks(tables: Sequence[Tables], result: Familiarity, given: bool) -> Iter
 def familiarity_tables(result: Familiarity) -> Iterator[TextTable]:
     """The sets in numbers, then how each differs from the first in the numbers that say most; the files have all."""
     few, many = result.between
+    # A row per set and threshold would be too long to print; the middle one stands for all.
     middle = result.thresholds[len(result.thresholds) // 2]
     rows = [row for row in result.rows if row.threshold == middle]
     gaps = with_intervals([row.gap for row in rows], [row.gap_low for row in rows], [row.gap_high for row in rows])
@@ -148,6 +153,7 @@ def familiarity_tables(result: Familiarity) -> Iterator[TextTable]:
             for row, gap, need in zip(rows, gaps, needs, strict=True)
         ),
     )
+    # Needs and gaps are the question; JPEG bytes say whether the matching has worked.
     shown = (f"l1_{few}", "l1 gap", f"tokens(l1<{middle:g})", "jpeg_bytes")
     yield TextTable(
         f"Against {result.sets[0].name}: Cliff's δ (above 0: more than there) and Mann–Whitney",
@@ -172,8 +178,10 @@ def familiarity_tables(result: Familiarity) -> Iterator[TextTable]:
 def _delta(row: Difference) -> str | None:
     if math.isnan(row.delta):
         return None
+    # With --bootstrap 0 there is no interval.
     return f"{row.delta:+.2f}" + ("" if math.isnan(row.low) else f" [{row.low:+.2f}, {row.high:+.2f}]")
 
 
 def _p(value: float) -> str | None:
+    # Smaller p-values mean nothing more, because the approximation behind them is not that good.
     return None if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"

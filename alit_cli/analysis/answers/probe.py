@@ -33,7 +33,9 @@ def probe_remarks(accuracies: Sequence[Accuracy]) -> Iterator[str]:
 
 def _verdict(row: Accuracy) -> str:
     """How one probe stands against chance and raw pixels."""
+    # Chance is a fixed number, so it is enough that the accuracy's own interval lies above it.
     chance = "above" if row.low > row.chance else "not above"
+    # Both probes judge the same images, so the interval of the difference decides; one that holds 0 decides nothing.
     words = {(True, False): "above", (False, True): "below"}
     pixels = words.get((row.above_low > 0, row.above_high < 0), "not told apart from")
     gain = f"{row.above_pixels:+.3f}, {row.above_low:+.3f} … {row.above_high:+.3f}"

@@ -31,6 +31,7 @@ def answer_quality(question: QualityQuestion) -> Result:
     Raises InputError for a threshold that is none, a table without losses or with early stops, and what `open_output`
     raises.
     """
+    # Thresholds are checked first, because nothing has to be read to know that they are wrong.
     check_thresholds(question.thr or ())
     tables = Tables(question.tokens, question.scores, question.tables)
     result = measure_quality(tables)
@@ -52,13 +53,16 @@ def _source(tables: Tables, result: Quality) -> str:
 def _missing(result: Quality) -> Iterator[str]:
     """Which scores would add columns, and the warnings that numbers need."""
     tokens = result.of(TOKENS)
+    # PSNR comes with every run of the task recon, so it tells whether there was one.
     lacking = [] if not math.isnan(tokens[-1].psnr) else ["recon"]
     lacking += [] if result.of("jpeg") else ["baselines"]
     if lacking:
         yield f"No scores of {' and '.join(lacking)} were found: alit score --task {','.join(lacking)} makes them."
     images = tokens[-1].images
+    # A covariance of d features has full rank only from more than d images.
     if result.frechet and images <= result.features:
         yield f"A Fréchet distance of {result.features} features wants more images than these {images}: it is biased."
+    # So many ids are drawn in all; a codebook cannot be used further than that.
     most = min(images * (tokens[0].budget or 0) / result.codes, 1) if result.codes else 1
     if most < 1:
         yield f"With {images} images at most {100 * most:.0f} % of the codes can occur at the smallest budget."
@@ -86,6 +90,7 @@ def quality_blocks(
 def base_sentence(result: Quality, row: Row) -> str:
     """What the base tokenizer reaches without tokens, and what it is by now."""
     numbers = f"L1 {row.l1:.4f}, PSNR {row.psnr:.2f} dB, SSIM {row.ssim:.3f}"
+    # Features of the base tokenizer's pictures are only known where they were scored.
     if not math.isnan(row.frechet):
         numbers += f", Fréchet distance {row.frechet:.2f}"
     text = f"The {result.base.label}: {numbers}."
@@ -114,6 +119,7 @@ def _tokens_table(result: Quality) -> TextTable:
         "entropy": [fixed(row.entropy, 2) for row in rows],
         "ids changed": [percent(row.changed) for row in rows],
     }
+    # A column without any number would only say that something was not scored.
     known = {name: values for name, values in columns.items() if any(value is not None for value in values)}
     return TextTable(f"{rows[0].images} images, means", tuple(known), tuple(zip(*known.values(), strict=True)))
 
@@ -132,8 +138,10 @@ def _baselines_table(result: Quality) -> Iterator[TextTable]:
     }
     for system, rows in shown.items():
         columns[names[system]] = [_l1_and_psnr(row) for row in rows]
+        # A thumbnail is made of as many bits as the tokens; the smallest file of a codec may be larger than that.
         if system != "thumb":
             columns[f"{names[system]} bytes"] = [f"{row.bits / 8:.0f}" for row in rows]
+    # Without scores the cells hold no PSNR, so the title does not promise one.
     scored = not math.isnan(tokens[0].psnr)
     title = f"L1{' (PSNR)' if scored else ''} beside what as many bits buy otherwise"
     yield TextTable(title, tuple(columns), tuple(zip(*columns.values(), strict=True)))

@@ -38,8 +38,10 @@ def answer_select(question: SelectQuestion) -> Result:
     written = len(choices) == 1
     if written:
         write_selection(tables, choices[0], question.out, _recorded(question), kept[0], groups, not question.no_tokens)
+    # What the tables have to say comes before what the selection says about them.
     remarks = [*tables.remarks, *_remarks(choices, kept, summaries)]
     rows = sum(map(len, summaries))
+    # The first row of every criterion is that of all images, hence one more than the groups.
     shown = sum(len(some[: MOST_GROUPS + 1]) for some in summaries)
     if shown < rows:
         remarks.append(f"{rows - shown} more groups are in --json.")
@@ -61,12 +63,14 @@ def _choices(tables: Tables, question: SelectQuestion) -> list[BudgetChoice]:
             raise InputError("--capacity takes the place of a threshold; leave --thr and --top out.")
         return [allocate(tables, parse_objective(question.tsc), question.capacity)]
     criteria = [criterion(question.tsc, *number) for number in question.numbers]
+    # The values take memory, so several criteria keep them only where images are ranked by them.
     values_are_used = len(criteria) == 1 or bool(question.hardest or question.easiest)
     return decide(tables, criteria, values=values_are_used)
 
 
 def _recorded(question: SelectQuestion) -> dict[str, object]:
     """What the selection says about how it was made; only what was asked for."""
+    # Only a selection of one criterion is written, so the first number is the only one.
     first = {"threshold": (question.thr or (None,))[0], "top": (question.top or (None,))[0]}
     names = ("capacity", "where", "hardest", "easiest", "by")
     asked = {**first, **{name: getattr(question, name) for name in names}}
@@ -77,7 +81,9 @@ def summary_tables(summaries: Sequence[Sequence[Summary]]) -> Iterator[TextTable
     """One row per criterion or group; of a single one also how many images each budget has, as bars."""
     first = summaries[0][0]
     everything = [row for some in summaries for row in some]
+    # A sweep of L1 alone needs no words in its first column, but only numbers.
     plain_l1 = all(row.threshold is not None and row.criterion.startswith("l1<") for row in everything)
+    # Without groups every criterion has exactly one row.
     by_group = len(everything) > len(summaries)
     heading = ["L1 below" if plain_l1 else "criterion", *(["group"] if by_group else [])]
     rows: list[tuple[Cell, ...]] = [
@@ -99,6 +105,7 @@ def summary_tables(summaries: Sequence[Sequence[Summary]]) -> Iterator[TextTable
         tuple(rows),
     )
     if len(everything) == 1 and first.total:
+        # The longest bar is that of the fullest budget, so that the shape is seen whatever the shares are.
         most = max(first.images)
         yield TextTable(
             "",
@@ -117,6 +124,7 @@ def _remarks(
 ) -> Iterator[str]:
     """What the table does not say: rows that failed or are not monotone, and criteria that tell no images apart."""
     first = summaries[0][0]
+    # The failures are a matter of the table, so every criterion has the same number of them.
     if first.failed:
         yield f"{first.failed} of the table's rows have no tokens (their images failed) and are left out."
     for choice, rows, (summary, *_) in zip(choices, kept, summaries, strict=True):
@@ -129,7 +137,9 @@ def _remarks(
 def _empty_answers(choice: BudgetChoice, kept: NDArray[np.bool_] | None, summary: Summary) -> Iterator[str]:
     """A sentence where every image or none meets a criterion, or none is kept: it rarely is what was meant."""
     name, operator = choice.first.name, choice.first.operator
+    # Columns of the user's own are not in this list, and nobody knows which way is better.
     known = MEASURES.get(bare(name))
+    # No image at all is another problem than a criterion that no image meets.
     if not summary.total:
         if kept is not None and choice.ok.any():
             yield f"No image is left by --where: of {int(choice.ok.sum())} images none has what it asks for."
@@ -137,6 +147,7 @@ def _empty_answers(choice: BudgetChoice, kept: NDArray[np.bool_] | None, summary
     if choice.first.value is None:
         return  # a capacity is spent, nothing has to be met
     if known is not None and operator in ("<", "<=", ">", ">=") and (operator[0] == "<") != known.lower_is_better:
+        # `<=` keeps its equals sign, because only the arrow is turned.
         turned = operator.translate(str.maketrans("<>", "><"))
         better = "less" if known.lower_is_better else "more"
         yield f"{choice.first} asks for the worse side: {better} of {name} is better. Did you mean {name}{turned}?"
@@ -145,6 +156,7 @@ def _empty_answers(choice: BudgetChoice, kept: NDArray[np.bool_] | None, summary
         nearest = ""
         if value is not None:
             values = value[choice.ok if kept is None else choice.ok & kept].astype(np.float64)
+            # This compares with the rule as it was asked, also if its arrow points to the worse side.
             best = np.nanmin(values) if operator.startswith("<") else np.nanmax(values)
             which = "smallest" if operator.startswith("<") else "largest"
             if np.isfinite(best):

@@ -36,8 +36,11 @@ def _source(tables: Tables, result: Strength) -> str:
 def strength_table(result: Strength) -> TextTable:
     """One row per network, the weakest first; the last row is the rank correlation over the networks."""
     share = result.outcome.test is not None
+    # The rows of a network are those of its budgets, and they keep that order.
     by_model = {row.model: [other for other in result.rows if other.model == row.model] for row in result.rows}
+    # The strength is that on the originals, so it is the same at every budget of a network.
     ranked = sorted(by_model.items(), key=lambda item: item[1][0].strength)
+    # Shares are printed in percent, so what they lose is in percentage points.
     scale = 100 if share else 1
     strengths = format_numbers([scale * rows[0].strength for _, rows in ranked])
     rows: list[tuple[Cell, ...]] = []

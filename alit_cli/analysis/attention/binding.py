@@ -67,8 +67,10 @@ def segments(
     """
     flat = labels.reshape(-1)
     ids, sizes = np.unique(flat, return_counts=True)
+    # In a mask of black and white 255 is the object itself, so it is only ignored beside other ids.
     if ignore is None:
         ignore = (VOID,) if set(ids.tolist()) - {*background, VOID} else ()
+    # A segment that is too small stays in `counted`, so a region that covers it overlaps less, as over the background.
     wanted = ids[(sizes >= min_area * len(flat)) & ~np.isin(ids, [*background, *ignore])]
     return Segments(flat == wanted[:, None], ~np.isin(flat, list(ignore)))
 
@@ -81,12 +83,16 @@ def regions(maps: Maps, side: int, keep: Keep) -> list[Kept]:
     flat = upsample(maps, side).reshape(len(maps), -1)
     pixels = flat.shape[1]
     if keep.rule == "top":
+        # At least one position is kept, however small the share is.
         ranks = [pixels - max(1, round(share * pixels)) for share in keep.shares]
+        # Only the positions at these ranks must be in their place, which is much quicker than sorting the maps.
         ordered = np.partition(flat, ranks, axis=1)
         return [flat >= ordered[:, rank, None] for rank in ranks]
     ordered = np.sort(flat, axis=1)[:, ::-1]
+    # The sum over tens of thousands of pixels is made in float64, because float32 would lose the small ones.
     held = np.cumsum(ordered, axis=1, dtype=np.float64)
     held /= held[:, -1:]
+    # The small factor keeps rounding from asking for one position more than the share needs.
     counts = [(held < share * (1 - 1e-9)).sum(axis=1) for share in keep.shares]
     return [flat >= np.take_along_axis(ordered, count[:, None], axis=1) for count in counts]
 
@@ -94,8 +100,10 @@ def regions(maps: Maps, side: int, keep: Keep) -> list[Kept]:
 def overlaps(region: Kept, wanted: Segments) -> Floats:
     """Intersection over union of every token's region (k p) with every segment: k s."""
     counted = region & wanted.counted
+    # The product of 0s and 1s counts common pixels; float32 is exact up to 16 million of them and quicker than int.
     shared = counted.astype(np.float32) @ wanted.masks.T.astype(np.float32)
     sizes = counted.sum(axis=1)[:, None] + wanted.masks.sum(axis=1)[None] - shared
+    # A region and a segment that are both empty have no union, and overlap by 0.
     found: Floats = shared.astype(np.float64) / np.maximum(sizes, 1)
     return found
 
@@ -115,4 +123,5 @@ class Binding:
 def bind(kept: Sequence[Kept], wanted: Segments, first: int) -> Binding:
     """The mean over segments of the best token's overlap, for each share; `kept` comes from `regions`."""
     found = np.stack([overlaps(region, wanted) for region in kept])
+    # The first budget's tokens are the first rows of every map, so a slice is enough.
     return Binding(found.max(axis=1).mean(axis=1), found[:, :first].max(axis=1).mean(axis=1))

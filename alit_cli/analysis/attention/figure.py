@@ -14,6 +14,7 @@ from matplotlib.figure import SubFigure
 from alit_cli.analysis.attention.tables import BEST, SETS, measure_name, series
 from alit_cli.analysis.figures.style import COLOURS, GREY, figure_page
 
+# The same measure has the same colour in every panel of the figure.
 BLUE, ORANGE, GREEN = COLOURS[:3]
 
 
@@ -31,7 +32,9 @@ def draw_attention(summary: pd.DataFrame, first: int, shares: Mapping[str, str],
         source: under the figure: where the numbers come from.
         path: its suffix is the format. Raises what `open_output` raises.
     """
+    # Without masks there is no mIoU, and the lower half of the figure is left out.
     bound = (summary.measure == measure_name("all", BEST, shuffled=False)).any()
+    # Inches: the upper two panels with their legends, then each row of regions, and the common legend.
     heights = [5.0] + ([3.3 * math.ceil(len(shares) / PANELS) + 0.7] if bound else [])
     size = (12.6 if bound else 9.2, sum(heights))
     with figure_page(size, "Attention to the tokens", source, path) as figure:
@@ -42,6 +45,7 @@ def draw_attention(summary: pd.DataFrame, first: int, shares: Mapping[str, str],
         if bound:
             _draw_objects(parts[1], summary, first, shares)
         for axes in figure.axes:
+            # More than eight ticks would not have room for their numbers.
             axes.set(xlabel="tokens", xticks=sorted(summary.tokens.unique())[:: -(-summary.tokens.nunique() // 8)])
 
 
@@ -49,6 +53,7 @@ def _draw_sparsity(axes: Axes, summary: pd.DataFrame) -> None:
     _line(axes, summary, "top_decile", BLUE, "mass in the top tenth of positions (even: 0.1)")
     _line(axes, summary, "entropy", ORANGE, "entropy over that of an even map (even: 1)")
     _line(axes, summary, "latent_share", GREEN, "share of attention that goes to tokens")
+    # In an even map the top tenth of the positions holds a tenth of the mass.
     axes.axhline(0.1, color=BLUE, linewidth=0.8, linestyle=":")
     axes.annotate("even", (1, 0.1), (0, 2), ("axes fraction", "data"), "offset points", ha="right", color=BLUE)
     axes.set_ylim(0, 1.02)
@@ -65,8 +70,10 @@ def _draw_stability(axes: Axes, summary: pd.DataFrame) -> None:
 def _draw_objects(figure: SubFigure, summary: pd.DataFrame, first: int, shares: Mapping[str, str]) -> None:
     """One panel per region, all on one scale, and under them what the lines are."""
     rows = math.ceil(len(shares) / PANELS)
+    # One common scale lets readers compare the regions with each other.
     grid = figure.subplots(rows, min(PANELS, len(shares)), sharey=True, squeeze=False)
     for axes, share in zip_longest(grid.flat, shares):
+        # The last row of the grid may have more places than there are regions left.
         if share is None:
             axes.remove()
         else:
@@ -74,6 +81,7 @@ def _draw_objects(figure: SubFigure, summary: pd.DataFrame, first: int, shares: 
             axes.set_title(f"Objects, region: {shares[share]}", loc="left")
     for axes in grid[:, 0]:
         axes.set_ylabel("mIoU of the best token per segment")
+    # All panels have the same lines, so the first one speaks for all.
     lines, names = grid[0, 0].get_legend_handles_labels()
     figure.legend(lines, names, loc="outside lower left", ncols=2, handlelength=3)
 
@@ -86,6 +94,7 @@ def _draw_region(axes: Axes, summary: pd.DataFrame, first: int, share: str) -> N
         chance = series(summary, measure_name(tokens, share, shuffled=True))
         if len(chance):
             gain = series(summary, f"gain_{tokens}_{share}")
+            # The interval of the difference is drawn around chance, so that a line above it is better than chance.
             half = (gain.high - gain.low) / 2
             label = "its chance level: other images' maps (band: 95 % of the difference)"
             _line(axes, summary, measure_name(tokens, share, shuffled=True), colour, label, True, False)
@@ -110,4 +119,5 @@ def _line(
 def _finish(axes: Axes, title: str, label: str) -> None:
     axes.set_title(title, loc="left")
     axes.set_ylabel(label)
+    # The legend stands below its panel, because lines may run anywhere inside it.
     axes.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.14), handlelength=3)

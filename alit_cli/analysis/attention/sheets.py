@@ -28,6 +28,7 @@ from alit_cli.errors import InputError
 
 Canvas = NDArray[np.float32]
 
+# Inferno grows evenly lighter, also for people who do not see all colours.
 HEAT = matplotlib.colormaps["inferno"]
 TILE, GAP, BREAK = 128, 5, 26  # canvas pixels: a picture, between pictures, between blocks
 CYAN, WHITE = (0.2, 1.0, 1.0), (1.0, 1.0, 1.0)  # outlines of segments and of tokens' regions
@@ -83,6 +84,7 @@ def narrow_marks(maps: TokenMaps, chosen: Sequence[int] | None = None) -> list[l
 
 def segment_marks(maps: TokenMaps, wanted: Segments, keep: Keep) -> list[list[Mark]]:
     """At each iteration, the best token of each of the largest segments, with its overlap at its best share."""
+    # A stable sort gives equal segments the same order on every machine.
     largest = np.argsort(-wanted.masks.sum(axis=1), kind="stable")[:MARKED]
     side = len(maps.pixels)
     rows = []
@@ -115,9 +117,11 @@ def draw_sheet(
         path: its suffix is the format. Raises what `open_output` raises.
         chosen: the tokens that are followed; None for the narrowest.
     """
+    # The same call as for the marks, so both agree on which tokens are followed.
     same = followed(maps, chosen)
     shown = [[*map(_plain, same), *row] for row in marks]
     heat = [densities(values[[m.token for m in row]]) for values, row in zip(maps.maps, shown, strict=True)]
+    # One scale for all pictures of a sheet, so that their colours can be compared.
     top = _top_of_scale(heat)
     columns = [_column(0), *(_column(1 + index, 1 + index // FOLLOWED) for index in range(FOLLOWED + MARKED))]
     tiles = [Tile(LEFT, _row(0), tile_of(maps.pixels))]
@@ -125,6 +129,7 @@ def draw_sheet(
         y = _row(index + 1) + HEADINGS
         if maps.decoded:
             tiles.append(Tile(columns[0], y, tile_of(maps.decoded[index])))
+        # A small image may have fewer segments than there are columns; the rest of its row stays white.
         for column, density, mark in zip(columns[1:], pictures, row, strict=False):
             tiles.append(Tile(column, y, overlay(maps.pixels, density, top, mark.segment, mark.region), mark.text))
     with matplotlib.rc_context({"font.size": 9, "text.color": INK}):
@@ -150,6 +155,7 @@ def _write_headings(
     line = _row(1) + HEADINGS - 8
     if decoded:
         _write(axes, columns[0], line, "decoded")
+    # `columns` goes on to the marked tokens, which have no fixed name over them.
     for column, token in zip(columns[1:], same, strict=False):
         _write(axes, column, line, f"token {token}")
     _write(axes, columns[1], line - 22, "the same tokens at every iteration", weight="bold")
@@ -161,6 +167,7 @@ def draw_overview(images: Sequence[TokenMaps], source: str, path: Path) -> None:
     """One row per image: the picture and its eight narrowest tokens at the last iteration. Raises as `open_output`."""
     chosen = [(maps, narrowest(maps.maps[-1], 8)) for maps in images]
     top = _top_of_scale([densities(maps.maps[-1][tokens]) for maps, tokens in chosen])
+    # The overview has nothing written at its left, so all columns move by the room that sheets leave there.
     left, tiles = GAP - LEFT, []
     for index, (maps, tokens) in enumerate(chosen):
         y = _row(index) + HEADINGS
@@ -217,14 +224,17 @@ def narrowest(maps: Maps, count: int, without: Sequence[int] = ()) -> list[int]:
     """
     flat = maps.reshape(len(maps), -1).astype(np.float64)
     mass = flat.sum(axis=1)
+    # A share of mass is at most 1, so this 1 puts every token that is attended to before all of the others.
     narrow = np.where(mass > mass.mean() / 4, 1, 0) + top_share(flat / mass[:, None])
     order = [int(token) for token in np.argsort(-narrow, kind="stable") if token not in without]
+    # A constant map correlates with nothing (NaN), so it is like no other map.
     alike = np.nan_to_num(correlations(flat, flat))
     chosen: list[int] = []
     spare: list[int] = []
     for token in order:
         other = all(alike[token, seen] < ALIKE for seen in [*chosen, *without])
         (chosen if other else spare).append(token)
+    # Where too few maps differ, similar ones fill the row, because a gap would look like an error.
     return [*chosen, *spare][:count]
 
 
@@ -245,11 +255,16 @@ def overlay(
 
     Outlines of a segment and of a token's region (S S each) are drawn in cyan and white, which the heat does not have.
     """
+    # Cubic splines overshoot below 0, which the clipping takes away.
     heat = np.clip(zoom(density, TILE / len(density), order=3, mode="nearest", grid_mode=True) / top, 0, 1)
+    # These are the weights of brightness of ITU-R BT.601: what the eye sees of red, green and blue.
     grey = tile_of(pixels) @ np.array([0.299, 0.587, 0.114], np.float32)
+    # The power makes weak attention visible, and 0.85 leaves a little of the picture under the strongest.
     strength = (0.85 * heat**0.7)[..., None]
+    # The lowest colours of the map are nearly black and would look like dark parts of the picture.
     colour = HEAT(0.15 + 0.85 * heat)[..., :3]
     found: Canvas = ((1 - strength) * 0.8 * grey[..., None] + strength * colour).astype(np.float32)
+    # The segment is drawn last, so its outline stays whole where both meet.
     for mask, colour in ((region, WHITE), (segment, CYAN)):
         if mask is not None:
             large = zoom(mask.astype(np.float32), TILE / len(mask), order=1, mode="nearest", grid_mode=True) > 0.5
@@ -265,10 +280,12 @@ def tile_of(pixels: Pixels) -> Canvas:
 
 def _top_of_scale(shown: Sequence[Canvas]) -> float:
     """Where the colours of a sheet end: nearly the strongest that it shows."""
+    # A few extreme positions would make all the rest dark, so half a per cent of them may be cut.
     return float(np.quantile(np.concatenate([values.reshape(-1) for values in shown]), 0.995))
 
 
 def _column(index: int, breaks: int = 0) -> int:
+    # A break between two blocks takes the place of the gap that stands there anyway.
     return LEFT + index * (TILE + GAP) + breaks * (BREAK - GAP)
 
 
@@ -286,9 +303,11 @@ def _page(width: int, height: int, tiles: Sequence[Tile]) -> tuple[Figure, Axes]
     canvas = np.ones((height, width, 3), np.float32)
     for tile in tiles:
         canvas[tile.y : tile.y + TILE, tile.x : tile.x + TILE] = tile.picture
+    # With 100 dots per inch one pixel of the canvas is one pixel of the file.
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
+    # The extent makes data coordinates equal to canvas pixels, so texts can be placed by them.
     axes.imshow(canvas, interpolation="antialiased", extent=(0, width, height, 0))
     axes.set_axis_off()
     box: dict[str, Any] = {"facecolor": "black", "alpha": 0.55, "pad": 1.5, "linewidth": 0}
@@ -306,6 +325,7 @@ def _scale(figure: Figure, axes: Axes, x: int, y: int, top: float) -> None:
     """The colour bar, at a place of the canvas."""
     width, height = axes.get_xlim()[1], axes.get_ylim()[0]
     bar = figure.add_axes((x / width, 1 - (y + 10) / height, 2 * TILE / width, 10 / height))
+    # The bar begins where the overlay's colours begin.
     colours = matplotlib.colors.ListedColormap(HEAT(np.linspace(0.15, 1, 256)))
     figure.colorbar(ScalarMappable(Normalize(0, top), colours), cax=bar, orientation="horizontal")
     bar.tick_params(labelsize=8, colors=GREY, length=2)

@@ -46,11 +46,13 @@ def spreads(maps: TokenMaps) -> list[Spread]:
     rows = []
     for index, (iteration, values) in enumerate(zip(maps.iterations, flat, strict=True)):
         shares = values / values.sum(axis=1, keepdims=True)
+        # The last iteration has no next one to be compared with.
         own, others, overlap = _stability(values, flat[index + 1]) if index + 1 < len(flat) else (np.nan,) * 3
         rows.append(
             Spread(
                 iteration=iteration,
                 tokens=len(values),
+                # Over all tokens the attention of a position sums to what it gives to tokens at all.
                 latent_share=float(values.sum(axis=0).mean()),
                 entropy=float(entropy(shares).mean()),
                 top_decile=float(top_share(shares).mean()),
@@ -64,6 +66,7 @@ def spreads(maps: TokenMaps) -> list[Spread]:
 
 def entropy(shares: Floats) -> Floats:
     """Entropy of each row (k p, each summing to 1) over that of an even one, 0–1."""
+    # A share of 0 adds nothing to an entropy; the logarithm of 1 stands in for that of 0.
     logs = np.log(np.where(shares > 0, shares, 1))
     found: Floats = -(shares * logs).sum(axis=1) / np.log(shares.shape[1])
     return found
@@ -72,6 +75,7 @@ def entropy(shares: Floats) -> Floats:
 def top_share(shares: Floats, part: float = DECILE) -> Floats:
     """Mass of each row (k p) in the `part` of its positions that has most; a fraction of a position counts as that."""
     ordered = np.sort(shares, axis=1)[:, ::-1]
+    # A tenth of 64 positions is 6.4, and rounding would let maps of two grids differ for no reason.
     whole, rest = divmod(part * shares.shape[1], 1)
     found: Floats = ordered[:, : int(whole)].sum(axis=1) + rest * ordered[:, int(whole)]
     return found
@@ -100,6 +104,7 @@ class Sameness:
         """Take in an image; all must come from one model and the same iterations."""
         self.images += 1
         for iteration, values in zip(maps.iterations, maps.maps, strict=True):
+            # Centred maps of length 1 have their correlation as a dot product, so a sum of them is all that is kept.
             flat = values.reshape(len(values), -1).astype(np.float64)
             flat -= flat.mean(axis=1, keepdims=True)
             length = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -111,12 +116,14 @@ class Sameness:
         if self.images < 2:
             return float("nan")
         squares = (self.sums[iteration] ** 2).sum(axis=1)  # of n unit vectors: n + every ordered pair's correlation
+        # Each map's product with itself is 1 and is taken out; what is left are n(n - 1) pairs.
         return float(((squares - self.images) / (self.images * (self.images - 1))).mean())
 
 
 def _stability(now: Floats, later: Floats) -> tuple[float, float, float]:
     """Mean over the tokens of `now` (k p): correlation with themselves and with others later (l p), and overlap."""
     found = correlations(now, later)
+    # Later iterations have more tokens, but the earlier ones keep their numbers.
     same = np.arange(found.shape[0])[:, None] == np.arange(found.shape[1])
     a, b = _top(now), _top(later[: len(now)])
     overlap = (a & b).sum(axis=1) / (a | b).sum(axis=1)
@@ -140,6 +147,7 @@ def upsample(maps: Maps, side: int) -> Maps:
     """k g g → k side side, bilinear between the centres of the positions; beyond the outermost, their value."""
     grid = maps.shape[-1]
     places = np.clip((np.arange(side) + 0.5) * grid / side - 0.5, 0, grid - 1)
+    # Each pixel takes its two nearest positions, by how near they are; one matrix serves both axes.
     weights = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(grid))).astype(np.float32)
     found: Maps = weights @ maps @ weights.T
     return found

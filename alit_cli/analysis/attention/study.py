@@ -86,18 +86,24 @@ class AttentionStudy:
         self.first = maps.first
         own = self._own(maps)
         self.spread.append(spread_rows(maps))
+        # An image without segments still counts for the maps, but not for the objects.
         if own is not None:
+            # The segments of other images meet the maps of this one too; that is how the chance level of those segments
+            # is measured.
             label_maps = {maps.image: own, **self._others(maps.image)}
             self.overlap.append(overlap_rows(maps, self.question.keep, label_maps))
             self.segments.append(len(own.masks))
         self.sameness.add(maps)
+        # Maps are large, so only those that the overview will draw are kept.
         if len(self.pictured) < min(OVERVIEW, self.question.sheets):
             self.pictured.append(maps)
+        # `spread` has this image already, so it counts the images up to this one.
         if len(self.spread) <= self.question.sheets:
             self._draw(maps, own, self.question.out / "sheets" / f"{name}.{self.question.form}")
         if self.question.npz:
             folder = self.question.out / "maps"
             save_maps(maps, folder / f"{name}.npz")
+            # There may be thousands of arrays, so the folder is named once in their place.
             self.files += [folder] if folder not in self.files else []
 
     @property
@@ -125,9 +131,11 @@ class AttentionStudy:
         """Draw the overview; the means by iteration, as `by_iteration` has them. InputError where there is no image."""
         if not self.spread:
             raise InputError("None of the images could be read, so there is nothing to look at.")
+        # An overview of one image would only repeat its sheet.
         if len(self.pictured) > 1:
             self.files.append(self.question.out / f"overview.{self.question.form}")
             draw_overview(self.pictured, self.question.source, self.files[-1])
+        # This figure sets the first iteration beside the last one, so there must be two.
         if self.pictured and len(self.pictured[0].iterations) > 1:
             self.files.append(self.question.out / f"first_tokens.{self.question.form}")
             draw_first_tokens(self.pictured[0], self.question.source, self.files[-1])
@@ -164,6 +172,7 @@ class AttentionStudy:
             return None
         labels = self.masks.own(maps.image, maps.width, maps.height)
         found = None if labels is None else self._segments(labels)
+        # A mask that holds nothing but background has no segment to be found.
         if found is None or not len(found.masks):
             self.without_mask.append(maps.image)
             return None
@@ -173,6 +182,7 @@ class AttentionStudy:
         assert self.masks is not None
         others = self.masks.others(image, self.question.shuffles, self.question.seed)
         found = {other: self._segments(labels) for other, labels in others}
+        # Some of the other masks may hold no segment either, and a mean over none is not defined.
         return {other: wanted for other, wanted in found.items() if len(wanted.masks)}
 
     def _segments(self, labels: Labels) -> Segments:
@@ -186,6 +196,7 @@ def match_masks(masks: Sequence[Item], images: Sequence[Item]) -> dict[str, Item
     Raises InputError where no mask belongs to an image, or one could belong to several.
     """
     pairs = match([stem(item.image) for item in masks], [stem(item.image) for item in images], "masks", "input")
+    # The names of both sides are quoted, because mostly a folder or an ending differs.
     if not len(pairs.names):
         raise InputError(
             f"None of the {len(masks)} masks belongs to an image: they are named like '{masks[0].image}', "

@@ -38,6 +38,7 @@ def overlap_rows(maps: TokenMaps, keep: Keep, label_maps: Mapping[str, Segments]
     """
     rows = []
     for iteration, values in zip(maps.iterations, maps.maps, strict=True):
+        # The regions do not depend on a label map, so they are computed once for all of them.
         kept = regions(values, len(maps.pixels), keep)
         for image, wanted in label_maps.items():
             row = {"image": image, "iteration": iteration, "own": image == maps.image, "segments": len(wanted.masks)}
@@ -50,6 +51,7 @@ def _scores(found: Binding, keep: Keep) -> dict[str, float]:
     scores: dict[str, float] = {}
     for tokens, values in zip(SETS, (found.every, found.first), strict=True):
         scores |= {f"{tokens}_{name}": float(value) for name, value in zip(keep.names, values, strict=True)}
+        # Chance takes its best share in the same way, so this choice does not favour the image's own mask.
         scores[f"{tokens}_{BEST}"] = float(values.max())
     return scores
 
@@ -60,14 +62,19 @@ def join_rows(spread: pd.DataFrame, overlap: pd.DataFrame | None) -> pd.DataFram
     `segments` and `iou_…` are of the image's label map under its own maps, `chance_…` the mean under the maps of other
     images: the same segments, and as many tokens to choose the best from.
     """
+    # The name of the image comes first, as in every table of alit.
     table = spread[["image", *(name for name in spread if name != "image")]]
     if overlap is None:
         return table
     keys = ["image", "iteration"]
+    # Columns of overlap begin with whose best they are, such as `all_40`.
     scores = [name for name in overlap if str(name).partition("_")[0] in SETS]
     own = overlap[overlap.own].drop(columns="own").rename(columns={name: f"iou_{name}" for name in scores})
+    # The row of another label map has that image's name as its key, so chance belongs to the image whose segments these
+    # are.
     others = overlap[~overlap.own].groupby(keys)[scores].mean().add_prefix("chance_").reset_index()
     table = table.merge(own, how="left", on=keys)
+    # With --shuffles 0, or a single image, there are no others and no columns of chance.
     return table.merge(others, how="left", on=keys) if len(others) else table
 
 
@@ -80,10 +87,13 @@ def by_iteration(rows: pd.DataFrame, sameness: Sameness) -> pd.DataFrame:
     values = rows.drop(columns=["image"])
     for column in [name for name in values if str(name).startswith("chance_")]:
         x = str(column).removeprefix("chance_")
+        # The difference is taken within each image, so that easy and hard images do not widen its interval.
         values[f"gain_{x}"] = values[f"iou_{x}"] - values[column]
+    # Values that are not known (the stability of the last iteration) count neither in means nor in n.
     long = values.melt(["iteration", "tokens"], var_name="measure", value_name="value").dropna(subset="value")
     groups = long.groupby(["iteration", "tokens", "measure"], sort=False).value
     table = groups.agg(images="count", mean="mean", deviation="std").reset_index()
+    # 1.96 standard errors to either side are the 95 % interval of a normal distribution.
     half = 1.96 * table.deviation / np.sqrt(table.images)
     table = table.drop(columns="deviation").assign(low=table["mean"] - half, high=table["mean"] + half)
     alike = rows[["iteration", "tokens"]].drop_duplicates().assign(measure="sameness", images=sameness.images)

@@ -19,6 +19,7 @@ from alit_cli.analysis.figures.style import COLOURS, GREY, INK, MARKERS, figure_
 from alit_cli.analysis.selection.sweep import UNIFORM, Outcome
 from alit_cli.analysis.studies.capacity import ALL, ORIGINAL, Capacity
 
+# Four in a row make three rows; a higher figure does not fit a page.
 MOST_PANELS = 12
 FEWEST_FOR_BANDS = 50
 """Images of a group from which on its intervals are drawn; those of fewer cover the whole panel and say nothing."""
@@ -39,14 +40,17 @@ def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> lis
     paths = [folder / f"capacity.{form}"]
     differences = pd.DataFrame(result.differences)
     if len(differences):
+        # Pairs of two swept lines are in the csv; in the figure they would hide each other.
         differences = differences[(differences.against == UNIFORM) & differences.line.isin(list(styles))]
     count, rows = len(result.outcomes), 2 if len(differences) else 1
     size = (max(6.4, 4.4 * count), 3.9 + 2.1 * (rows - 1) + 0.8)
     with figure_page(size, "", source, paths[0]) as figure:
+        # Without a row of differences only the first of the ratios is left.
         ratios = (1.9, 1)[:rows]
         grid = figure.subplots(rows, count, squeeze=False, sharex=True, height_ratios=ratios)
         for column, outcome in enumerate(result.outcomes):
             points = whole[whole.outcome == outcome.name]
+            # Where differences are drawn below, they carry the intervals, and bands above would only blur the lines.
             _draw_lines(grid[0, column], points, styles, bands=rows == 1)
             _dress(grid[0, column], outcome, result.full_tokens)
             if rows > 1:
@@ -62,6 +66,7 @@ def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> lis
 
 def _styles(lines: Iterable[str]) -> Styles:
     """Colour, marker and dash of each line."""
+    # One budget for all and the originals look the same in every figure, whatever else is drawn.
     styles: dict[str, tuple[str, str, Literal["-", "--", ":"]]] = {UNIFORM: (INK, "x", "--"), ORIGINAL: (GREY, "", ":")}
     swept = [line for line in dict.fromkeys(lines) if line not in styles]
     for number, line in enumerate(swept):
@@ -73,6 +78,7 @@ def _draw_lines(axes: Axes, points: pd.DataFrame, styles: Styles, bands: bool) -
     """The lines of one outcome in one group; their intervals as bars, or as bands where nothing else is drawn."""
     for name, (colour, marker, dash) in styles.items():
         line = points[points.line == name].sort_values("capacity")
+        # A line may have no points for an outcome, such as a group without labels.
         if line.empty or line.value.isna().all():
             continue
         if name == ORIGINAL:
@@ -91,6 +97,7 @@ def _dress(axes: Axes, outcome: Outcome, full: int) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6))
     if outcome.test is not None:
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    # The axis begins at 0 and shows 100 % at least; --share-of may bring points beyond that.
     axes.set_xlim(0, max(1.03, axes.dataLim.x1 * 1.02))
 
 
@@ -101,6 +108,7 @@ def _draw_differences(axes: Axes, differences: pd.DataFrame, styles: Styles, out
         line = differences[differences.line == name].sort_values("capacity")
         if line.empty:
             continue
+        # matplotlib wants distances, and rounding could make one slightly negative, which it refuses.
         error = scale * np.stack([line.difference - line.low, line.high - line.difference]).clip(min=0)
         axes.errorbar(
             line.capacity,
@@ -129,6 +137,7 @@ def _draw_groups(result: Capacity, groups: pd.DataFrame, styles: Styles, source:
     """A small panel for each of the largest groups, with bands only where the images suffice."""
     outcome = next(outcome for outcome in result.outcomes if outcome.name == groups.outcome.iloc[0])
     sizes = groups.groupby("group").known.max()
+    # The largest groups are chosen, but they stand in the order of their names, where they are looked for.
     shown = sorted(sizes.nlargest(MOST_PANELS).index)
     if len(shown) < len(sizes):
         source += f" · the {len(shown)} largest of {len(sizes)} groups"
@@ -148,6 +157,7 @@ def _draw_groups(result: Capacity, groups: pd.DataFrame, styles: Styles, source:
         for axes in grid.flat[len(shown) :]:
             axes.remove()
         for axes in figure.axes:
+            # A shared axis hides the numbers of upper panels, also where the panel below was removed.
             axes.tick_params(labelbottom=True)
         label = f"tokens spent, share of {result.full_tokens} per image"
         if is_paper():
@@ -159,6 +169,7 @@ def _draw_groups(result: Capacity, groups: pd.DataFrame, styles: Styles, source:
 
 def _legend(figure: Figure, title: str, handles: Sequence[Line2D]) -> None:
     """The legend above the panels; the figure's title is the legend's, because two texts there would overlap."""
+    # Inches that an entry of the legend takes, about, at the two sizes of letters.
     columns = max(2, math.floor(figure.get_size_inches()[0] / (1.6 if is_paper() else 2.2)))
     legend = figure.legend(handles=handles, loc="outside upper left", ncols=columns, alignment="left")
     if not is_paper():

@@ -42,6 +42,7 @@ def draw_comparison(result: Comparison, source: str, path: Path) -> None:
         if name == "l1":
             panels.append(partial(_draw_measure, result=result, name=name, spent=TOKENS))
     panels.append(partial(_draw_below, result=result))
+    # Two and four panels fill rows of two; more of them in such rows would make the figure too high for a page.
     columns = 2 if len(panels) in (2, 4) else 3
     rows = math.ceil(len(panels) / columns)
     with figure_page((4.3 * columns, 3.4 * rows + 1.3), "Tokenizers compared", source, path) as figure:
@@ -75,6 +76,7 @@ def _draw_measure(axes: Axes, result: Comparison, name: str, spent: str) -> None
     for tokenizer, colour, marker in _looks(result):
         points = _known(result.of(tokenizer), name)
         x = [getattr(point, spent) for point in points]
+        # A tokenizer of one budget has no line to be seen by, so its marker is larger.
         size = 6 if len(points) == 1 else 4
         axes.plot(x, [getattr(point, name) for point in points], "-", color=colour, marker=marker, markersize=size)
         needs = _known(result.of(tokenizer, "need"), name)
@@ -83,6 +85,7 @@ def _draw_measure(axes: Axes, result: Comparison, name: str, spent: str) -> None
     if spent == BITS:  # tokens of different codebooks do not add up
         needs = _known(result.of(ALL, "need"), name)
         axes.plot([p.bits for p in needs], [getattr(p, name) for p in needs], "--", color=INK, linewidth=1)
+    # Budgets and bits are often powers of two, which then stand at equal distances.
     axes.set_xscale("log", base=2)
     ticks: list[float] = []
     for value in sorted(set(reached)):
@@ -102,6 +105,7 @@ def _draw_below(axes: Axes, result: Comparison) -> None:
         counts = result.below[tokenizer]
         steps = sorted({0, len(counts) // 2, len(counts) - 1})
         for place, step in enumerate(steps[:FEW_CURVES]):
+            # A single curve is drawn as thick as the thickest of several.
             width = 1.8 if len(steps) == 1 else 0.8 + 0.6 * place
             label = f"{tokenizer}, {result.budgets[tokenizer][step]}"
             axes.plot(EDGES, counts[step], color=colour, linewidth=width, label=label)

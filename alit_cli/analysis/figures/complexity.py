@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from alit_cli.analysis.figures.style import GREY, Colours, budget_colours, figure_page, is_paper
 from alit_cli.analysis.studies.complexity import GROUP, OVERALL, QUOTED_MEASURE, Complexity, Row
 
+# Four in a row make three rows, as high as the large panel beside them.
 MOST_PANELS = 12
 FEWEST_IN_BIN = 10
 """Images of a bin from which on its interval is drawn: a standard error of fewer says little."""
@@ -41,9 +42,12 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
             main, label = figure.subplots(), "complexity score"
         else:
             rows = max(math.ceil(len(shown) / 4), min(2, len(shown)))
+            # At least two rows are used where there are two groups, because one row of panels would be too flat beside
+            # the main one.
             columns = math.ceil(len(shown) / rows)
             left, right = figure.subfigures(1, 2, width_ratios=(1, 1.6), squeeze=False)[0]
             main, label = left.subplots(), "complexity: percentile within its category"
+            # Scores that look scaled within each category are on one axis; other scores keep their own.
             grid = right.subplots(rows, columns, squeeze=False, sharey=True, sharex=result.scaled)
             _draw_panels(list(grid.flat), own, shown, colours, quoted)
             right.supxlabel("complexity score of the category's own images", fontsize="medium")
@@ -52,6 +56,7 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
         _count_bins(main, whole)
         main.set(xlabel=label, ylabel="mean L1 (pixels in 0–1)")
         main.set_title(_title(str(whole.group.iloc[0]), whole, quoted), loc="left")
+        # All panels have the same lines, so the main one speaks for all.
         lines, names = main.get_legend_handles_labels()
         figure.legend(
             lines,
@@ -82,6 +87,7 @@ def _draw_lines(axes: Axes, bins: pd.DataFrame, colours: Colours, bars: bool) ->
     """A line per budget, named in the legend in the order of the budgets."""
     for budget, colour in colours.items():
         line = bins[bins.budget == budget]
+        # A bin of few images becomes NaN here, and matplotlib draws no bar for it.
         error = NORMAL_95 * line.error.where(line.images >= FEWEST_IN_BIN)
         axes.errorbar(
             line.position,

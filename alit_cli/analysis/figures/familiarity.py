@@ -19,6 +19,7 @@ def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
     `source` says under the figure where the numbers come from. What `open_output` raises.
     """
     names = [one.name for one in result.sets]
+    # Inches; each set adds a row of differences to the panel on the right.
     size = (13, 3.9 + 0.12 * len(names))
     with figure_page(size, "Familiar and unfamiliar images", source, path) as figure:
         left, middle, right = figure.subplots(1, 3)
@@ -27,12 +28,14 @@ def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
             colour, marker = _style(number)
             label = f"{one.name} (n = {len(one.l1)})"
             left.plot(own.tokens, own.l1, color=colour, marker=marker, label=label)
+            # The bars of one budget take 0.8 of its place, so that budgets stay apart.
             width = 0.8 / len(names)
             places = np.arange(len(own)) + width * (number - (len(names) - 1) / 2)
             middle.bar(places, own.share, width, color=colour)
         left.set(xlabel="tokens", ylabel="mean L1 (pixels in 0–1)", xticks=result.budgets)
         left.set_title("What more tokens buy", loc="left")
         left.legend()
+        # The axis of the bars counts places and not tokens, so its ticks are set by hand below.
         thin_ticks(left, result.budgets)
         threshold = result.thresholds[len(result.thresholds) // 2]
         middle.set_xticks(range(len(result.budgets)), [str(budget) for budget in result.budgets])
@@ -48,6 +51,7 @@ def _draw_differences(axes: Axes, result: Familiarity, names: Sequence[str], nee
     labels = list(dict.fromkeys((row.set, row.measure) for row in rows))
     for row in rows:
         colour, marker = _style(names.index(row.set))
+        # As they are and matched stand as a pair around one row, so that both can be read.
         place = labels.index((row.set, row.measure)) + (0.14 if row.matched else -0.14)
         axes.plot([row.low, row.high], [place, place], color=colour, linewidth=1.5)
         face = "white" if row.matched else colour

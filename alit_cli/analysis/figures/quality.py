@@ -44,8 +44,10 @@ def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Pat
     panels.append(partial(_draw_below, result=result, budgets=budgets))
     if result.codes:
         panels += [partial(_draw_codes, result=result), partial(_draw_changed, result=result)]
+    # Four panels fill a square; more of them in rows of two would make the figure too high for a page.
     columns = 2 if len(panels) == 4 else min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
+    # A codec at its smallest size is one point for all budgets, which would look like a mistake without a word.
     if any(len({row.bits for row in result.of(system)}) == 1 for system in ("jpeg", "webp")):
         source += " · a codec of one point: its smallest files are larger than the tokens"
     with figure_page((4.1 * columns, 3.3 * rows + 1), "Quality by tokens", source, path) as figure:
@@ -84,7 +86,9 @@ def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
             spent += [row.bits for row in rows]
     axes.set_xscale("log", base=2)
     ticks: list[float] = []
+    # Powers of two continue the ticks, where the files of codecs are larger than all of the tokens.
     for bits in sorted([row.bits for row in result.of(TOKENS)] + [2**power for power in range(10, 25)]):
+        # Labels of neighbours that are nearer than this would overlap.
         if bits <= max(spent) and (not ticks or bits > 1.6 * ticks[-1]):
             ticks.append(bits)
     axes.set_xticks(ticks)
@@ -98,6 +102,7 @@ def _draw_below(axes: Axes, result: Quality, budgets: Sequence[int]) -> None:
     colours = budget_colours(budgets)
     for budget, share in zip(budgets, result.below, strict=True):
         axes.plot(EDGES, share, color=colours[budget], label=str(budget))
+    # Thresholds where the share of no line changes are cut off, but for ten steps at either side.
     changing = np.flatnonzero((result.below > 0.005).any(axis=0) & (result.below < 0.995).any(axis=0))
     if len(changing):
         axes.set_xlim(float(EDGES[max(changing[0] - 10, 0)]), float(EDGES[min(changing[-1] + 10, len(EDGES) - 1)]))
@@ -117,6 +122,7 @@ def _draw_codes(axes: Axes, result: Quality) -> None:
     entropy = [row.entropy / most for row in rows]
     label = f"entropy of the ids, of {most:.4g} bits"
     axes.plot(budgets, entropy, "--s", color="#b9480e", label=label)
+    # Few images cannot use all codes, even if every id were another; this line says how far they could.
     ids = [min(row.images * _budget(row) / result.codes, 1) for row in rows]
     if ids[0] < 1:
         axes.plot(budgets, ids, ":", color=GREY, label="as many codes as there are ids")
@@ -131,6 +137,7 @@ def _draw_codes(axes: Axes, result: Quality) -> None:
 def _draw_changed(axes: Axes, result: Quality) -> None:
     """What an iteration changes of the tokens that were there before it."""
     rows = [row for row in result.of(TOKENS) if not math.isnan(row.changed)]
+    # Budgets as texts give bars at equal distances.
     axes.bar([str(row.budget) for row in rows], [row.changed for row in rows], color="#0d6b63", width=0.7)
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))

@@ -26,6 +26,8 @@ from alit_cli.data.tables.token_table import TableInfo
 
 Colours = Mapping[int, tuple[float, ...]]
 FigureSize = Literal["wide", "paper"]
+# A context variable and not an argument, because every function between the option and the figure would have to pass it
+# on.
 SIZE: ContextVar[FigureSize] = ContextVar("figure_size", default="wide")
 """The size that figures are drawn in; like matplotlib's own settings it holds for all figures of a block."""
 ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9
@@ -36,6 +38,7 @@ WIDEST_OF_ONE_COLUMN = 8.0
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#e6e6e6"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, told apart by every kind of colour vision."""
+# There are as many markers as colours, so that each line keeps its own pair also in grey print.
 MARKERS = "osD^vP"
 STYLE: dict[Any, object] = {
     "font.size": 9,
@@ -79,6 +82,7 @@ PAPER: dict[Any, object] = {
 
 def budget_colours(budgets: Sequence[int]) -> Colours:
     """A colour per budget, light to dark as tokens are added; told apart by every kind of colour vision."""
+    # The lightest shades of viridis are too pale for lines on white paper.
     shades = matplotlib.colormaps["viridis"](np.linspace(0.85, 0.0, len(budgets)))
     return {budget: tuple(shade) for budget, shade in zip(budgets, shades, strict=True)}
 
@@ -91,6 +95,7 @@ def made_by(info: TableInfo) -> str:
 @contextmanager
 def figure_size(size: FigureSize) -> Iterator[None]:
     """Draw all figures of this block in one size."""
+    # The token brings back what was set before, so that blocks can be nested.
     token = SIZE.set(size)
     try:
         yield
@@ -106,6 +111,7 @@ def is_paper() -> bool:
 @contextmanager
 def drawing_style() -> Iterator[None]:
     """Draw in alit's style, at the size that is set."""
+    # The settings of a program that calls us are as they were after the block.
     with matplotlib.rc_context({**STYLE, **(PAPER if is_paper() else {})}):
         yield
 
@@ -126,6 +132,7 @@ def figure_page(size: tuple[float, float], title: str, source: str, path: Path) 
             figure.suptitle(title, x=0.008, ha="left", fontsize=13, fontweight="bold")
             figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
         yield figure
+        # An error while drawing passes this line by, so no half-drawn figure is written.
         save_figure(figure, path)
 
 
@@ -135,6 +142,7 @@ def empty_figure(size: tuple[float, float]) -> Figure:
         figure = Figure(figsize=column_size(size), layout=ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02))
     else:
         figure = Figure(figsize=size, layout="constrained")
+    # A canvas of its own draws without pyplot, which would look for a display and keep every figure in memory.
     FigureCanvasAgg(figure)
     return figure
 
@@ -145,11 +153,13 @@ def column_size(size: tuple[float, float]) -> tuple[float, float]:
     Letters shrink less than the figure does, so that it is made a little higher in proportion.
     """
     width = ONE_COLUMN if size[0] <= WIDEST_OF_ONE_COLUMN else TWO_COLUMNS
+    # 12 % more height is what the larger letters take.
     return width, 1.12 * size[1] * width / size[0]
 
 
 def thin_ticks(axes: Axes, budgets: Sequence[int]) -> None:
     """Put ticks at budgets, as many as have room: half of them where there are more than eight."""
+    # The double minus rounds the division up.
     axes.set_xticks(budgets[:: -(-len(budgets) // 8)])
 
 
@@ -157,4 +167,5 @@ def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure in the format of its suffix, whole or not at all."""
     form = path.suffix[1:]
     with open_output(path, "figure") as file:
+        # 300 dots per inch are what printers ask for; 160 are enough for a screen.
         figure.savefig(file, dpi=300 if is_paper() else 160, format=form, metadata=figure_metadata(form))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from alit_cli.analysis.figures.style import GREY, figure_page, is_paper, thin_ticks
 from alit_cli.analysis.probe.probing import Accuracy, pool_name
 
+# The colours of `style`, each bound to a pool, so that a figure of two pools looks like one of five.
 COLOURS = {"latents": "#0072b2", "first": "#56b4e9", "image": "#d55e00", "both": "#009e73", "all": "#cc79a7"}
 
 
@@ -25,9 +26,11 @@ def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -
         source: under the figure: where the numbers come from.
         path: its suffix is the format. Raises what `open_output` raises.
     """
+    # Raw pixels are probed first, which is the promise of `features_of`.
     plain = found[0]
     with figure_page((7.6, 4.6), "Linear probe on pooled encoder output", source, path) as figure:
         axes = figure.subplots()
+        # Raw pixels have no tokens, so they are a level over the whole width, with a band in place of a bar.
         axes.axhspan(plain.low, plain.high, color=GREY, alpha=0.1, linewidth=0)
         axes.axhline(plain.accuracy, color=GREY, linestyle="--", label=f"raw pixels ({plain.dimensions} numbers)")
         axes.axhline(plain.chance, color=GREY, linestyle=":", label="chance: the most frequent class")
@@ -37,6 +40,7 @@ def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -
             _draw_lines(axes, found[1:], pools, budgets, first)
         else:
             _draw_points(axes, found[1:], first)
+        # The axis begins at 0, because a cut axis would make small gains look large.
         axes.set(ylabel="top-1 accuracy (bars and band: 95 %)", ylim=(0, None))
         axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16) if is_paper() else (1.01, 0.8))
 

@@ -83,6 +83,7 @@ class Probed:
 
 def check_split(train: Sequence[str], validation: Sequence[str]) -> None:
     """InputError where scikit-learn is missing, the training labels are too few, or validation has other classes."""
+    # A split fits once to all training images, which `check_probe` calls one fold.
     check_probe(train, 1)
     if not validation:
         raise InputError("None of the validation images has a label, so there is nothing to test a probe on.")
@@ -99,6 +100,7 @@ def check_probe(labels: Sequence[str], folds: int) -> None:
     One fold stands for a fit to all of the images.
     """
     try:
+        # scikit-learn is an extra of the package; it is asked for before any work is done.
         import sklearn  # noqa: F401
     except ImportError as error:
         raise InputError("A probe needs scikit-learn: pip install 'alit[tasks]'.") from error
@@ -112,7 +114,9 @@ def check_probe(labels: Sequence[str], folds: int) -> None:
         raise InputError(
             f"The class '{name}' has {least} images, fewer than the {folds} folds: take fewer folds or leave it out."
         )
+    # The largest fold takes the rounded-up share of a class; the inner folds need INNER images of what remains.
     left = least if folds == 1 else least - -(-least // folds)  # images of the class outside a fold
+    # With fewer, an inner fold would have no image of this class, and C could not be chosen.
     if left < INNER:
         raise InputError(
             f"The class '{name}' has {least} images: too few to be fitted{f' in {folds} folds' if folds > 1 else ''}; "
@@ -152,15 +156,19 @@ def probe(
     `validation` (n, which images) there are no folds: probes are fitted to the others and tested on these.
     """
     classes, y = np.unique(np.array(labels), return_inverse=True)
+    # In cross-validation every image is tested once, in the fold that leaves it out.
     tested = np.ones(len(y), np.bool_) if validation is None else validation
     chance = float(np.bincount(y[tested]).max() / tested.sum())
     yield Probed(Progress(0, len(features), unit="probes"))
     plain: NDArray[np.bool_] | None = None
     for index, feature in enumerate(features, 1):
         right, penalties, converged = _fit_and_test(feature.values, y, folds, seed, validation)
+        # The first feature is raw pixels; all later ones are compared with it image by image.
         plain = right if plain is None else plain
+        # Wilson's interval stays within 0 and 1 also for few images and accuracies near the ends.
         share = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
         gain = right.astype(float) - plain
+        # The deviation of a single image is not defined, and its interval is NaN.
         half = 1.96 * gain.std(ddof=1) / np.sqrt(len(right)) if len(right) > 1 else np.nan
         accuracy = Accuracy(
             pool=feature.pool,
@@ -197,16 +205,20 @@ def _fit_and_test(
 
     right = np.zeros(len(y), bool)
     penalties = []
+    # The same seed in every fold and for every feature: all probes are fitted on the same images.
     inner = StratifiedKFold(INNER, shuffle=True, random_state=seed)
     with warnings.catch_warnings(record=True) as caught:
+        # Python shows a warning once per place and then no more; here every fit that did not converge must be seen.
         warnings.simplefilter("always", ConvergenceWarning)
         if validation is None:
             splits = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(values, y))
         else:
             splits = [(np.flatnonzero(~validation), np.flatnonzero(validation))]
         for train, test in splits:
+            # The scaler is inside the pipeline, so that it is fitted to training images only.
             model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=STEPS))
             search = GridSearchCV(model, {"logisticregression__C": PENALTIES}, cv=inner)
+            # In float32 the solver may come to a halt before it reaches its tolerance.
             search.fit(values[train].astype(np.float64), y[train])
             right[test] = search.predict(values[test].astype(np.float64)) == y[test]
             penalties.append(float(search.best_params_["logisticregression__C"]))
@@ -224,5 +236,6 @@ def pool_name(pool: str, first: int) -> str:
 def save_probe(found: Sequence[Accuracy], folder: Path) -> list[Path]:
     """Write probe.csv and probe.parquet, one row per probe; what `open_output` raises."""
     rows = [{**dataclasses.asdict(row), "penalties": " ".join(f"{c:g}" for c in row.penalties)} for row in found]
+    # Int64 with a capital knows a missing value: raw pixels have neither iteration nor tokens.
     table = pd.DataFrame(rows).astype({"iteration": "Int64", "tokens": "Int64"})
     return [save_csv(table, folder / "probe.csv"), save_parquet(table, folder / "probe.parquet")]

@@ -16,7 +16,7 @@ from alit_cli.analysis.selection.sweep import BudgetPolicies, Outcome
 from alit_cli.analysis.stats.frechet import Moments, Reference, check_enough
 
 PARTS = 8
-"""Of the jackknife: each costs one more covariance of every policy."""
+"""Parts of the jackknife: each costs one more covariance of every policy."""
 MEMORY = 2 * 2**30
 """Bytes of covariances that the jackknife may hold; where it would need more there are no intervals."""
 ROWS = 2048

@@ -28,8 +28,8 @@ class BinnedMeans:
 
     Args:
         images: how many rows there will be in all.
-        groups: g, at least 1.
-        columns: m.
+        groups: how many groups there are, g, at least 1.
+        columns: how many columns there are, m.
         generator: deals the photographs, then draws.
         photographs: the number of the photograph of each row (0 … P - 1), n; None where each row is one.
         extra_columns: further columns behind the m, which do not count towards the number of bins.

@@ -40,7 +40,7 @@ class CodeCounts:
         return float((self.counts[step] > 0).mean()) if self._any(step) else math.nan
 
     def entropy(self, step: int) -> float:
-        """Of the ids, in bits; NaN where nothing was counted."""
+        """The entropy of the ids, in bits; NaN where nothing was counted."""
         if not self._any(step):
             return math.nan
         share = self.counts[step] / self.counts[step].sum()

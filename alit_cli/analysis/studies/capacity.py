@@ -135,12 +135,15 @@ def measure_capacity(
     shares of `full_tokens` per image; None takes the largest budget of the table. Raises InputError where a column is
     missing, the table stopped early, or features are too few (unless `allow_biased`).
     """
+    # A table that stopped early lacks numbers at the larger budgets, which every line here needs.
     check_answerable(tables, None)
     full = full_tokens or tables.budgets[-1]
     policies = BudgetPolicies(tuple(sweeps), tables.budgets, tuple(allocations))
     generator = np.random.default_rng(seed)
+    # A Fréchet distance is no mean over images, so it is streamed on its own below.
     means_of = [outcome for outcome in outcomes if not outcome.frechet]
     sums = _add_up(tables, policies, means_of, groups, generator)
+    # Pairs are chosen once, from all images; each resample then moves the tokens of their points as well.
     pairs = equal_token_pairs(policies, sums.mean_tokens()[ALL_GROUPS], len(means_of))
     numbers = _numbers(sums, policies, outcomes, pairs, resamples)
     dimension = 0
@@ -157,6 +160,7 @@ def measure_capacity(
         outcomes=tuple(outcomes),
         dimension=dimension,
         full_tokens=full,
+        # Photographs are numbered from 0, so there is one more than the largest number.
         photographs=0 if sums.means.photographs is None else int(sums.means.photographs.max(initial=-1)) + 1,
     )
 
@@ -183,6 +187,7 @@ class _Sums:
 
 
 def _with_all(values: NDArray[Any]) -> NDArray[Any]:
+    # The row is appended behind the others, which is why ALL_GROUPS is -1.
     """g … values with one more row: their sum."""
     return np.concatenate([values, values.sum(axis=0, keepdims=True)])
 
@@ -195,11 +200,15 @@ def _add_up(
     generator: np.random.Generator,
 ) -> _Sums:
     """One pass over the columns."""
+    # Images in no group get a row of their own, so that all images together still count them.
     g, s, o = len(groups.names) + 1 if groups else 1, len(policies), len(outcomes)
     budgets = np.asarray(policies.budgets, np.float64)
     columns = (s + 1) * o
+    # The number of bins depends on these columns, which may not be zero. The columns of tokens are extra, so that they
+    # change no number of bins.
     means = BinnedMeans(tables.rows(), g, columns or 1, generator, tables.photographs(), extra_columns=s)
     sums = _Sums(np.zeros(g, np.int64), np.zeros((g, s)), np.zeros((g, s), np.int64), means)
+    # Only some score tables hold the originals too; the line of originals is left out elsewhere.
     originals = [outcome.original for outcome in outcomes if tables.has(outcome.original)]
     for chunk in tables.stream([*policies.columns, *(outcome.column for outcome in outcomes), *originals]):
         rows = np.flatnonzero(chunk.ok)
@@ -216,9 +225,11 @@ def _add_up(
             sums.unsatisfied[:, policy] += np.bincount(codes[~satisfied], minlength=g)
             means.add((columns or 1) + policy, cells, budgets[index])
             for place, column in enumerate(values):
+                # Columns lie policy by policy; `_numbers` and `EqualTokens` read them in the same order.
                 means.add(policy * o + place, cells, column[np.arange(len(rows)), index])
         for place, outcome in enumerate(outcomes):
             if outcome.original in chunk.columns:
+                # The block behind the last policy belongs to the originals.
                 means.add(s * o + place, cells, outcome.values(chunk.columns[outcome.original][rows]))
     return sums
 
@@ -248,6 +259,7 @@ class _Numbers:
 
     def set_distances(self, outcome: int, distances: Distances) -> None:
         """Fill in a Fréchet distance: of all images, for every policy but the originals."""
+        # Only all images and only policies: the distance of the originals to themselves is zero by definition.
         self.known[ALL_GROUPS, :-1, outcome] = distances.n
         self.value[ALL_GROUPS, :-1, outcome] = distances.values
         self.low[ALL_GROUPS, :-1, outcome] = distances.low
@@ -264,7 +276,9 @@ def _numbers(
     known = np.zeros(shape, np.int64)
     value, low, high = np.full((3, *shape), np.nan)
     differences, difference_low, difference_high = np.full((3, groups, len(pairs), o), np.nan)
+    # Every outcome may be a Fréchet distance, and then there is no mean to read.
     if o:
+        # The columns of tokens stand behind this width.
         width = blocks * o
         known[..., mean_places] = sums.means.known()[:, :width].reshape(groups, blocks, o)
         means = sums.means.means()
@@ -302,6 +316,7 @@ def _points(
             for place, outcome in enumerate(outcomes):
                 cell = group, policy, place
                 known = int(numbers.known[cell])
+                # Originals without a number have no point, but a policy always has one: it shows what it spends.
                 if known or line != ORIGINAL:
                     yield Point(
                         group=name,
@@ -330,6 +345,7 @@ def _differences(
         for place, outcome in enumerate(outcomes):
             value = float(means[pair.policy * len(outcomes) + place])
             difference = float(numbers.differences[ALL_GROUPS, number, place])
+            # A column without numbers gives NaN, and a row of NaN would say nothing.
             if math.isfinite(difference):
                 yield PairedDifference(
                     outcome=outcome.name,
@@ -339,6 +355,7 @@ def _differences(
                     capacity=float(tokens[pair.policy] / full),
                     value=value,
                     against=pair.against,
+                    # This is taken from the other two, so that the three numbers of a row always add up.
                     against_value=value - difference,
                     difference=difference,
                     low=float(numbers.difference_low[ALL_GROUPS, number, place]),
@@ -351,12 +368,14 @@ def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[Ne
     lower = {outcome.name: outcome.lower_is_better for outcome in outcomes}
     spent: dict[tuple[str, str], list[Point]] = {}
     for point in points:
+        # The originals spend no tokens, so they cannot be the fewest tokens for anything.
         if point.line != ORIGINAL and math.isfinite(point.value):
             spent.setdefault((point.group, point.outcome), []).append(point)
     for (group, outcome), some in spent.items():
         best = min(point.value for point in some) if lower[outcome] else max(point.value for point in some)
         for line in dict.fromkeys(point.line for point in some):
             of_line = [point for point in some if point.line == line]
+            # A distance from the best is relative to its size, because outcomes have different units.
             near = [point for point in of_line if abs(point.value - best) <= NEAR * abs(best)]
             if near:
                 first = min(near, key=lambda point: point.capacity)
@@ -371,7 +390,9 @@ def save_tables(result: Capacity, folder: Path) -> list[Path]:
 
     Raises what `open_output` raises.
     """
+    # A threshold is None for joined criteria; as a float it is an empty cell in both kinds of file.
     table = pd.DataFrame(result.points).astype({"threshold": float})
+    # Without rows pandas would write no header, so the columns are named.
     differences = pd.DataFrame(result.differences, columns=list(PairedDifference.__dataclass_fields__))
     return [
         save_csv(table, folder / "capacity.csv"),

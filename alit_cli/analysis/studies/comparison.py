@@ -75,10 +75,10 @@ class Comparison:
     """The outcome.
 
     Attributes:
-        names: of the tokenizers, in the order of their tables.
+        names: what the tokenizers are called, in the order of their tables.
         points: every tokenizer at every budget, then every curve by need.
         below: by name, T E: how many images have an L1 below each of EDGES, at each budget.
-        budgets: by name.
+        budgets: the budgets of each tokenizer, by its name.
         images: number of images that all tables have.
         features: the network of the Fréchet distances, '' where there are none.
         remarks: sentences that a reader must know.
@@ -113,11 +113,13 @@ class _Read:
 
     @property
     def bits(self) -> NDArray[np.float64]:
-        """Of an image at each budget, T."""
+        """The bits of one image at each budget, T."""
+        # A token has as many bits as its codebook needs, which differs from tokenizer to tokenizer.
         return np.asarray(self.tables.budgets, np.float64) * self.tables.info.bits_per_token
 
     @property
     def pixels(self) -> int:
+        # Pictures are square, so one size is enough.
         return self.tables.info.image_size**2
 
 
@@ -138,6 +140,7 @@ def compare(tables: Sequence[Tables], names: Sequence[str] = ()) -> Comparison:
     features, distances = _frechet(read)
     points = [point for one in read for point in _budget_points(one, distances.get(one.name, []))]
     for one in read:
+        # With a single budget every image has the same choice, so a curve by need would be one point.
         if len(one.tables.budgets) > 1:
             points += _need_points(one.name, [one])
     points += _need_points(ALL, read)
@@ -153,9 +156,11 @@ def _names(tables: Sequence[Tables], names: Sequence[str]) -> list[str]:
     if names:
         if len(names) != len(tables):
             raise InputError(f"--names gives {len(names)} names for {len(tables)} tables; give one for each.")
+        # The name of the mixture is taken, because both are lines of the same figure.
         if len(set(names)) < len(names) or ALL in names:
             raise InputError("--names gives one name twice; tables are told apart by their names.")
         return list(names)
+    # A user who gave no names still reads two tables of one model apart, by their files.
     models = [table.info.model for table in tables]
     called = [
         model if models.count(model) == 1 else f"{model} ({table.path.stem})"
@@ -169,12 +174,14 @@ def _names(tables: Sequence[Tables], names: Sequence[str]) -> list[str]:
 def _check(tables: Sequence[Tables]) -> None:
     first = tables[0]
     for table in tables:
+        # This raises for a table without losses, with a sentence that says how to make them.
         table.find("l1")
         if table.info.stop is not None:
             raise InputError(
                 f"'{table.name}' stopped each image at l1<{table.info.stop:g}, so its later budgets hold the hard "
                 "images only; tokenize without --stop to compare tokenizers."
             )
+        # Fits cut or stretch pictures differently, so errors of two fits are of two pictures.
         if table.info.fit != first.info.fit:
             raise InputError(
                 f"'{table.name}' was made with --fit {table.info.fit}, '{first.name}' with --fit {first.info.fit}: "
@@ -191,6 +198,7 @@ def _matched(tables: Sequence[Tables], names: Sequence[str]) -> tuple[list[_Read
             for chunk in table.stream([], ["image"], ROWS)
         ]  # fmt: skip
         keys.append(pd.Index(np.concatenate(good) if good else np.zeros(0, np.object_)))
+    # The order of the first table is kept throughout, so that a row is one image in every table.
     shared = keys[0]
     for other in keys[1:]:
         shared = shared[shared.isin(other)]
@@ -223,6 +231,7 @@ def _matched(tables: Sequence[Tables], names: Sequence[str]) -> tuple[list[_Read
 
 def _read(name: str, tables: Tables, positions: NDArray[np.int64]) -> _Read:
     """The measures of a table; `positions` are those of the shared images among its good rows."""
+    # A score per image cannot be compared by budget, so only measures of every budget are read.
     wanted = [measure for measure in (*MEASURES, RANK) if tables.has(measure) and tables.find(measure).per_budget]
     parts: dict[str, list[NDArray[np.float64]]] = {measure: [] for measure in wanted}
     good: list[NDArray[np.int64]] = []
@@ -231,6 +240,7 @@ def _read(name: str, tables: Tables, positions: NDArray[np.int64]) -> _Read:
         for measure in wanted:
             parts[measure].append(chunk.columns[measure][chunk.ok].astype(np.float64))
     values = {measure: np.concatenate(columns)[positions] for measure, columns in parts.items()}
+    # Positions count good rows only, and these are their numbers in the whole table.
     return _Read(name, tables, np.concatenate(good)[positions], values)
 
 
@@ -264,18 +274,23 @@ def _need_points(name: str, read: Sequence[_Read]) -> list[Point]:
     tokenizer satisfies gets the largest, as in a selection; of several tokenizers it gets the choice of its lowest L1.
     """
     bits = np.concatenate([one.bits for one in read])
+    # Choices are ordered by bits, so that the first one that satisfies an image is its cheapest.
     order = np.argsort(bits, kind="stable")
     tokens = np.concatenate([one.tables.budgets for one in read]).astype(np.float64)[order]
     pixels = np.concatenate([np.full(len(one.bits), float(one.pixels)) for one in read])[order]
     bits = bits[order]
     l1 = np.concatenate([one.values["l1"] for one in read], axis=1)[:, order]
+    # A mean over mixed choices needs the measure of every tokenizer.
     shared = [measure for measure in MEASURES if all(measure in one.values for one in read)]
     values = {measure: np.concatenate([one.values[measure] for one in read], axis=1)[:, order] for measure in shared}
+    # The outer 2 % are left out, so that a few odd images do not stretch the axis.
     low, high = np.nanquantile(np.nanmin(l1, axis=1), 0.02), np.nanquantile(np.nanmax(l1, axis=1), 0.98)
     rows, points = np.arange(len(l1)), []
+    # Rounding may make two thresholds one, and np.unique drops the second.
     for threshold in np.unique(np.round(np.linspace(low, high, NEED_POINTS), 4)):
         # Compared in float32, as a selection does; the first True of a row is the cheapest choice.
         satisfied = l1.astype(np.float32) < np.float32(threshold)
+        # Columns are ordered by bits, so the last one is the largest budget of a single tokenizer.
         fallback = np.nanargmin(l1, axis=1) if len(read) > 1 else l1.shape[1] - 1
         choice = np.where(satisfied.any(axis=1), satisfied.argmax(axis=1), fallback)
         points.append(
@@ -303,6 +318,7 @@ def _frechet(read: Sequence[_Read]) -> tuple[str, dict[str, list[float]]]:
         return "", {}
     names = [f"features@{shared[0]}", f"features_original@{shared[0]}"]
     distances: dict[str, list[float]] = {}
+    # Only shared images count, so that all distances are of the same originals.
     for one in read:
         wanted = np.zeros(one.tables.rows(), np.bool_)
         wanted[one.rows] = True
@@ -320,6 +336,7 @@ def _frechet(read: Sequence[_Read]) -> tuple[str, dict[str, list[float]]]:
             original.add(fitted)
             for step, moment in enumerate(moments):
                 moment.add(features[:, step])
+        # A covariance takes two images. Distances are compared, so where one tokenizer has none, none is given.
         if original is None or original.n < 2:
             return "", {}
         reference = Reference(original)
@@ -329,6 +346,7 @@ def _frechet(read: Sequence[_Read]) -> tuple[str, dict[str, list[float]]]:
 
 def _counts_below(l1: NDArray[np.float64]) -> NDArray[np.int64]:
     """T E: images whose L1 is below each of EDGES."""
+    # The last count of a histogram holds the losses above every edge, which are below none.
     return np.stack([histogram(column).cumsum()[:-1] for column in l1.T])
 
 
@@ -346,7 +364,9 @@ def _accuracy(ranks: NDArray[np.float64]) -> float:
 
 def save_comparison(result: Comparison, folder: Path) -> list[Path]:
     """Write the points as comparison.csv and comparison.parquet, and comparison_below.csv."""
+    # Int64 is the integer type of pandas that can be missing, as the budget of a need is.
     table = pd.DataFrame(result.points).astype({"budget": "Int64"})
+    # A column that no table fills would only make the file harder to read.
     table = table.loc[:, table.notna().any()]
     shares: list[tuple[Any, ...]] = []
     for name in result.names:
@@ -368,12 +388,15 @@ def thresholds_for(result: Comparison) -> tuple[float, ...]:
     """Five round thresholds over what the images have at the middle of all budgets."""
     counts = np.concatenate([result.below[name] for name in result.names])
     share = counts[len(counts) // 2] / max(result.images, 1)
+    # The thresholds lie where a tenth and nine tenths of the images are below, which shows the slope between.
     low, high = (float(EDGES[int((share >= part).argmax())]) for part in (0.1, 0.9))
+    # Multiples of 0.005 are easy to read. If all images lie below the first, one threshold must still be given.
     rounded = np.round(np.linspace(low, high, 5) / 0.005) * 0.005
     return tuple(dict.fromkeys(round(float(value), 3) for value in rounded if value > 0)) or (0.1,)
 
 
 def images_below(result: Comparison, name: str, step: int, threshold: float) -> int:
     """How many images of a tokenizer have an L1 below a threshold, rounded up to the next of EDGES."""
+    # A threshold beyond the last edge is counted at the last edge.
     place = int(np.searchsorted(EDGES, np.float32(threshold)))
     return int(result.below[name][step, min(place, len(EDGES) - 1)])

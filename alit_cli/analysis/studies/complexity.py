@@ -133,6 +133,7 @@ def correlate_complexity(
     """
     check_thresholds(thresholds or ())
     relative = _relative(study)
+    # The same threshold twice would give the same row twice.
     absolute_at = tuple(sorted(set(thresholds))) if thresholds else quartiles(study.losses)
     relative_at = () if relative is None else quartiles(relative)
     measures = _measures(study, relative, absolute_at, relative_at)
@@ -167,7 +168,9 @@ def code_length(losses: NDArray[np.floating[Any]], info: TableInfo) -> Floats:
     Args:
         losses: n T, L1 in [0, 1] pixels at each of the table's budgets.
     """
+    # Bits per pixel of the picture, to which what the residual needs can be added.
     tokens = np.array(info.budgets) * info.bits_per_token / info.image_size**2
+    # The residual is counted in steps of 8-bit pixels, hence 255.
     residual = 2 * math.e * 255 * losses.astype(np.float64)
     length: Floats = tokens + 3 * np.log2(np.maximum(residual, 1))
     return length
@@ -179,6 +182,7 @@ def _measures(
     """Everything that is correlated with the score, the model's own numbers first."""
     budgets = study.info.budgets
     measures = []
+    # The measures of the model come first, because tables and figures keep this order.
     for stem, kind, losses, at in (
         ("l1", "l1", study.losses, absolute_at),
         ("relative_l1", "relative l1", relative, relative_at),
@@ -189,12 +193,14 @@ def _measures(
             measures.append(Measure(f"{stem}_{budget}", kind, budget, None, column.astype(np.float64)))
         for threshold in at:
             need = select(losses, budgets, threshold).n_tokens.astype(np.float64)
+            # `select` gives an image without any loss the largest budget, but what it needs is not known.
             need[np.isnan(losses).all(axis=1)] = np.nan
             name = f"tokens({stem}<{threshold:g})"
             measures.append(Measure(name, kind.replace("l1", "tokens"), None, threshold, need))
     for budget, column in zip(budgets, code_length(study.losses, study.info).T, strict=True):
         measures.append(Measure(f"code_length_{budget}", "code length", budget, None, column))
     for name, values in study.measures.items():
+        # Thumbnails carry their budget in the name; any other name stays whole and is a plain baseline.
         stem, _, tail = name.partition("thumbnail_")
         kind = "baseline" if stem else "thumbnail"
         measures.append(Measure(name, kind, int(tail) if tail else None, None, values))
@@ -211,7 +217,9 @@ def _members(study: Study) -> dict[str, NDArray[np.intp]]:
 
 def _looks_scaled(study: Study) -> bool:
     """Whether every group of five or more uses most of the range of all scores, as scores scaled per group do."""
+    # Fewer than five images span little by chance, so they cannot speak against scaling.
     spans = [np.ptp(study.score[rows]) for rows in _members(study).values() if len(rows) >= 5]
+    # Scores scaled in each group fill nearly the same range everywhere; 0.7 leaves room for small groups.
     return len(spans) > 1 and bool(min(spans) >= 0.7 * np.ptp(study.score))
 
 
@@ -224,6 +232,7 @@ def _correlate_all(
     found = {name: correlate(study.score[rows], values[rows], resamples, generator) for name, rows in members.items()}
     parts = [_rows(GROUP, name, measures, values[rows], study, found[name]) for name, rows in members.items()]
     differences = [_compare(GROUP, name, measures, study, found[name]) for name in members]
+    # With one group, pooled and raw would repeat the row of the group.
     if len(members) > 1:
         raw = correlate(study.score, values, resamples, generator)
         label = "raw, not comparable across categories" if scaled else "raw, all images"
@@ -249,6 +258,7 @@ def _compare(
             continue
         difference = float(found.pearson[ours] - found.pearson[theirs])
         if math.isfinite(difference):
+            # Both correlations come from the same draws, so their difference has a narrower interval than either.
             apart = found.pearson_resampled[:, ours] - found.pearson_resampled[:, theirs]
             low, high = interval(apart[:, None])
             yield MeasureDifference(
@@ -272,6 +282,7 @@ def _rows(
             budget=measure.budget,
             threshold=measure.threshold,
             mean=_mean(known),
+            # Budgets are whole numbers, which floats hold exactly, so they can be compared for equality.
             share_largest=None if measure.threshold is None else _mean(known == study.info.budgets[-1]),
             pearson=float(found.pearson[index]),
             pearson_low=float(pearson[0][index]),
@@ -292,9 +303,11 @@ def _bin_table(study: Study) -> pd.DataFrame:
     parts = []
     members = _members(study)
     for name, rows in members.items():
+        # Middle ranks keep images of one score together and the percentile inside 0 and 1.
         percentile[rows] = (rankdata(study.score[rows]) - 0.5) / max(len(rows), 1)
         parts.append(_binned(GROUP, name, percentile[rows], study.score[rows], study.losses[rows], study.info.budgets))
     if len(members) > 1:
+        # Scores of different groups may have different scales, so the pooled axis is a percentile.
         parts.append(_binned(OVERALL, POOLED, percentile, 100 * percentile, study.losses, study.info.budgets))
     return pd.concat(parts, ignore_index=True)
 
@@ -304,6 +317,8 @@ def _binned(
 ) -> pd.DataFrame:
     """The bins of one group: its images' places in it (0–1), where they stand on the axis, and losses (n T)."""
     images = len(percentile)
+    # Ten images a bin and ten bins at most: fewer images would make the mean of a bin mostly noise. A few images still
+    # get up to three bins.
     bins = min(max(images // 10, min(images, 3)), 10)
     frame = pd.DataFrame(losses, columns=list(budgets))
     frame = frame.assign(bin=np.floor(percentile * bins).astype(int), position=position)
@@ -321,6 +336,7 @@ def save_tables(result: Complexity, folder: Path) -> list[Path]:
     Raises what `open_output` raises.
     """
     table = pd.DataFrame(result.rows).astype({"budget": "Int64", "threshold": float, "share_largest": float})
+    # Without rows pandas would write no header, so the columns are named.
     differences = pd.DataFrame(result.differences, columns=list(MeasureDifference.__dataclass_fields__))
     return [
         save_csv(table, folder / "complexity.csv"),

@@ -31,7 +31,7 @@ GROUP_NAMES = ("category", "group", "class", "domain", "type", "dataset")
 
 @dataclass(frozen=True)
 class Scores:
-    """One score an image, as a file lists them; n rows.
+    """One score per image, as a file lists them; n rows.
 
     Attributes:
         images: the names as written, n.
@@ -67,6 +67,7 @@ def read_scores(
     return Scores(
         images=tuple(map(str, kept[image])),
         score=np.asarray(values[kept.index], np.float64),
+        # A scored image without a group is kept, under a name that no real group is likely to have.
         groups=None if group is None else tuple(kept[group].astype("string").fillna("(none)")),
         columns=(image, score, group),
         unscored=len(frame) - len(kept),
@@ -76,6 +77,7 @@ def read_scores(
 def _group_column(frame: pd.DataFrame, given: str | None, path: Path, taken: Sequence[str]) -> str | None:
     try:
         return find_column(frame, given, GROUP_NAMES, "groups", "--group-col", path, taken)
+    # Groups are optional: only a column that the user named must be there.
     except InputError:
         if given is not None:
             raise
@@ -88,4 +90,5 @@ def _numbers(column: pd.Series[str], path: Path) -> pd.Series[float]:
     wrong = column[values.isna() & column.notna()]
     if len(wrong):
         raise InputError(f"{path} has the score '{wrong.iloc[0]}' in '{column.name}', which is not a number.")
+    # Infinity is a number to pandas, but a correlation cannot use it, so it counts as no score.
     return values.where(np.isfinite(values))

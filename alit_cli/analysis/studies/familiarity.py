@@ -25,7 +25,7 @@ from alit_cli.errors import InputError
 Floats = NDArray[np.float64]
 
 BINS = 20
-"""Of JPEG bytes, for matching: finer ones leave too few images of either set in each."""
+"""Bins of JPEG bytes for matching: finer ones would leave too few images of either set in each."""
 MEASURES_BEFORE_NEEDS = 3
 """How many numbers `_numbers` gives before the needs: L1 at both budgets, and the gap."""
 
@@ -55,6 +55,7 @@ class ImageSet:
             return numbers
         known = np.isfinite(numbers)
         size = int(self.photographs.max(initial=-1)) + 1
+        # NaN is left out of sums and counts alike, so a view without a number does not pull the mean down.
         counts = np.bincount(self.photographs[known], minlength=size)
         sums = np.bincount(self.photographs[known], numbers[known], size)
         return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
@@ -154,6 +155,7 @@ def read_set(
     Raises InputError where it stopped early, has no good image, or features are too few (unless `allow_biased`).
     """
     check_answerable(tables, None)
+    # Only the table's own column is read: it exists exactly where the table was made with measures.
     names = ["l1", *(["jpeg_bytes"] if "jpeg_bytes" in tables.schema.names else [])]
     chunks = list(tables.stream(names))
     ok = np.concatenate([chunk.ok for chunk in chunks]) if chunks else np.zeros(0, np.bool_)
@@ -162,6 +164,7 @@ def read_set(
     columns = {name: np.concatenate([chunk.columns[name][chunk.ok] for chunk in chunks]) for name in names}
     frechet, dimension = None, 0
     if tables.has("features"):
+        # The same distance as in an analysis of capacity, at every budget, of which two are kept.
         outcome = Outcome("frechet", "Fréchet distance", "features", frechet=True)
         policies = BudgetPolicies((), tables.budgets)
         generator = np.random.default_rng(seed)
@@ -193,15 +196,18 @@ def compare_sets(
     """
     check_thresholds(thresholds or ())
     generator = np.random.default_rng(seed)
+    # Thresholds come from all sets together, so that no set is asked an easier question.
     at = tuple(sorted(set(thresholds))) if thresholds else quartiles(*(one.l1 for one in sets))
     both = between or (budgets[0], budgets[-1])
     rows = [row for one in sets for row in _describe(one, budgets, at, both, resamples, generator)]
     first, *others = sets
     differences = [row for one in others for row in _differences(one, first, budgets, at, both, generator)]
+    # One threshold has to stand for all in the figure, and the middle one is far from both ends.
     middle = at[len(at) // 2]
     needs = []
     for one in sets:
         counts = np.bincount(select(one.l1, budgets, middle).index, minlength=len(budgets))
+        # Sums over millions of single-precision losses would lose digits, hence float64.
         shares, means = counts / len(one.l1), [float(np.nanmean(column, dtype=np.float64)) for column in one.l1.T]
         needs += [(one.name, *row) for row in zip(budgets, shares, means, strict=True)]
     table = pd.DataFrame(needs, columns=["set", "tokens", "share", "l1"])
@@ -216,6 +222,7 @@ def _numbers(
     numbers: dict[str, NDArray[Any]] = {
         f"l1_{between[0]}": one.l1[:, few],
         f"l1_{between[1]}": one.l1[:, many],
+        # `_describe` counts on this order of the first three numbers; the needs come behind them.
         "l1 gap": one.l1[:, few] - one.l1[:, many],
     }
     for threshold in thresholds:
@@ -234,6 +241,7 @@ def _describe(
     """A row for each threshold."""
     numbers = [one.per_photograph(values) for values in _numbers(one, budgets, thresholds, between).values()]
     n = len(numbers[0])
+    # Views have become one number per photograph already, so the bins need no photographs.
     means = BinnedMeans(n, 1, len(numbers), generator)
     cells = means.deal(0, np.zeros(n, np.int64))
     for column, values in enumerate(numbers):
@@ -278,8 +286,11 @@ def _differences(
         for own in (one, first)
     )
     sizes = [len(next(iter(numbers.values()))) for numbers in (ours, theirs)]
+    # The key says whether images are matched, and the unmatched comparison is always made.
     pairings = {False: (np.arange(sizes[0]), np.arange(sizes[1]))}
     if one.jpeg_bytes is not None and first.jpeg_bytes is not None:
+        # The size is compared too: it shows how far the sets differ before they are matched, and that they agree
+        # afterwards.
         ours["jpeg_bytes"] = one.per_photograph(one.jpeg_bytes)
         theirs["jpeg_bytes"] = first.per_photograph(first.jpeg_bytes)
         pairings[True] = match_by(ours["jpeg_bytes"], theirs["jpeg_bytes"], BINS, generator)

@@ -47,6 +47,7 @@ class CsvRow:
     numbers: list[Number] = field(default_factory=list)
 
     def __getitem__(self, column: str) -> float:
+        # Reading a number in a sentence records it, so that a finding cannot quote a number without its place.
         value = float(self.values[column])
         self.numbers.append(Number(value, self.file, self.index, column))
         return value
@@ -61,6 +62,7 @@ class CsvTable:
 
     def __init__(self, folder: Path, name: str) -> None:
         path = folder / name
+        # A study may leave steps out, so a file that is missing is an empty table and gives no finding.
         self.name, self.table = name, pd.read_csv(path) if path.exists() else pd.DataFrame()
 
     def rows(self, **wanted: object) -> list[CsvRow]:
@@ -68,11 +70,13 @@ class CsvTable:
         table = self.table
         for column, value in wanted.items():
             table = table[table[column] == value] if column in table else table.iloc[:0]
+        # The index of the whole file is kept, also after rows were dropped, because findings name the row.
         return [CsvRow(self.name, int(str(index)), row) for index, row in table.iterrows()]
 
 
 def collect_findings(folder: Path) -> list[Finding]:
     """The findings of every analysis that left its csv file in the folder of a study, in the order of a study."""
+    # This is the order in which findings are read: first the pictures, then what they are good for.
     topics = (_quality, _capacity, _choosing, _strength, _complexity, _familiarity, _attention, _probe)
     return [finding for topic in topics for finding in topic(folder)]
 
@@ -121,10 +125,12 @@ def _quality(folder: Path) -> Iterator[Finding]:
         f"goes from {first['l1']:.4g} to {last['l1']:.4g}"
     )
     used = [first, last]
+    # `values` looks without recording: only numbers that are quoted belong to the finding.
     if "psnr" in table.table and not math.isnan(float(last.values["psnr"])):
         sentence += f", and the PSNR from {first['psnr']:.4g} to {last['psnr']:.4g} dB"
     thumbs = [row for row in table.rows(system="thumb") if not math.isnan(float(row.values["l1"]))]
     if thumbs:
+        # The last budget is the hardest comparison that thumbnails can stand.
         thumb = thumbs[-1]
         used.append(thumb)
         sentence += f"; a thumbnail of as many bits as {thumb['budget']:.0f} tokens has an error of {thumb['l1']:.4g}"
@@ -139,6 +145,7 @@ def _capacity(folder: Path) -> Iterator[Finding]:
         if outcome in ("features", "psnr"):
             continue  # a distance has no mean, and the PSNR stands with the quality
         points = [row for row in uniform if row.text("outcome") == outcome and _known(row, "value")]
+        # With one point there is nothing to set it against.
         if len(points) < 2:
             continue
         full = max(points, key=lambda row: float(row.values["capacity"]))
@@ -150,6 +157,7 @@ def _capacity(folder: Path) -> Iterator[Finding]:
             f"{full['mean_tokens']:.4g} tokens"
         )
         used = [half, full]
+        # The originals have no tokens, so they show what the network can do at all.
         originals = [row for row in table.rows(group=ALL, line=ORIGINALS, outcome=outcome) if _known(row, "value")]
         if originals:
             sentence += f" and {_interval(originals[0], outcome)} on the originals"
@@ -178,6 +186,7 @@ def _choosing(folder: Path) -> Iterator[Finding]:
             if not chosen or not uniform:
                 continue
             point = min(chosen, key=lambda row: abs(float(row.values["capacity"]) - HALF))
+            # The uniform budget nearest in tokens is the fair rival; exactly equal ones are rare.
             other = min(uniform, key=lambda row: abs(float(row.values["capacity"]) - float(point.values["capacity"])))
             yield _finding(
                 "capacity",
@@ -195,6 +204,7 @@ def _strength(folder: Path) -> Iterator[Finding]:
     if not rows:
         return
     smallest = min(float(row.values["budget"]) for row in rows)
+    # The weakest and the strongest differ most, and everything between follows from the table.
     rows = sorted(
         (row for row in rows if float(row.values["budget"]) == smallest), key=lambda row: float(row.values["strength"])
     )
@@ -210,6 +220,7 @@ def _strength(folder: Path) -> Iterator[Finding]:
 def _complexity(folder: Path) -> Iterator[Finding]:
     """How closely the code length follows the scores, beside JPEG bytes."""
     table = CsvTable(folder, "complexity.csv")
+    # Pooling within groups is right also where the groups have scales of their own.
     scope = "overall" if table.rows(scope="overall") else "raw"
     codes = [row for row in table.rows(scope=scope, kind="code length") if _known(row, "pearson")]
     if not codes:
@@ -247,6 +258,7 @@ def _familiarity(folder: Path) -> Iterator[Finding]:
 def _attention(folder: Path) -> Iterator[Finding]:
     """Whether the tokens' regions fit segments better than chance at the last iteration."""
     table = CsvTable(folder / "attention", "attention.csv")
+    # The findings name the file as it is seen from the folder of the study.
     table.name = "attention/attention.csv"
     for measure in dict.fromkeys(row.text("measure") for row in table.rows()):
         gains = table.rows(measure=measure)
@@ -281,6 +293,7 @@ def _probe(folder: Path) -> Iterator[Finding]:
 
 
 def _finding(topic: str, sentence: str, rows: list[CsvRow]) -> Finding:
+    # A number that is quoted twice in a sentence is listed once.
     numbers = dict.fromkeys(number for row in rows for number in row.numbers)
     return Finding(topic, sentence, tuple(numbers))
 

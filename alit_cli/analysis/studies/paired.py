@@ -51,12 +51,15 @@ class EqualTokens:
     def differences(self, means: Floats) -> Floats:
         """r columns of means → r (pairs · outcomes): each policy's outcome less the other line's at equal tokens."""
         r = len(means)
+        # An empty array has no second axis to reshape to, so the case without pairs is answered at once.
         if not self.pairs:
             return np.zeros((r, 0))
         values = means[:, : self.policies * self.outcomes].reshape(r, self.policies, self.outcomes)
+        # The tokens stand in the last columns, one for each policy, as `_Sums` lays them out.
         tokens = means[:, means.shape[1] - self.policies :]
         policy, fewer, more = np.array([(pair.policy, pair.fewer, pair.more) for pair in self.pairs]).T
         gap = tokens[:, more] - tokens[:, fewer]
+        # In a resample both points may cost the same; the division is thrown away there.
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.where(gap > 0, (tokens[:, policy] - tokens[:, fewer]) / gap, 0.0)[..., None]
         mixture = (1 - share) * values[:, fewer] + share * values[:, more]
@@ -74,12 +77,14 @@ def equal_token_pairs(policies: BudgetPolicies, tokens: Floats, outcomes: int) -
     lines: dict[str, list[int]] = {}
     for number, (line, _, _) in enumerate(labels):
         lines.setdefault(line, []).append(number)
+    # Without any image, the tokens are NaN and give the points of a line no order.
     pairs = tuple(_pairs(lines, tokens)) if outcomes and np.isfinite(tokens).all() else ()
     return EqualTokens(pairs, len(labels), outcomes)
 
 
 def _pairs(lines: dict[str, list[int]], tokens: Floats) -> Iterator[Pair]:
     for line, members in lines.items():
+        # One budget for all is what lines are compared with; from its own side it would be the same comparison again.
         if line == UNIFORM:
             continue
         for against, others in lines.items():
@@ -87,6 +92,7 @@ def _pairs(lines: dict[str, list[int]], tokens: Floats) -> Iterator[Pair]:
                 continue
             ranked = sorted(others, key=lambda number: tokens[number])
             spent = tokens[ranked]
+            # A point outside the range of the other line has no partner: a mixture cannot be extrapolated.
             for policy in members:
                 place = int(np.searchsorted(spent, tokens[policy]))
                 if place < len(ranked) and spent[place] == tokens[policy]:

@@ -25,13 +25,13 @@ FEATURE_ROWS = 2000
 """Rows held at a time, where a row has one long feature per budget."""
 TOKENS, BASE = "tokens", "base"
 SYSTEMS = {TOKENS: "tokens", "thumb": "thumbnail", "jpeg": "JPEG", "webp": "WebP", BASE: "base tokenizer"}
+"""What is compared, and how it is called; all but the first come from `alit score --task baselines`."""
 BASE_LABELS = {
     "as trained": "base tokenizer without tokens",
     "fine-tuned": "base tokenizer as fine-tuned",
     "imported": "base tokenizer as in the imported model",
 }
 """How the base tokenizer's line is labelled, by what the score table says it is."""
-"""What is compared, and how it is called; all but the first come from `alit score --task baselines`."""
 MEASURES = ("l1", "psnr", "ssim", "lpips")
 CURVE_STEP = 10
 """The table of images below thresholds has every tenth of EDGES: 0.005 apart."""
@@ -81,7 +81,7 @@ class Base:
 
     @property
     def label(self) -> str:
-        """For figures and sentences."""
+        """What figures and sentences call the base tokenizer."""
         return BASE_LABELS.get(self.state, SYSTEMS[BASE])
 
 
@@ -128,6 +128,7 @@ class _Means:
         """NaN where there is no such column."""
         if name not in self.sums or not (count := self.count(name, step)):
             return math.nan
+        # A column per image has a scalar sum, which is indexed by an ellipsis.
         return float(np.asarray(self.sums[name])[... if step is None else step] / count)
 
     def count(self, name: str, step: int | None) -> int:
@@ -143,6 +144,7 @@ def measure_quality(tables: Tables) -> Quality:
     _check(tables)
     strangers = dict(_strangers(tables))
     names = [name for name in _names() if tables.has(name) and tables.find(name).source not in strangers]
+    # Continuous latents have no ids that could be counted.
     ids = [f"tokens_{budget}" for budget in tables.budgets] if tables.info.codes else []
     means, codes = _Means(), CodeCounts(tables.info.codes, len(ids))
     counted = np.zeros((len(tables.budgets), len(EDGES) + 1), np.int64)
@@ -155,6 +157,8 @@ def measure_quality(tables: Tables) -> Quality:
     source, distances, base_distance, width = _frechet(tables, strangers)
     rows = [_token_row(tables, step, means, codes, distances) for step in range(len(tables.budgets))]
     rows += _baselines(tables, means, base_distance)
+    # Counts between edges become counts below edges; the last one lies above every edge. The maximum keeps a table
+    # without losses from dividing by zero.
     below = counted.cumsum(axis=1)[:, :-1] / np.maximum(counted.sum(axis=1, keepdims=True), 1)
     foreign = [f"{table.sentence} It is left out." for table in tables.foreign]
     remarks = (*foreign, *strangers.values(), *tables.remarks, *_unequal(means))
@@ -174,6 +178,7 @@ def _strangers(tables: Tables) -> Iterator[tuple[int, str]]:
     """Score tables of other images, by their number, and a sentence on each."""
     for number, source in enumerate(tables.sources):
         try:
+            # No columns are asked for: only whether the names find each other matters here.
             source.aligned_to(tables.path, [], ROWS)
         except InputError as problem:
             yield number, f"{problem} It is left out; --scores names another folder."
@@ -220,12 +225,15 @@ def _baselines(tables: Tables, means: _Means, base_distance: float) -> Iterator[
     """A row for each baseline and budget, and one for the base tokenizer."""
     pixels = tables.info.image_size**2
     for system in ("thumb", "jpeg", "webp"):
+        # The token table itself may know the L1 of thumbnails, which stands in where baselines were not scored.
         l1 = "thumbnail" if system == "thumb" and "thumb_l1" not in means.sums else f"{system}_l1"
         for step, budget in enumerate(tables.budgets if l1 in means.sums else ()):
             size = means.mean(f"{system}_size", step)
+            # A codec writes files of its own size; a thumbnail from the token table has the bits of the tokens.
             bits = budget * tables.info.bits_per_token if math.isnan(size) else 8 * size
             values = [means.mean(l1, step), *(means.mean(f"{system}_{measure}", step) for measure in MEASURES[1:])]
             yield Row(system, budget, means.count(l1, step), bits, bits / pixels, *values)
+    # The base tokenizer has no budgets, hence a single row.
     if f"{BASE}_l1" in means.sums:
         errors = {measure: means.mean(f"{BASE}_{measure}", None) for measure in MEASURES}
         yield Row(BASE, None, means.count(f"{BASE}_l1", None), **errors, frechet=base_distance)
@@ -236,6 +244,7 @@ def _unequal(means: _Means) -> Iterator[str]:
     images = means.count("l1", 0)
     for name, counts in means.counts.items():
         count = int(np.asarray(counts).reshape(-1)[-1])
+        # One measure speaks for its whole score table, so that each table is named once.
         if count < images and name in ("psnr", "jpeg_l1"):
             table = "recon" if name == "psnr" else "baselines"
             yield f"The scores of {table} are of {count} of the {images} images: score the whole table to compare."
@@ -256,6 +265,7 @@ def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float
     for chunk in tables.stream(names, rows=FEATURE_ROWS):
         features, fitted, *of_base = (chunk.columns[name][chunk.ok] for name in names)
         if original is None:
+            # Any point near the features will do as the centre; it only keeps digits from being lost.
             centre = np.nanmean(fitted.astype(np.float64), axis=0)
             # One for each budget, and one for the base tokenizer.
             original, moments = Moments(centre), [Moments(centre) for _ in range(len(tables.budgets) + 1)]
@@ -275,7 +285,9 @@ def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float
 def save_tables(result: Quality, budgets: Sequence[int], folder: Path) -> list[Path]:
     """Write the rows as quality.csv and quality.parquet, the curves as quality_below.csv; what `open_output` raises."""
     table = pd.DataFrame(result.rows).astype({"budget": "Int64"})
+    # A column that no table fills would only make the file harder to read.
     table = table.loc[:, table.notna().any()]
+    # The curve ends one step behind the threshold at which all images are below.
     shown = range(CURVE_STEP, 1 + int((result.below < 1).any(axis=0).sum()) + CURVE_STEP, CURVE_STEP)
     shares = [
         (budget, round(float(EDGES[i]), 4), own[i])
@@ -300,5 +312,6 @@ def spread(result: Quality) -> tuple[float, ...]:
     """Five round thresholds over what the middle budget's images have."""
     share = result.below[len(result.below) // 2]
     low, high = (float(EDGES[int((share >= part).argmax())]) for part in (0.1, 0.9))
+    # Multiples of 0.005 are easy to read on an axis.
     rounded = np.round(np.linspace(low, high, 5) / 0.005) * 0.005
     return tuple(dict.fromkeys(round(float(value), 3) for value in rounded if value > 0)) or (0.1,)

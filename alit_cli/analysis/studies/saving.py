@@ -23,6 +23,8 @@ def save_csv(table: pd.DataFrame, path: Path) -> Path:
 def save_parquet(table: pd.DataFrame, path: Path) -> Path:
     """Write a Parquet file; gives the path back. Raises what `open_output` raises."""
     rows = pa.Table.from_pandas(table, preserve_index=False)
+    # The mark tells later commands that the file is one of ours, which they may overwrite.
     mark = {KEY: json.dumps({"format": ANALYSIS_FORMAT})}
+    # The metadata of pandas stays, so that the types come back when the file is read.
     write_table(rows.replace_schema_metadata({**rows.schema.metadata, **mark}), path, "analysis")
     return path

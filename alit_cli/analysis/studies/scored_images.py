@@ -23,7 +23,7 @@ class Study:
     """Scored images and what the token table knows about them; n images, T budgets.
 
     Attributes:
-        score: n.
+        score: one number per image, n.
         groups: the group of each image, n; None where the scores have no groups.
         losses: L1 at every budget, float32 n T, NaN where it is not known.
         measures: `jpeg_bytes`, `mad`, `thumbnail_32` … → n each; those the table has.
@@ -59,9 +59,11 @@ def join_scores(tokens: Path, scores: Scores) -> Study:
             f"{_examples(scores.images)}, the table has {_examples(keys)}."
         )
     frame = table.take(pairs.keys).to_pandas()
+    # An image may be tokenized and still lack every loss, and such an image says nothing about complexity.
     ok = np.asarray((frame["status"] == "ok") & frame[losses].notna().any(axis=1))
     if not ok.any():
         raise InputError(f"None of the {len(ok)} scored images in '{name}' has an L1; its column `error` says why.")
+    # Scores, groups and rows are cut in the same way, so that place i is one image in all of them.
     groups = None if scores.groups is None else np.array(scores.groups)[pairs.names][ok]
     return Study(
         info=info,

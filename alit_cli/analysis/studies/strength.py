@@ -65,6 +65,7 @@ def task_outcomes(tables: Tables, task: str, models: Sequence[str], top: int) ->
         known = ", ".join(name for name in TASKS if name != "recon")
         raise InputError(f"There is no task '{task}' whose models have a strength; there is: {known}.")
     measure = TASKS[task]
+    # Score tables are named by the last part of a hub id, so a user may write the whole id.
     found = [model.rpartition("/")[2] for model in models] or tables.models(measure)
     if not models:  # those named that cannot be joined are refused below
         tables.remarks += [
@@ -85,6 +86,7 @@ def task_outcomes(tables: Tables, task: str, models: Sequence[str], top: int) ->
                 f"The scores of '{model}' have no {measure}_original, so its own strength is not known; score it "
                 "again against labels or maps that are given."
             )
+        # Against its own predictions a network is always right on originals, so no strength could be measured.
         if "predicted" in tables.words(f"label_source@{model}"):
             raise InputError(
                 f"The labels of '{model}' are its own predictions, so that it is right on every original; score it "
@@ -113,15 +115,18 @@ def measure_strength(tables: Tables, outcomes: Sequence[Outcome], resamples: int
     means = BinnedMeans(tables.rows(), 1, columns, np.random.default_rng(seed), tables.photographs())
     names = [name for outcome in outcomes for name in (outcome.column, outcome.original)]
     for chunk in tables.stream(names):
+        # Every row is dealt, also a failed one, so that the draws depend on the rows of the table alone.
         cells = means.deal(chunk.start, np.zeros(len(chunk.ok), np.int64))[chunk.ok]
         for number, outcome in enumerate(outcomes):
             original, values = (
                 outcome.values(chunk.columns[name][chunk.ok]) for name in (outcome.original, outcome.column)
             )
             known = np.where(np.isnan(values).any(axis=1), np.nan, original)  # the same images everywhere
+            # The sign makes a loss positive for errors and for accuracies.
             worse = values - known[:, None] if outcome.lower_is_better else known[:, None] - values
             means.add(number * width, cells, known)
             for step in range(steps):
+                # An image without its original has no drop, so its value is left out too.
                 means.add(number * width + 1 + step, cells, np.where(np.isnan(known), np.nan, values[:, step]))
                 means.add(number * width + 1 + steps + step, cells, worse[:, step])
     rows = tuple(_rows(tables.budgets, outcomes, means, resamples, width))
@@ -152,8 +157,9 @@ def _rows(
 
 
 def _spearman(rows: Sequence[StrengthRow]) -> float:
-    """Of strength and drop over the models."""
+    """The rank correlation of strength and drop over the models; NaN where it says nothing."""
     strength, drop = [row.strength for row in rows], [row.drop for row in rows]
+    # A rank correlation of equal numbers is not defined.
     if len(rows) < FEWEST or len(set(strength)) < 2 or len(set(drop)) < 2:
         return math.nan
     found: Any = scipy.stats.spearmanr(strength, drop)

@@ -61,6 +61,7 @@ class StudyJob:
     @property
     def networks(self) -> tuple[str, ...]:
         """All classifiers, each once, those that choose first."""
+        # A network may choose and judge, but it is scored once.
         return tuple(dict.fromkeys((*self.classify, *self.judge)))
 
 
@@ -94,14 +95,17 @@ def plan_steps(job: StudyJob) -> list[Step]:
         InputError: two networks or two sets of images would write the same file.
     """
     names = [network_name(network) for network in job.networks]
+    # The last part of a path names the score table, so two networks of one name would share a file.
     if len(set(names)) < len(names):
         raise InputError("Two classifiers have the same name; rename one of their folders, since it names the scores.")
     tokens = job.out / TOKENS
     words = ("tokenize", *job.images, "--out", str(tokens), *_model(job), *_given("--limit", job.limit))
+    # Tokenizing continues where it ended and finds new images itself, so its step is always called.
     steps = [
         Step("tokenize", words, writes=(tokens,), passes=1, always=True, optional=False),
         _score_step(job, tokens),
     ]
+    # The score step is the second one, and its tables are what the analyses read.
     steps += _table_steps(job, tokens, (tokens, *steps[1].writes))
     steps += _familiarity_steps(job, tokens)
     steps += _image_steps(job, tokens)
@@ -109,6 +113,7 @@ def plan_steps(job: StudyJob) -> list[Step]:
     shown = tuple(file for step in steps for file in step.writes)
     page = job.out / PAGE
     view = ("view", str(tokens), "--beside", str(job.out), "--out", str(page), *_model(job))
+    # The page decodes pictures of a sample of the images, which is estimated as half a pass.
     return [*steps, Step("view", view, shown, (page,), passes=0.5, optional=False)]
 
 
@@ -120,6 +125,7 @@ def _table_steps(job: StudyJob, tokens: Path, tables: tuple[Path, ...]) -> Itera
     ends = (*_output(job, job.out), "--bootstrap", str(job.bootstrap))
     capacity = ("analyze", "capacity", str(tokens), *scores, *_lines(job), *ends)
     yield Step("capacity", capacity, tables, _tables(job.out, "capacity"))
+    # Strength is a comparison of networks, and it needs true labels.
     if job.labels and len(job.networks) > 1:
         strength = ("analyze", "strength", "--task", "classify", str(tokens), *scores, *ends)
         yield Step("strength", strength, tables, _tables(job.out, "strength"))
@@ -157,6 +163,7 @@ def _score_step(job: StudyJob, tokens: Path) -> Step:
     writes += [
         scores / f"{task}@{network_name(network)}.parquet" for task, networks in wanted.items() for network in networks
     ]
+    # Labels count as read only where a classifier was scored by them.
     reads = (tokens, *(_file_of(job.labels) if job.networks else ()))
     passes = 1 + sum(len(networks) for networks in wanted.values())
     return Step("score", (*words, *_model(job)), reads, tuple(writes), passes, optional=False)
@@ -165,12 +172,14 @@ def _score_step(job: StudyJob, tokens: Path) -> Step:
 def _lines(job: StudyJob) -> tuple[str, ...]:
     """The criteria and outcomes of the capacity step: everything that was scored."""
     criteria = ["recon", *(f"classify@{network_name(network)}" for network in job.classify)]
+    # Judges stand among the outcomes only: they have chosen no budget.
     outcomes = ["recon", "psnr", *(f"top1@{network_name(network)}" for network in job.networks)]
     if job.depth:
         criteria.append("depth")
         outcomes.append("depth")
     if job.features:
         outcomes.append("features")
+    # Too few images should not cost the study this whole step, so a biased distance is allowed.
     few = ("--few-samples",) if job.features else ()
     return ("--tsc", ",".join(criteria), "--toi", ",".join(outcomes), *few)
 
@@ -181,6 +190,7 @@ def _familiarity_steps(job: StudyJob, tokens: Path) -> Iterator[Step]:
     for images in job.against:
         name = Path(images.rstrip("/")).name.partition(".")[0] or "others"
         table = job.out / f"{name}.parquet"
+        # The token table of the study itself is among the names that are taken.
         if table in [tokens, *others]:
             raise InputError(f"'{images}' would be tokenized to {table}, which is another set's; rename the folder.")
         others.append(table)
@@ -199,6 +209,7 @@ def network_name(network: str) -> str:
 
 def _model(job: StudyJob) -> tuple[str, ...]:
     """The model and the device of every command that takes images through it."""
+    # Defaults are not written out, so that the commands stay short enough to be typed.
     return (*_given("--checkpoint", job.checkpoint), *_given("--device", _unless(job.device, "auto")))
 
 
@@ -252,6 +263,7 @@ class StudyRecord:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] == FORMAT:
                 return cls(folder, dict(content["done"]))
+        # Any other content of the file is refused below in the same sentence.
         except (OSError, ValueError, KeyError, TypeError):
             pass
         raise InputError(f"{path} is not the record of a study; remove it, or choose another --out.")
@@ -259,6 +271,7 @@ class StudyRecord:
     def is_done(self, step: Step) -> bool:
         """Whether the step was done by the same command, and its files have not changed since."""
         entry = self.done.get(step.name)
+        # A missing file has a stamp as well, so equal stamps do not say that the file is there.
         return entry is not None and dict(entry) == _entry(step) and all(path.exists() for path in step.writes)
 
     def finish(self, step: Step) -> None:
@@ -273,6 +286,7 @@ def _entry(step: Step) -> dict[str, Any]:
     """What a step looks like once it is done, as JSON gives it back."""
     return {
         "words": list(step.words),
+        # Lists instead of tuples, because JSON gives lists back and the two are compared.
         "reads": [list(_stamp(path)) for path in step.reads],
         "writes": [list(_stamp(path)) for path in step.writes],
     }
@@ -282,6 +296,7 @@ def _stamp(path: Path) -> Stamp:
     try:
         about = path.stat()
     except OSError:
+        # A file that is not there has a stamp too, so that its appearance counts as a change.
         return str(path), -1, -1
     return str(path), about.st_size, about.st_mtime_ns
 
@@ -291,6 +306,7 @@ def recipe(job: StudyJob) -> str:
     lines = ["# alit-output: study", "", "[study]"]
     for name, value in vars(job).items():
         key = {"form": "format"}.get(name, name)
+        # An option that was not given is left out, so that its default applies when the study is repeated.
         if value not in (None, ()):
             lines.append(f"{key} = {_toml(value)}")
     return "\n".join(lines) + "\n"
@@ -300,4 +316,5 @@ def _toml(value: object) -> str:
     """A text, a whole number or a list of texts; JSON writes these as TOML does."""
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "[" + ", ".join(_toml(one) for one in value) + "]"
+    # A quoted text in JSON is a valid text in TOML.
     return str(value) if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)

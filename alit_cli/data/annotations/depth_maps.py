@@ -27,6 +27,7 @@ def find_depth_maps(folder: Path, images: Sequence[str]) -> list[Path | None]:
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder} with depth maps.")
+    # Sorted, because file systems list in any order and an error should name the same file each time.
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     pairs = match(
         [_stem(path.relative_to(folder)) for path in files], [_stem(PurePath(i)) for i in images], "depth maps"
@@ -50,12 +51,14 @@ def read_map(path: Path, side: int, how: Fit) -> NDArray[np.float32]:
         InputError: the file is not a map of one number per pixel.
     """
     try:
+        # np.load refuses pickles unless told otherwise, so that a foreign file runs no code.
         values = np.load(path) if path.suffix.lower() == ".npy" else np.asarray(Image.open(path))
     except (OSError, ValueError) as problem:
         raise InputError(f"The depth map {path} cannot be read: {problem}.") from problem
     if values.ndim != 2:
         raise InputError(f"The depth map {path} has {values.ndim} dimensions, not one number per pixel.")
     known = np.isfinite(values) & (values > 0)
+    # In integers these values mean that the sensor saw nothing; a floating-point 65535 may be a depth.
     if values.dtype.kind in "iu":
         known &= ~np.isin(values, UNKNOWN)
     return _fitted(np.where(known, values, np.nan).astype(np.float32), side, how)
@@ -66,6 +69,7 @@ def _fitted(values: NDArray[np.float32], side: int, how: Fit) -> NDArray[np.floa
     height, width = values.shape
     box, (left, top, inner_width, inner_height) = fit_box(width, height, side, how)
     out = np.full((side, side), np.nan, np.float32)
+    # Any other filter would invent depths between a near and a far surface, and spread NaN around gaps.
     nearest = Image.fromarray(values).resize((inner_width, inner_height), Image.Resampling.NEAREST, box=box)
     out[top : top + inner_height, left : left + inner_width] = np.asarray(nearest)
     return out

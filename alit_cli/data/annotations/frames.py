@@ -58,8 +58,10 @@ def read_frame(path: Path, what: str = "scores") -> pd.DataFrame:
 
 def _read_text(path: Path) -> pd.DataFrame:
     """A csv or tsv file; the separator that its first line uses most."""
+    # Excel writes a byte order mark, which would become part of the first column's name.
     text = path.read_text(encoding="utf-8-sig")
     header = text.split("\n", 1)[0]
+    # Of equal counts max takes the first, so that a file of one column is read with commas.
     return pd.read_csv(StringIO(text), sep=max(",;\t", key=header.count), dtype=str, skipinitialspace=True)
 
 
@@ -81,6 +83,7 @@ def find_column(
         if given in columns:
             return given
         raise InputError(f"{path} has no column '{given}'; it has {', '.join(columns)}.")
+    # Reversed, because the last entry of a dict wins and the first column should.
     plain = {re.sub(r"[\W_]", "", column).lower(): column for column in reversed(columns) if column not in taken}
     for name in names:
         if name in plain:

@@ -57,7 +57,9 @@ def labels_of_file(
     """
     frame = read_frame(path, "labels")
     image = find_column(frame, image_col, IMAGE_NAMES, "image names", ways[0], path)
+    # The user may have named a column such as 'class' as that of the images; then it is not that of the labels too.
     label = find_column(frame, label_col, LABEL_NAMES, "labels", ways[1], path, taken=(image,))
+    # Without this an empty cell would become the label 'nan'.
     frame = frame[frame[image].notna() & frame[label].notna()]
     names, labels = frame[image].astype(str).tolist(), frame[label].astype(str).tolist()
     pairs = match(names, images, "labels", where)

@@ -1,4 +1,4 @@
-"""Label maps of images: one picture of ids an image, fitted to the model's square exactly like the image."""
+"""Label maps of images: one picture of ids per image, fitted to the model's square exactly like the image."""
 
 from __future__ import annotations
 
@@ -55,6 +55,7 @@ class Masks:
         """
         ring = list(self.items)
         place = ring.index(image)
+        # One distance fewer than there are masks: a step around the whole ring would lead back to the image's own.
         for step in np.random.default_rng(seed).permutation(len(ring) - 1)[:count]:
             other = ring[(place + 1 + step) % len(ring)]
             yield other, read_labels(self.items[other], self.side)
@@ -87,12 +88,14 @@ def read_labels(item: Item, side: int, width: int = 0, height: int = 0) -> Label
             "they are not of one shape."
         )
     box, _ = fit_box(*ids.size, side, "crop")
+    # Any other filter would mix ids into those of other classes.
     square = ids.resize((side, side), Image.Resampling.NEAREST, box=box)
     return np.array(square, dtype=np.int32)
 
 
 def _ids(image: Image.Image, item: Item) -> Image.Image:
     """The mask as an image of whole numbers."""
+    # Of a palette file this gives the indices, which are the ids, and not the colours.
     values = np.asarray(image)
     if image.mode in ("RGB", "RGBA", "LA"):
         channels = values[..., : 1 if image.mode == "LA" else 3]

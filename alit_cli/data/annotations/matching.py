@@ -37,6 +37,7 @@ def match(names: Sequence[str], keys: Sequence[str], who: str = "scores", where:
     InputError that names them; `who` is what it calls the names, `where` what holds the keys.
     """
     wanted, known = _tidy_all(names, f"The {who} list"), _tidy_all(keys, f"The {where} holds")
+    # Equal paths come first: no ending may take a key that belongs to one of them.
     pairs = {row: known[name] for name, row in wanted.items() if name in known}
     taken = set(pairs.values())
     rest = {name: row for name, row in wanted.items() if row not in pairs}
@@ -51,6 +52,7 @@ def match(names: Sequence[str], keys: Sequence[str], who: str = "scores", where:
             )
         claims[known[key]] = name
         pairs[rest[name]] = known[key]
+    # Both passes above add to `pairs`, so that the order of the names has to be restored.
     rows = np.array(sorted(pairs), np.int64)
     found = set(pairs.values())
     return Match(
@@ -72,12 +74,14 @@ def _tidy_all(paths: Iterable[str], what: str) -> dict[str, int]:
 
 def _tidy(path: str) -> str:
     """One spelling of a path: forward slashes, no './', no doubled or leading slash, composed accents."""
+    # macOS gives accents as two characters, and Windows separates by backslashes.
     parts = unicodedata.normalize("NFC", path.strip()).replace("\\", "/").split("/")
     return "/".join(part for part in parts if part not in ("", "."))
 
 
 def _by_ending(names: dict[str, int], known: dict[str, int], who: str, where: str) -> Iterable[tuple[str, str]]:
     """(name, key) for every name that ends a key, or else ends in one (the longest); both are tidy paths."""
+    # Only endings as long as some name are collected, so that the index stays small for deep folders.
     depths = {name.count("/") + 1 for name in names}
     longer: dict[str, list[str]] = defaultdict(list)
     for key in known:
@@ -95,6 +99,7 @@ def _by_ending(names: dict[str, int], known: dict[str, int], who: str, where: st
             yield name, fits[0]
             continue
         parts = name.split("/")
+        # From the longest ending down; the first that is a key is the answer.
         ends = ("/".join(parts[start:]) for start in range(1, len(parts)))
         yield from ((name, end) for end in islice((end for end in ends if end in known), 1))
 

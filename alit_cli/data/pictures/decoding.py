@@ -53,6 +53,8 @@ def decode(data: bytes) -> Image.Image:
     except ImageProblem:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as problem:
+        # Pillow raises above twice this limit and only warns above the limit itself; `_QuietPillow` makes an error of
+        # the warning.
         most = f"{Image.MAX_IMAGE_PIXELS or 0:,}"
         raise ImageProblem("too_large", f"The image has more than {most} pixels, the most that is read.") from problem
     except MemoryError as problem:
@@ -65,6 +67,7 @@ def _decode(data: bytes) -> Image.Image:
     with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
         image = fast_jpeg.decoded(data, opened)
         if image is None:
+            # Pillow reads only the header when it opens a file, so the pixels come now.
             image = opened
             image.load()
         with contextlib.suppress(Exception):  # EXIF that cannot be read must not cost the image
@@ -80,6 +83,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         what = "floating-point values" if image.mode == "F" else f"{image.mode} colours"
         raise ImageProblem("unsupported", f"The image has {what}, which are not supported; save it as 8-bit RGB.")
     if image.has_transparency_data:
+        # Pillow turns premultiplied grey into nothing but LA.
         if image.mode == "La":
             image = image.convert("LA")
         image = image.convert("RGBA")
@@ -89,11 +93,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
     """16-bit greyscale to RGB, scaled by 1/257 and rounded."""
+    # Wide enough that neither the check nor the rounding below can overflow.
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ImageProblem(
             "unsupported", "The image has 32-bit integers, which are not supported; save it as 8-bit RGB."
         )
+    # 257 = 65535 / 255, so that white stays white; adding half of it rounds.
     return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
 
 
@@ -115,18 +121,22 @@ def _diagnosis(data: bytes, problem: Exception) -> ImageProblem:
 def _breaks_off(data: bytes) -> bool:
     """Whether a known format lacks its end."""
     if data.startswith(b"\xff\xd8\xff"):
+        # Cameras and editors may write something behind the end, so a whole window is searched.
         return b"\xff\xd9" not in data[-4096:]
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return b"IEND" not in data[-4096:]
     if data.startswith(b"RIFF"):
+        # The header of RIFF says how many bytes follow its first 8.
         return len(data) < 8 + int.from_bytes(data[4:8], "little")
     if data.startswith((b"II*\0", b"MM\0*")):
         order: Literal["little", "big"] = "little" if data[:1] == b"I" else "big"
         directory = int.from_bytes(data[4:8], order)
         entries = int.from_bytes(data[directory : directory + 2], order)
+        # A TIFF's directory is often at its end: 2 bytes of count, and 12 for each entry.
         return len(data) < directory + 2 + 12 * entries
     if data.startswith(b"GIF8"):
         return not data.rstrip(b"\0").endswith(b";")
+    # A file may break off within its first few bytes.
     return any(mark.startswith(data) for mark in (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"RIFF", b"BM"))
 
 
@@ -149,6 +159,7 @@ class _QuietPillow:
     def __call__(self) -> Iterator[None]:
         with self.lock:
             self.inside += 1
+            # The first thread in silences the warnings, and the last one out restores them.
             if self.inside == 1:
                 self.saved.enter_context(warnings.catch_warnings())
                 warnings.simplefilter("ignore")

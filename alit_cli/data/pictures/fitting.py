@@ -133,6 +133,7 @@ def fit_box(width: int, height: int, side: int, how: Fit) -> tuple[Box, Box]:
         return whole, (0, 0, side, side)
     if how == "pad":
         scale = side / max(width, height)
+        # A side of a very long image would be rounded to no pixel at all.
         inner = max(1, round(width * scale)), max(1, round(height * scale))
         return whole, ((side - inner[0]) // 2, (side - inner[1]) // 2, *inner)
     raise ValueError(f"fit must be 'crop', 'squash' or 'pad', not {how!r}")
@@ -147,11 +148,13 @@ def fit_view(image: Image.Image, side: int, how: Fit, view: str) -> Pixels:
     if corner:
         width, height = image.size if how == "squash" else [min(image.size)] * 2
         w, h = width / CORNER, height / CORNER
+        # Corners are cut from the original, not from its resized square, so that the image is resampled only once.
         left = (image.width - width) / 2 + (width - w if "right" in corner else 0)
         top = (image.height - height) / 2 + (height - h if "bottom" in corner else 0)
         pixels = _resized(image, (side, side), (left, top, left + w, top + h))
     else:
         pixels = fit(image, side, how)
+    # A copy, because a mirrored view of numpy has negative strides, which torch refuses.
     return np.ascontiguousarray(pixels[:, ::-1]) if mirrored else pixels
 
 
@@ -170,10 +173,12 @@ def random_view(
         area: the smallest and the largest share of the largest box of that aspect that the image holds.
     """
     width, height = image.size
+    # Log-uniform, so that a view is as often wider than high by some ratio as the other way round.
     aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     shrink = math.sqrt(rng.uniform(*area))
     w = max(1, round(min(width, height * aspect) * shrink))
     h = max(1, round(min(height, width / aspect) * shrink))
+    # The order of the draws is fixed: another order would give other views for the same seed.
     left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
     pixels = _resized(image, (side, side), (left, top, left + w, top + h))
     return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels

@@ -8,6 +8,7 @@ from alit_cli.data.sources.items import Found
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 VIEWS = {
     "flip": ("", "flip"),
+    # lstrip turns the mirrored plain view, '-flip', into 'flip'.
     "ten-crop": tuple(f"{corner}-flip".lstrip("-") if flip else corner for corner in ("", *CORNERS) for flip in (0, 1)),
 }
 """The views of an image by what is asked for; the first is the plain one, `flip` its mirror image."""
@@ -23,5 +24,7 @@ def with_views(found: Iterable[Found], views: str | None) -> Iterator[Found]:
 
 def split_view(key: str) -> tuple[str, str]:
     """The key of an image, and the view that a key of its table stands for; empty for the plain one."""
+    # From the right, because a file's name may hold '#' too.
     image, _, view = key.rpartition("#")
+    # The ten crops contain the views of every other set.
     return (image, view) if view and view in VIEWS["ten-crop"] else (key, "")

@@ -50,6 +50,7 @@ class ExtraColumns:
         """A value of a sidecar as JSON; its type is noted."""
         if value is None:
             return None
+        # Booleans come first, because Python counts them as integers.
         if isinstance(value, bool):
             self._widen(name, "bool")
         elif isinstance(value, int) and -(2**63) <= value < 2**63:
@@ -90,11 +91,13 @@ def as_json(value: object) -> str | None:
         text = json.dumps(value, ensure_ascii=False)
     except RecursionError:  # nested as deeply as it could just be read
         return None
+    # Two backslashes in JSON are one in the value, so a reader gets these six characters and not half a pair again.
     return LONE_SURROGATE.sub(lambda match: f"\\\\u{ord(match[0]):04x}", text)
 
 
 def type_name(kind: pa.DataType) -> str | None:
     """The name under which a Parquet column's type is kept; None where it cannot be."""
+    # A dictionary is only how a file encodes the column; its values are what is kept.
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -108,6 +111,7 @@ def type_name(kind: pa.DataType) -> str | None:
 def kept_type(name: str) -> pa.DataType:
     """The inverse of type_name."""
     if name.startswith("list<"):
+        # Parquet calls the values of a list so, and `encodings` in tables/parquet.py relies on that name.
         return pa.list_(pa.field("element", kept_type(name.removeprefix("list<").removesuffix(">"))))
     return pa.string() if name == WORDS else NUMBERS[name]
 

@@ -22,9 +22,11 @@ TO_THE_END, LOST, SPARSE, DANGLING = -1, -2, -3, -4
 LOST is where a damaged tar breaks off, SPARSE a tar's member with holes, whose headers lie at the item's offset, and
 DANGLING a link in a tar to a file that is not in it.
 """
+# One reader per process holds the row groups. It is no part of an item, as items go from process to process.
 _ROWS = RowReader()
 
 
+# With slots an item takes less memory; there may be millions of them.
 @dataclass(frozen=True, slots=True)
 class Item:
     """One image that waits to be read.
@@ -64,6 +66,7 @@ class Item:
 
     def _from_file(self) -> bytes:
         with open(self.path, "rb", opener=_open_without_waiting) as file:
+            # The open file is asked, not its path, which may lead to another file by now.
             about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise ImageProblem("unreadable", "This is no regular file, but a pipe, a device or the like.")
@@ -77,6 +80,7 @@ class Item:
             self._check(remote.size(self.path))
             return remote.read(self.path)
         self._check(self.size)
+        # A range of no bytes cannot be asked for: some servers refuse it, others send everything.
         return remote.read(self.path, self.offset, self.offset + self.size) if self.size else b""
 
     def _check(self, size: int) -> None:

@@ -45,6 +45,7 @@ def list_items(paths: Sequence[str | Path], limit: int | None = None, null: bool
 def _unique(listing: Iterable[Found]) -> list[Item]:
     items: dict[str, Item] = {}
     for found in listing:
+        # setdefault returns what is there already; only for a new key is that the item itself.
         twin = items.setdefault(found.item.image, found.item)
         if twin is not found.item:
             raise collision(twin, found.item)
@@ -62,7 +63,7 @@ def stream_items(
     """Every image of the given inputs, input by input, at most `limit`; none is held in memory.
 
     An input is a folder, a file, a glob, a plain tar, a Parquet file with a column of encoded images, a URL of any of
-    these (`s3://…`), a pattern with braces (`shard-{000..127}.tar`), `@list.txt` with a file name or URL a line, or
+    these (`s3://…`), a pattern with braces (`shard-{000..127}.tar`), `@list.txt` with one file name or URL per line, or
     `-`: the same from standard input, where names end in NUL instead if `null` is given.
 
     A folder is walked with its subfolders and links, in natural order (img2 before img10), without hidden
@@ -87,6 +88,7 @@ def stream_items(
         raise InputError(
             "Two inputs have images of one name, and - cannot be read twice; name the inputs on their own."
         )
+    # All inputs are looked for before the first image is listed, so that a mistyped last one is reported at once.
     listings = [(name, _listing(name, null, keeper, copy)) for name in names]
     listed = _chained(listings)
     return islice(_with_prefixes(listed, _common_folder(names)) if prefixed else listed, limit)
@@ -116,6 +118,7 @@ def prefix_of(source: str, common: str = "") -> str:
     """What stands before the names of an input's images: its path below `common`, without a suffix or a way upwards."""
     inner = source.removeprefix(f"{common}/") if common else source
     inner = inner.partition("://")[2] or inner
+    # The prefix becomes the beginning of keys, and keys become paths below output folders: no '..' may stay.
     path = "/".join(part for part in inner.split("/") if part not in ("", ".", ".."))
     return path.removesuffix(".tar").removesuffix(".parquet") or "input"
 
@@ -126,6 +129,7 @@ def _chained(listings: Sequence[tuple[str, Iterator[Found]]]) -> Iterator[Found]
         for found in listing:
             nothing = False
             yield found
+        # Each input must give something: a folder that holds no image is more likely a mistake than a wish.
         if nothing:
             raise InputError(f"No image was found in '{readable(name)}'; looked for {PHOTOGRAPHS}{_hint(name)}.")
 
@@ -149,12 +153,14 @@ def collision(one: Item, other: Item) -> InputError:
             f"The image '{one.image}' ('{readable(one.path)}') is named twice by the inputs; name it once."
         )
     first, second = (f"'{readable(item.path)}'" for item in (one, other))
+    # A prefix tells two inputs apart, but not two images of one input: only the first is worth listing again.
     kind = InputError if one.source == other.source else SameName
     return kind(f"Two images have the same name '{one.image}': {first} and {second}; give the folder that holds both.")
 
 
 def _expanded(name: str) -> list[str]:
     """The names that a pattern with braces stands for; any other name is itself."""
+    # A file or folder of exactly this name is meant before a pattern is.
     if "{" not in name or os.path.lexists(name):
         return [name]
     try:
@@ -165,6 +171,7 @@ def _expanded(name: str) -> list[str]:
 
 def _listing(path: str, null: bool, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
     if path == STDIN:
+        # Bytes, because names of files need not be UTF-8.
         return _named(sys.stdin.buffer.read(), path, b"\0" if null else b"\n")
     if path.startswith("@") and not os.path.lexists(path):
         try:
@@ -173,6 +180,7 @@ def _listing(path: str, null: bool, keeper: ExtraColumns, copy: Copy) -> Iterato
             raise InputError(f"The list '{readable(path[1:])}' cannot be read: {problem.strerror}.") from problem
     if remote.is_url(path):
         return _url(path, keeper, copy)
+    # What exists comes before globs, as names of files and folders may hold brackets.
     if os.path.isdir(path):
         source, root = _source(path), os.path.abspath(path)
         return (_file_item(source, root, below) for below, _ in folders.walk(root))
@@ -192,6 +200,7 @@ def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
     Raises InputError: it is no text, or a name holds a NUL, which no file's name does.
     """
     for number, line in enumerate(_as_utf_8(content, source).split(end), 1):
+        # Lists written on Windows end their lines with a carriage return; names that end in NUL may hold one.
         name = os.fsdecode(line if end == b"\0" else line.rstrip(b"\r"))
         if "\0" in name:
             raise InputError(
@@ -201,6 +210,7 @@ def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
         if remote.is_url(name):
             yield Found(Item(readable(name.partition("://")[2]), readable(source), name))
         elif name:
+            # normpath on an absolute path drops '..', so that no key leads out of an output folder.
             key = posixpath.normpath("/" + PurePath(name).as_posix()).lstrip("/")
             yield Found(Item(readable(key), readable(source), os.path.abspath(name)))
 
@@ -231,6 +241,7 @@ def _url(url: str, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
 
 def _entry(root: str, below: str, entry: remote.Entry, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
     """The images in a file behind a URL."""
+    # The listing says it already, so the plan need not ask the server again for every file.
     look = entry.size, entry.mtime_ns
     if entry.url.lower().endswith((*tars.COMPRESSED, *folders.CONTAINERS)):
         for found in _inside(entry.url, copy(entry) or entry.url, keeper):
@@ -265,4 +276,5 @@ def _file_item(source: str, root: str, below: str) -> Found:
 
 
 def _source(path: str) -> str:
+    # 'photos', './photos/' and 'photos/' are one source.
     return readable(PurePath(os.path.normpath(path)).as_posix())

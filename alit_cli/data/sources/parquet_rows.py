@@ -35,6 +35,7 @@ def rows(path: str, keeper: ExtraColumns, real: str | None = None) -> Iterator[t
     stem = PurePath(path).stem
     with _opened(path, real or path) as file:
         schema = file.schema_arrow
+        # pyarrow finds columns by name and fails with an unclear message where a name is not unique.
         if twice := [name for name, count in Counter(schema.names).items() if count > 1]:
             raise InputError(f"'{readable(path)}' has two columns called '{readable(twice[0])}'; rename one of them.")
         column = image_column(schema, path)
@@ -94,6 +95,7 @@ class RowReader:
 
     def read(self, path: str, row: int) -> bytes:
         """The bytes of one row. Raises OSError, and ImageProblem: the row holds none, or its row group is damaged."""
+        # The lock is held while a row group is read: other threads mostly want the same one, and would read it again.
         with self._lock:
             group, start = self._place(path, row)
             if (path, group) not in self._groups:
@@ -103,6 +105,7 @@ class RowReader:
             self._groups.move_to_end((path, group))
             values = self._groups[path, group]
             if isinstance(values, ImageProblem):
+                # A new exception each time, as threads that raise one object would write into the same traceback.
                 raise ImageProblem(values.status, str(values))
             value = values[row - start].as_py()
         if not value:
@@ -116,8 +119,10 @@ class RowReader:
                 starts = [0]
                 for group in range(file.num_row_groups):
                     starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
+            # The footer of a file with many row groups is slow to read, so each process reads it once.
             self._starts[path] = starts
         starts = self._starts[path]
+        # From the right, so that empty row groups, which begin at the same row as the next, are passed over.
         group = bisect_right(starts, row) - 1
         return group, starts[group]
 
@@ -125,6 +130,7 @@ class RowReader:
 def _load(path: str, group: int) -> pa.ChunkedArray | ImageProblem:
     """The bytes of a row group, or what is said of each of its rows where it is damaged."""
     try:
+        # Damage is returned and kept like bytes, so that the other rows of the group do not read it again.
         return _read_group(path, group)
     except FileNotFoundError:
         raise

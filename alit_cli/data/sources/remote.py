@@ -51,6 +51,7 @@ def folder(url: str) -> list[Entry]:
     """The entries of a folder, in no order. Raises InputError: it cannot be listed."""
     fs, path = _open_system(url)
     found = _asked(url, lambda: fs.ls(path, detail=True))
+    # Some stores list a folder as an entry of itself, which a walk would follow without end.
     own = path.strip("/")
     return [_entry(fs, info) for info in found if info["name"].strip("/") != own]
 
@@ -73,12 +74,14 @@ def open_file(path: str) -> BinaryIO:
     if not is_url(path):
         return open(path, "rb")
     fs, inner = _open_system(path)
+    # fsspec's files behave like binary files, but its packages have no types.
     return cast(BinaryIO, _read(lambda: fs.open(inner, "rb", block_size=BLOCK)))
 
 
 def read(url: str, start: int = 0, stop: int | None = None) -> bytes:
     """The bytes start … stop - 1 of a file (None: to its end). Raises OSError."""
     fs, path = _open_system(url)
+    # None instead of 0: without a range at all, fsspec can fetch the whole file in one plain request.
     return bytes(_read(lambda: fs.cat_file(path, start=start or None, end=stop)))
 
 
@@ -116,15 +119,18 @@ def _asked(url: str, action: Callable[[], Value]) -> Value:
 
 def _open_system(url: str) -> tuple[Any, str]:
     """The file system of a URL and the path in it."""
+    # Protocols are written in any case; the file system is kept by its name, so one spelling is needed.
     protocol = url.partition("://")[0].lower()
     fs = _system(protocol)
     return fs, str(fs._strip_protocol(url))
 
 
+# A file system holds connections, so that one of each protocol serves the whole process.
 @lru_cache
 def _system(protocol: str) -> Any:
-    """One file system a protocol, without a cache of listings, which would grow with every folder."""
+    """One file system per protocol, without a cache of listings, which would grow with every folder."""
     try:
+        # fsspec comes with the extra `remote`, and only those who name a URL need it.
         import fsspec
 
         return fsspec.filesystem(protocol, use_listings_cache=False)
@@ -137,17 +143,20 @@ def _system(protocol: str) -> Any:
 
 
 def _entry(fs: Any, info: dict[str, Any]) -> Entry:
+    # Listings hold paths without a protocol; everything else here expects URLs.
     url = str(fs.unstrip_protocol(info["name"]))
     return Entry(url, info["type"] == "directory", int(info.get("size") or 0), _changed(info))
 
 
 def _changed(info: dict[str, Any]) -> int:
     """Nanoseconds since 1970; -1 where the backend does not say."""
+    # S3, local files, Google Cloud, Azure and memory each have a name of their own for the same thing.
     for key in ("LastModified", "mtime", "updated", "last_modified", "created"):
         value = info.get(key)
         if isinstance(value, str):
             value = datetime.fromisoformat(value)
         if isinstance(value, datetime):
+            # A float holds microseconds since 1970 exactly, but not nanoseconds.
             return int(value.timestamp() * 1e6) * 1000
         if isinstance(value, int | float):
             return int(value * 1e9)

@@ -32,8 +32,10 @@ class RemoteCache:
         """
         if entry.url.startswith(remote.NEAR) or entry.size <= 0:
             return None
+        # Size and time of change are part of the name: a remote file that has changed is copied again.
         name = hashlib.sha256(f"{entry.url}\0{entry.size}\0{entry.mtime_ns}".encode()).hexdigest()[:16]
         path = os.path.join(os.path.abspath(self.folder), COPY.format(name))
+        # A copy has this name only when it is whole, so an earlier run's can be used without a look inside.
         if not os.path.exists(path):
             if not self._room(entry.size):
                 return None
@@ -41,14 +43,17 @@ class RemoteCache:
                 try:
                     remote.fetch(entry.url, file.name)
                 except OSError as problem:
+                    # `open_output` has a sentence of its own for a full disk, which is no fault of the remote file.
                     if problem.errno in FULL:
                         raise
                     raise InputError(f"'{entry.url}' cannot be fetched: {remote.short(problem)}.") from problem
                 if (size := os.path.getsize(file.name)) != entry.size:
                     raise InputError(f"'{entry.url}' has {size:,} bytes, not {entry.size:,}: it changes meanwhile.")
+        # Copies of an earlier run count too: the limit is about the folder, not about this run.
         self.used += entry.size
         return path
 
     def _room(self, size: int) -> bool:
+        # Copies have already lowered what is free; half of the two together leaves room for the table itself.
         both = shutil.disk_usage(self.folder).free + self.used
         return self.used + size <= min(self.most, both // 2)

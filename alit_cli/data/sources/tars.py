@@ -15,9 +15,11 @@ from alit_cli.data.sources.remote import open_file
 from alit_cli.data.sources.tar_headers import next_member, open_tar
 from alit_cli.errors import InputError
 
+# An item is an offset in the file, and in a compressed tar none can be reached without all that comes before it.
 COMPRESSED = (".tgz", ".tbz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 ALIASES = {"label": "cls", "caption": "txt"}
 """A name to keep that a tar may hold as a member of its own under another suffix."""
+# Sidecars of a whole tar are held in memory; no label or caption is longer than this.
 MAX_SIDECAR = 2**20
 MOST_LINKS = 8
 """Links that lead to one another are followed so far, as a loop of them has no end."""
@@ -81,6 +83,7 @@ def _scan(file: BinaryIO, path: str, contents: _Contents) -> Iterator[tuple[str,
     with open_tar(file) as archive:
         while (member := next_member(archive)) is not None:
             name = _cleaned(member)
+            # As in folders. Tars made on a Mac hold a file '._NAME' beside every file, which ends like an image.
             if any(part.startswith(".") for part in name.split("/")):
                 continue
             if member.islnk() or member.issym():
@@ -147,6 +150,7 @@ def _ends_well(file: BinaryIO, offset: int, end: int) -> bool:
 def _value(column: str, image: str, sidecars: dict[str, bytes]) -> object:
     """What the sidecars of an image say under a name; None where they do not, or cannot be read."""
     folder, slash, base = image.rpartition("/")
+    # The plain rule comes first; that of WebDataset matters only for names with several dots.
     for key in (os.path.splitext(image)[0], f"{folder}{slash}{base.partition('.')[0]}"):
         fields = _json(sidecars.get(f"{key}.json"))
         if column in fields:

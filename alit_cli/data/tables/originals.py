@@ -36,8 +36,10 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
     """
     rows = open_columns(table, ["image", "source"])
     images, sources = rows["image"].to_pylist(), [source or "" for source in rows["source"].to_pylist()]
+    # Only a table with views has '#' and a view's name in its keys; elsewhere that is part of a file's name.
     split = split_view if read_info(table).options.views is not None else lambda image: (image, "")
     places = [(*split(image), source) for image, source in zip(images, sources, strict=True)]
+    # The views of an image share one file, which is looked for once.
     plain = list(dict.fromkeys((image, source) for image, _, source in places))
     names, roots_of = [image for image, _ in plain], [source for _, source in plain]
     there = dict(zip(plain, _moved(names, roots_of, roots) if roots else _in_place(names, roots_of), strict=True))
@@ -45,6 +47,7 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
         replace(there[image, source], image=key, view=view)
         for key, (image, view, source) in zip(images, places, strict=True)
     ]
+    # Some missing images are rows that say so, but where not a single one is there, the whole place is wrong.
     if not any(is_url(item.path) or os.path.exists(item.path) for item in items):
         if away := next((source for source in sources if is_url(source)), None):
             raise InputError(
@@ -82,6 +85,7 @@ def _in_place(images: list[str], sources: list[str]) -> list[Item]:
             items.append(Item(image, source, _nowhere(image, [source])))
         elif source.lower().endswith(ARCHIVES):
             if source not in inside:
+                # A tar is listed once, not once for each of its images.
                 inside[source] = {item.image: item for item in list_items([source])}
             there = inside[source].get(image) or inside[source].get(_without_prefix(image, source))
             items.append(replace(there, image=image) if there else Item(image, source, _nowhere(image, [source])))
@@ -99,6 +103,7 @@ def _without_prefix(image: str, source: str) -> str:
     """A key without the name of its input, which it begins with where inputs had images of one name; '' otherwise."""
     prefix = f"/{prefix_of(source)}/"
     parts = image.split("/")
+    # From the longest beginning down, as a short one may also fit by chance.
     for count in range(len(parts) - 1, 0, -1):
         if prefix.endswith(f"/{'/'.join(parts[:count])}/"):
             return "/".join(parts[count:])
@@ -116,6 +121,7 @@ def _path(name: str) -> str:
     path = os.path.abspath(name.replace("\0", "\\x00"))  # no file's name holds a NUL
     if "\\x" not in path or os.path.exists(path):
         return path
+    # Python stands for a byte 0x80–0xff of such a name by a character from 0xDC80 on; os.fsencode turns it back.
     return re.sub(r"\\x([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), path)
 
 

@@ -34,12 +34,15 @@ def encodings(schema: pa.Schema) -> dict[str, Any]:
     paths: dict[str, bool] = {}
     for field in schema:
         is_list = pa.types.is_list(field.type)
+        # pyarrow wants the path of the stored leaf, and in a list that is its element.
         path = f"{field.name}.list.element" if is_list else field.name
         paths[path] = pa.types.is_floating(field.type.value_type if is_list else field.type)
     return {
         "compression": "zstd",
+        # 3 is the default level of zstd's own tools.
         "compression_level": 3,
         "use_dictionary": [path for path, floating in paths.items() if not floating],
+        # pyarrow prefers the dictionary where a column is named in both lists, so the two never overlap.
         "use_byte_stream_split": [path for path, floating in paths.items() if floating],
         "write_page_index": True,
         "write_page_checksum": True,
@@ -65,6 +68,7 @@ def read_schema(path: str | Path) -> pa.Schema:
             check_unique(opened.schema_arrow, file)
             return opened.schema_arrow
     except FileNotFoundError as problem:
+        # A work folder beside the missing file tells an unfinished run from a mistyped name.
         if os.path.isdir(f"{file}.work"):
             raise InputError(
                 f"'{name}' is not finished: its work lies in '{name}.work'. Repeat the command that began it; `alit "
@@ -102,6 +106,7 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
     for file in parts(path):
         with _named_damage(path), _open(file) as opened:
             rows = opened.read(columns=None if columns is None else stored_names(schema, names))
+            # `read_schema` has looked at the columns of the first part only, and at no rows.
             check_rows(rows, file)
             pieces.append(rows if columns is None else take_columns(rows, names, schema))
     return pa.concat_tables(pieces)
@@ -148,6 +153,7 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | ND
             for group in range(opened.num_row_groups):
                 after = first + opened.metadata.row_group(group).num_rows
                 inside: list[int] = []
+                # The wanted rows rise, so that one pass over the row groups meets them all.
                 while taken < len(rows) and rows[taken] < after:
                     inside.append(int(rows[taken]) - first)
                     taken += 1
@@ -157,12 +163,14 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | ND
                     pieces.append(take_columns(read, columns, schema))
                 first = after
     if not pieces:
+        # Without a piece there is nothing to take the types of the columns from.
         return open_columns(path, columns).slice(0, 0)
     return pa.concat_tables(pieces)
 
 
 def count_rows(path: str | Path) -> int:
     """Rows of a file or a folder of parts, from their footers. Raises InputError as `read_schema`."""
+    # Only for its errors, which are sentences; those of the footers below are not.
     read_schema(path)
     count = 0
     for file in parts(path):

@@ -42,11 +42,13 @@ class Pooled:
     def together(self, index: int) -> Vectors:
         """The mean over image and latent tokens together at one of the iterations, w."""
         latents, n = self.tokens[index], self.grid_tokens
+        # Weighted by the number of tokens, so that it is the mean over all of them and not of two means.
         mean: Vectors = (latents * self.latents[index] + n * self.grid[index]) / np.float32(latents + n)
         return mean
 
 
 def raw_pixels(pixels: Pixels) -> Vectors:
     """A fitted image (S S 3 uint8) as the numbers of a small thumbnail, each the mean of its box, in 0–1."""
+    # A thumbnail of one size, so that images fitted to any side give vectors of one length.
     small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(small, np.float32).reshape(-1) / np.float32(255)

@@ -81,6 +81,7 @@ class ScoreInfo:
                 raise InputError(
                     f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
                 )
+            # JSON knows no tuples; further keys, of a newer version, are dropped.
             values = {field.name: found[field.name] for field in fields(cls)}
             return cls(**values | {name: tuple(values[name]) for name in ("budgets", "measures")})
         except (ValueError, KeyError, TypeError) as problem:
@@ -93,6 +94,7 @@ def score_path(task: str, model: str = "", folder: str | Path = FOLDER) -> Path:
     Args:
         model: a hub id or a folder, of which the last part counts; '' for a task without a model.
     """
+    # A folder is resolved first, because the last part of '.' or '..' is no name.
     stem = f"{task}@{PurePath(Path(model).resolve() if Path(model).is_dir() else model).name}" if model else task
     return Path(folder) / f"{stem}.parquet"
 
@@ -126,6 +128,7 @@ def read_score_info(path: str | Path) -> ScoreInfo | None:
     """
     name = readable(str(path))
     try:
+        # Not through `read_schema` of parquet.py, whose errors speak of token tables.
         metadata = pq.read_schema(path).metadata or {}
     except FileNotFoundError as problem:
         raise InputError(f"'{name}' does not exist; `alit score` makes score tables.") from problem
@@ -165,6 +168,7 @@ def is_score_table(path: str | Path) -> bool:
 
 def kind_of(path: str | Path) -> Literal["token table", "score table", "selection"]:
     """What kind of table a file or a folder of parts is. InputError: none of ours."""
+    # Score tables come first, because `read_info` raises for them.
     if is_score_table(path):
         return "score table"
     return "selection" if read_info(path).options.select is not None else "token table"
@@ -176,4 +180,5 @@ def list_score_tables(folder: str | Path = FOLDER) -> list[Path]:
 
 
 def _known(value: Any) -> Any:
+    # Means over a column pass over nulls, but a single NaN would make them NaN.
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -56,8 +56,10 @@ def summarize(out: Path) -> Summary:
     stopped: dict[int, int] = {}
     mean_tokens = l1_at_stop = None
     if info.stop is None:
+        # The two differ in length where the table has no losses.
         means = {b: pc.mean(table[name]).as_py() for b, name in zip(info.budgets, losses, strict=False)}
         l1 = {b: mean for b, mean in means.items() if mean is not None}
+    # Where every image failed, there is nothing to take a mean of.
     elif table["n_tokens"].null_count < len(table):
         ends = Counter(table["n_tokens"].drop_null().to_pylist())
         stopped = {b: ends[b] for b in info.budgets}

@@ -74,6 +74,7 @@ class TableOptions:
             (("stop",), int | float),
             (("images",), int),
         ):
+            # Somebody else may have made the table, and a value of another type would fail far from here.
             if any(not isinstance(known[name], kind) for name in names if known.get(name) is not None):
                 raise TypeError(f"one of {', '.join(names)} has another type")
         return cls(**known)
@@ -110,6 +111,7 @@ class TableInfo:
     @property
     def losses(self) -> bool:
         """Whether the table has the L1 columns."""
+        # Only False is ever written, so that a table without the key has its losses.
         return self.options.losses is not False
 
     @property
@@ -161,6 +163,7 @@ class TableInfo:
         try:
             found = json.loads(text)
             name, version = str(found["format"]).split("/")
+            # Another kind of table is told apart from a newer version, as each needs another sentence.
             if name != FORMAT_NAME:
                 raise InputError(f"It is a table of another kind ({name}); a token table or a selection is wanted.")
             if int(version) > FORMAT_VERSION:
@@ -193,6 +196,7 @@ def token_schema(info: TableInfo, measures: bool) -> pa.Schema:
         columns += [(f"thumbnail_{budget}", pa.float32()) for budget in info.budgets]
     if info.losses:
         columns += [(f"l1_{budget}", pa.float32()) for budget in info.budgets]
+    # The order of the columns is part of the format: parts of one table, made at different times, must agree.
     stored = info.budgets[-1:] if info.prefix else info.budgets
     columns += [(f"{info.tokens}_{budget}", _token_type(info)) for budget in stored]
     if info.stop is not None:
@@ -224,6 +228,7 @@ def token_rows(
         kept: by name, the JSON of every picture's kept value; None where nothing is kept.
     """
     ok = np.array([picture.status == "ok" for picture in pictures], dtype=bool)
+    # A ValueError, not an InputError: this would be a mistake of our own code, not of the user.
     if reached.shape != (ok.sum(), len(info.budgets)):
         raise ValueError(f"reached has shape {reached.shape}, not {(int(ok.sum()), len(info.budgets))}")
     names = ("image", "source", "status", "error", "width", "height")
@@ -232,17 +237,21 @@ def token_rows(
         columns |= _measure_columns(info, pictures)
     for index, budget in enumerate(info.budgets):
         there = ok.copy()
+        # `reached` has rows only for pictures that are ok; `there` has one for every picture.
         there[ok] = reached[:, index]
         if info.losses:
             columns[f"l1_{budget}"] = _spread(l1[budget], there)
         if not info.prefix:
             columns[f"{info.tokens}_{budget}"] = _lists(tokens[budget], there, budget, info)
     if info.prefix:
+        # A list may be shorter than the name says, where the image stopped early; see `cut_columns` in prefixes.py.
         columns[f"{info.tokens}_{info.budgets[-1]}"] = _longest_lists(tokens, reached, ok, info)
     if info.stop is not None:
+        # Every picture that is ok reaches at least the first budget, so that steps - 1 is an index.
         steps = reached.sum(axis=1)
         columns["n_tokens"] = _spread(np.asarray(info.budgets, np.int32)[steps - 1], ok)
     columns["model_id"] = [info.model_id] * len(pictures)
+    # Columns that the schema does not have are left out at the end, where its fields choose.
     columns["sha256"] = [picture.sha256 for picture in pictures]
     columns |= {name: kept_column((kept or {})[name], kind) for name, kind in info.keep.items()}
     schema = token_schema(info, measures)
@@ -268,12 +277,14 @@ def _measure_columns(info: TableInfo, pictures: Iterable[Picture]) -> dict[str, 
     found = [picture.measures for picture in pictures]
     columns = {name: [getattr(row, name, None) for row in found] for name in PLAIN_MEASURES}
     for index, budget in enumerate(info.budgets):
+        # `and` keeps the None of a picture that has no measures.
         columns[f"thumbnail_{budget}"] = [row and row.thumbnail[index] for row in found]
     return columns
 
 
 def _spread(values: NDArray[Any], ok: NDArray[np.bool_]) -> pa.Array:
     """One value for each True of `ok`, null elsewhere."""
+    # numpy integers have no null, so zeros stand under the mask.
     full = np.zeros(len(ok), dtype=values.dtype)
     full[ok] = values
     return pa.array(full, mask=~ok)
@@ -301,5 +312,6 @@ def _lists(values: NDArray[Any], ok: NDArray[np.bool_], budget: int, info: Table
     if values.shape != shape or values.dtype != kind:
         raise ValueError(f"tokens[{budget}] are {values.dtype} {values.shape}, not {kind} {shape}")
     length = values[0].size if len(values) else 0
+    # A failed picture has length 0 here and is null by the mask; lists of Arrow have 32-bit offsets.
     offsets = np.concatenate([[0], np.cumsum(ok * length)]).astype(np.int32)
     return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1)), type=_token_type(info), mask=pa.array(~ok))

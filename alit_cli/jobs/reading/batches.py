@@ -1,4 +1,4 @@
-"""Pictures with their problems: images through a model a batch at a time, one record per image in their order."""
+"""Images sent through a model in batches: one record per image, also for an image that cannot be read."""
 
 from __future__ import annotations
 

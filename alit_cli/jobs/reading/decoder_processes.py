@@ -214,7 +214,7 @@ class _Batch:
             return chunk
 
     def put(self, index: int, picture: Picture) -> None:
-        """A picture is there."""
+        """Store a picture and wake the reader."""
         with self.changed:
             self.pictures[index] = picture
             self.left -= 1
@@ -231,7 +231,7 @@ class _Batch:
             return self.pictures.pop(index)
 
     def retry(self, index: int, item: Item) -> bool:
-        """Put an item first again, once; whether it was."""
+        """Put an item back at the front of the queue, at most once; returns whether it was put back."""
         if index in self.retried:
             return False
         self.retried.add(index)
@@ -239,18 +239,18 @@ class _Batch:
         return True
 
     def give_back(self, items: list[tuple[int, Item]]) -> None:
-        """Items that were dealt and are to be dealt again, before all others."""
+        """Put items that were dealt back at the front of the queue, in their order."""
         with self.changed:
             # extendleft reverses what it is given, so the items are reversed first to keep their order.
             self.waiting.extendleft(reversed(items))
             self.flying -= len(items)
 
     def stop(self) -> None:
-        """Nobody waits any more."""
+        """Say that the reader no longer waits for pictures."""
         self.stopped = True
 
     def fail(self, problem: Exception) -> None:
-        """The other thread ends with an error."""
+        """Pass the error that ended the dealing thread on to the reader."""
         with self.changed:
             self.problem = problem
             self.changed.notify_all()

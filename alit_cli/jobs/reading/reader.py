@@ -34,7 +34,7 @@ class Reader(Protocol):
         """Every item as a Picture, in order; a bad image is a Picture with a status."""
 
     def close(self) -> None:
-        """End what runs."""
+        """End the threads or processes that read."""
 
 
 def make_picture_reader(reading: Reading, workers: int | None, images: int, first_path: str, batch_size: int) -> Reader:

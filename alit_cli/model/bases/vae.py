@@ -11,6 +11,7 @@ from alit_cli.config import BaseConfig
 from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.layers import Upsample, group_norm
 
+# The numbers of blocks per level and the range of the log-variance are those of latent diffusion.
 ENCODER_BLOCKS = 2
 DECODER_BLOCKS = 3
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
@@ -65,6 +66,7 @@ class Downsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """b c 2h 2w → b c h w."""
+        # Released weights were trained with this padding; a symmetric one would shift the features.
         out: Tensor = self.conv(F.pad(x, (0, 1, 0, 1)))
         return out
 
@@ -112,7 +114,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents → pixels; three blocks a level, attention in the middle only."""
+    """Latents → pixels; three blocks per level, and attention in the middle only."""
 
     def __init__(self, config: BaseConfig) -> None:
         super().__init__()
@@ -153,6 +155,7 @@ class VAE(BaseTokenizer):
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """b 3 h w → unscaled mean and log-variance, each b d g g."""
         mean, log_variance = self.to_moments(self.encoder(self.fold(images))).chunk(2, dim=1)
+        # The clamp keeps exp() finite early in training.
         return mean, log_variance.clamp(*LOG_VARIANCE_RANGE)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -199,8 +202,10 @@ class VAE(BaseTokenizer):
         d = len(mean)
         weight, bias = self.to_moments.weight, self.to_moments.bias
         assert bias is not None and self.from_latent.bias is not None
+        # The first d outputs are the mean; the log-variances after them stay as they are.
         weight[:d] = torch.einsum("cd,dixy->cixy", change, weight[:d])
         bias[:d] = change @ (bias[:d] - mean)
+        # The bias goes first, since it needs the weight as it was before the change.
         self.from_latent.bias += self.from_latent.weight[:, :, 0, 0] @ mean
         self.from_latent.weight.copy_(torch.einsum("odxy,dc->ocxy", self.from_latent.weight, back))
 

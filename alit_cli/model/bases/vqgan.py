@@ -11,6 +11,7 @@ from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_
 from alit_cli.model.layers import Upsample, group_norm
 from alit_cli.model.quantizer import nearest, straight_through, vq_loss
 
+# The released weights have two blocks per level.
 BLOCKS_PER_LEVEL = 2
 
 
@@ -24,6 +25,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, inner: int, outer: int, groups: int) -> None:
         super().__init__()
         self.norm1 = group_norm(inner, groups)
+        # The convolutions of the released blocks have no biases.
         self.conv1 = nn.Conv2d(inner, outer, 3, padding=1, bias=False)
         self.norm2 = group_norm(outer, groups)
         self.conv2 = nn.Conv2d(outer, outer, 3, padding=1, bias=False)
@@ -100,6 +102,7 @@ class VQGAN(BaseTokenizer):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
         self.codebook = nn.Parameter(torch.empty(config.codes, config.latent_dim))
+        # This is the usual start of a VQGAN's codebook: codes that are all small, so that none is out of reach.
         nn.init.uniform_(self.codebook, -1 / config.codes, 1 / config.codes)
 
     def encode(self, images: Tensor) -> Tensor:
@@ -109,6 +112,7 @@ class VQGAN(BaseTokenizer):
 
     def target(self, features: Tensor) -> Tensor:
         """b d g g → b n ids of the nearest codes (Euclidean)."""
+        # Codes lie close together, so that half precision would change ids.
         with torch.autocast(features.device.type, enabled=False):
             return nearest(to_tokens(features).float(), self.codebook.float())
 

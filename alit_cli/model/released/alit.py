@@ -13,6 +13,7 @@ from alit_cli.errors import InputError
 
 # Discriminators and perceptual networks that stage-2 files and base tokenizer files carry along.
 TRAINING_ONLY = ("gan_losses.", "loss.")
+# The files do not hold this number; it stands in the authors' code.
 RELEASED_LATENT_SCALE = 0.2325
 
 # Order matters: the first pattern that matches a name renames it.
@@ -81,6 +82,7 @@ class Released:
         """All weights under the names of rollout.Alit (`base.…` included)."""
         ours = {f"base.{name}": tensor for name, tensor in self.renamed_base().items()}
         for name, tensor in self.distillation.items():
+            # Their mask tokens have a batch dimension of one, which ours lack.
             ours[rename_distillation(name)] = tensor[0] if name.endswith("mask_token") else tensor
         return ours
 
@@ -108,6 +110,7 @@ def split(weights: Weights) -> Released:
         base = {k.removeprefix(prefix): v for k, v in kept.items() if k.startswith(prefix)}
         if base:
             return Released(kind, _known(base), distillation)
+    # The names in a file of a base tokenizer alone have no prefix.
     if "encoder.conv_in.weight" not in kept:
         raise InputError("It holds no tokenizer that alit knows: ALIT, TiTok, One-D-Piece, a VQGAN or a KL VAE.")
     return Released("vae" if "quant_conv.weight" in kept else "vqgan", _known(kept), {})
@@ -128,6 +131,7 @@ def config_of(released: Released, heads: int | None, model: str | None) -> Model
     m, width = _shape(weights, "latent_tokens")
     layers = 1 + max(int(k.split(".")[2]) for k in weights if k.startswith("encoder.transformer."))
     base = base_config_of(released)
+    # One of the positions is the class token's.
     grid_side = round((_shape(weights, "encoder_positional_embedding")[0] - 1) ** 0.5)
     name = (model or "").removeprefix("alit_").split("_")[0]
     return ModelConfig(
@@ -167,6 +171,7 @@ def rename_distillation(name: str) -> str:
 def rename_base(name: str, levels: int, kind: BaseKind) -> str:
     """Our name of one of the authors' base tokenizer tensors; ours count decoder levels in the order they run."""
     name = replace_all(name, _CONVOLUTION)
+    # A VAE has attention between the two blocks of its middle.
     last_block = 2 if kind == "vae" else 1
     fixed = {
         ".mid.block_1.": ".middle.0.",
@@ -177,6 +182,7 @@ def rename_base(name: str, levels: int, kind: BaseKind) -> str:
     for theirs, ours in fixed.items():
         name = name.replace(theirs, ours)
     if name.startswith(("quant_conv.", "post_quant_conv.")):
+        # The longer name is replaced first, since it contains the shorter one.
         return name.replace("post_quant_conv", "from_latent").replace("quant_conv", "to_moments")
     match = re.fullmatch(r"(encoder|decoder)\.(?:down|up)\.(\d+)\.(\w+)\.(.*)", name)
     if not match:
@@ -186,6 +192,7 @@ def rename_base(name: str, levels: int, kind: BaseKind) -> str:
     if part in ("downsample", "upsample"):
         return f"{half}.{part}s.{level}.{rest}"
     index, rest = rest.split(".", 1)
+    # Where a level attends, its blocks and attentions take turns in one list.
     attends = kind == "vae" and half == "encoder" and level == levels - 1
     position = 2 * int(index) + (part == "attn") if attends else int(index)
     return f"{half}.levels.{level}.{position}.{rest}"

@@ -31,6 +31,7 @@ def fetch(name: str | Path) -> Path:
     repository, file = match[1], match[2]
     try:
         from huggingface_hub import snapshot_download
+    # The package is optional, since most users have their model files on disk.
     except ImportError as error:
         raise InputError(
             f"{text} needs the package huggingface-hub (pip install huggingface-hub). Or download the model's files "

@@ -76,6 +76,7 @@ def config_of(weights: Weights, config: Mapping[str, Any], heads: int | None) ->
     latents, width = _shape(weights, "latent_tokens", 2)
     codes, token_dim = _shape(weights, "quantize.embedding.weight", 2)
     patch = _shape(weights, "encoder.patch_embed.weight", 4)[-1]
+    # One of the positions is the class token's.
     grid_side = round((_shape(weights, "encoder.positional_embedding", 2)[0] - 1) ** 0.5)
     told = _told(config, latents, legacy)
     read = TiTokConfig(
@@ -94,6 +95,7 @@ def config_of(weights: Weights, config: Mapping[str, Any], heads: int | None) ->
         budgets=default_budgets(latents, told.prefix),
     )
     _check_declared(read, config)
+    # The name comes last, as it is made of everything else.
     return _named(read)
 
 
@@ -156,6 +158,7 @@ def _told(config: Mapping[str, Any], latents: int, legacy: bool) -> Told:
     prefix = model.get("type") == "one_d_piece" or declared.get("strict_length_assertion") is False
     prefix = prefix or (legacy and latents == PREFIX_LATENTS)
     normalized = declared.get("use_l2_norm")
+    # Where config.json says nothing, legacy weights are taken for normalized ones and all others are not.
     return Told(prefix, normalized if isinstance(normalized, bool) else legacy)
 
 

@@ -107,6 +107,7 @@ class GridTokenizer(TokenizerModel):
 
     def start(self, images: Tensor) -> State:
         """b 3 h w pixels in [0, 1] → b n d features, row-major, before quantization."""
+        # Under autocast convolutions give half precision, but nearest codes are looked for in float32.
         return State(to_tokens(self.base.encode(images)).float(), t=0)
 
     def advance(self, state: State) -> tuple[State, Latents]:

@@ -83,6 +83,7 @@ class TiTokConfig:
         for half in (self.encoder, self.decoder):
             check_whole(MOST_SIZE, width=half.width, heads=half.heads)
             check_whole(MOST_LAYERS, layers=half.layers)
+        # True is an int as well, but no number of codes; 65536 is the most that uint16 ids can tell apart.
         if type(self.codes) is not int or not 2 <= self.codes <= 65536:
             raise InputError("A TiTok codebook must have 2 to 65536 codes.")
         if self.image_size % self.patch:
