@@ -194,7 +194,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_alit(path: Path) -> tuple[Alit, Record]:
-    """An ALIT model, to go on training.
+    """An ALIT model whose training is to continue.
 
     Raises:
         InputError: as read_checkpoint, or the file holds another tokenizer.

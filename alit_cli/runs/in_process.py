@@ -86,7 +86,7 @@ def _commit(running: RunningShard, shard: Shard, outputs: Sequence[PreparedOutpu
         mark = {**speed, **row_stats(rows), **times, **stats, "memory": peak_memory()}
         try:
             commit_shard(rows, output.folder, shard.index, mark, begun)
-        except AlitError:
+        except (AlitError, FileNotFoundError):
             # Another process did the same shard and joins the table at this moment, which removes the work folder's
             # files, ours among them. Its rows are the same, so nothing is lost.
             if not is_being_joined(output.folder):

@@ -221,7 +221,8 @@ def _complexity(folder: Path) -> Iterator[Finding]:
     """How closely the code length follows the scores, beside JPEG bytes."""
     table = CsvTable(folder, "complexity.csv")
     # Pooling within groups is right also where the groups have scales of their own.
-    scope = "overall" if table.rows(scope="overall") else "raw"
+    # Scores without groups, or with a single one, have the scope "group" alone.
+    scope = next((scope for scope in ("overall", "raw") if table.rows(scope=scope)), "group")
     codes = [row for row in table.rows(scope=scope, kind="code length") if _known(row, "pearson")]
     if not codes:
         return
