@@ -25,7 +25,6 @@ LABELS = {
 
 def attention_blocks(summary: pd.DataFrame, study: AttentionStudy) -> Iterator[TextTable | str]:
     """The maps; with masks, for all tokens and for the first budget's, the mIoU, its chance and a verdict."""
-    # Headings that are numbers let the layout treat the columns as one row of budgets.
     tokens = [str(number) for number in sorted(summary.tokens.unique())]
     rows = tuple((label, *_means(summary, measure)) for measure, label in LABELS.items())
     yield TextTable(f"Maps of the tokens, means over {study.images} images", ("tokens", *tokens), rows)
