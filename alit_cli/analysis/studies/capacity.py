@@ -160,7 +160,6 @@ def measure_capacity(
         outcomes=tuple(outcomes),
         dimension=dimension,
         full_tokens=full,
-        # Photographs are numbered from 0, so there is one more than the largest number.
         photographs=0 if sums.means.photographs is None else int(sums.means.photographs.max(initial=-1)) + 1,
     )
 
@@ -368,7 +367,6 @@ def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[Ne
     lower = {outcome.name: outcome.lower_is_better for outcome in outcomes}
     spent: dict[tuple[str, str], list[Point]] = {}
     for point in points:
-        # The originals spend no tokens, so they cannot be the fewest tokens for anything.
         if point.line != ORIGINAL and math.isfinite(point.value):
             spent.setdefault((point.group, point.outcome), []).append(point)
     for (group, outcome), some in spent.items():

@@ -119,7 +119,6 @@ class _Read:
 
     @property
     def pixels(self) -> int:
-        # Pictures are square, so one size is enough.
         return self.tables.info.image_size**2
 
 
@@ -397,6 +396,5 @@ def thresholds_for(result: Comparison) -> tuple[float, ...]:
 
 def images_below(result: Comparison, name: str, step: int, threshold: float) -> int:
     """How many images of a tokenizer have an L1 below a threshold, rounded up to the next of EDGES."""
-    # A threshold beyond the last edge is counted at the last edge.
     place = int(np.searchsorted(EDGES, np.float32(threshold)))
     return int(result.below[name][step, min(place, len(EDGES) - 1)])
