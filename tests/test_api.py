@@ -1,16 +1,21 @@
 """alit in Python: a model encodes paths and single images, tables and selections are data frames."""
 
+import importlib
+import importlib.util
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from alit_cli import api
 from tests.conftest import Alit
 from tests.model import tiny
 from tests.training.photos import write_photos
+
+# An installed alit has this package as `alit`; in a checkout it is `alit_cli.api`.
+api: Any = importlib.import_module("alit" if importlib.util.find_spec("alit") else "alit_cli.api")
 
 
 def test_a_path_an_image_and_a_list_of_them_have_the_same_tokens(tmp_path: Path) -> None:
