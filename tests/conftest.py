@@ -1,11 +1,15 @@
 """What the tests of every room share."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+
+# Processes that a test starts import their jobs from here; at the end, so that an installed alit_cli is found first.
+sys.path.append(str(Path(__file__).parents[1]))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test ever looks for anything on the hub; read when the library is imported
 
