@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from alit_cli.table_layout import Cell
@@ -15,6 +15,12 @@ class TextTable:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
+
+    @classmethod
+    def of_known_columns(cls, title: str, columns: Mapping[str, Sequence[Cell]]) -> TextTable:
+        """A table of columns by their headings. A column without any value is left out: it was not measured."""
+        known = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
+        return cls(title, tuple(known), tuple(zip(*known.values(), strict=True)))
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,7 @@ def _table(title: str, points: list[Point], leading: list[tuple[str, list[Cell]]
         "accuracy": [percent(point.accuracy) for point in points],
         "Fréchet": [fixed(point.frechet, 2) for point in points],
     }
-    # A column without any number would only say that something was not scored.
-    known = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
-    return TextTable(title, tuple(known), tuple(zip(*known.values(), strict=True)))
+    return TextTable.of_known_columns(title, columns)
 
 
 def _missing(result: Comparison) -> Iterator[str]:

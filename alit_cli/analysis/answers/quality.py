@@ -119,9 +119,7 @@ def _tokens_table(result: Quality) -> TextTable:
         "entropy": [fixed(row.entropy, 2) for row in rows],
         "ids changed": [percent(row.changed) for row in rows],
     }
-    # A column without any number would only say that something was not scored.
-    known = {name: values for name, values in columns.items() if any(value is not None for value in values)}
-    return TextTable(f"{rows[0].images} images, means", tuple(known), tuple(zip(*known.values(), strict=True)))
+    return TextTable.of_known_columns(f"{rows[0].images} images, means", columns)
 
 
 def _baselines_table(result: Quality) -> Iterator[TextTable]:

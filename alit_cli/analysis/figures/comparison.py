@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import ScalarFormatter
 
-from alit_cli.analysis.figures.style import COLOURS, GREY, INK, MARKERS, figure_page
+from alit_cli.analysis.figures.style import COLOURS, GREY, INK, MARKERS, draw_panels, figure_page
 from alit_cli.analysis.stats.loss_histogram import EDGES
 from alit_cli.analysis.studies.comparison import ALL, Comparison, Point
 
@@ -33,7 +33,7 @@ FEW_CURVES = 3
 def draw_comparison(result: Comparison, source: str, path: Path) -> None:
     """Draw every measure that there are numbers for against bits, L1 against tokens, and images below each L1.
 
-    `source` says under the figure where the numbers come from. What `open_output` raises.
+    `source` says under the figure where the numbers come from. Raises what `open_output` raises.
     """
     known = [name for name in AXES if any(not math.isnan(getattr(point, name)) for point in result.points)]
     panels: list[Callable[[Axes], None]] = []
@@ -46,12 +46,7 @@ def draw_comparison(result: Comparison, source: str, path: Path) -> None:
     columns = 2 if len(panels) in (2, 4) else 3
     rows = math.ceil(len(panels) / columns)
     with figure_page((4.3 * columns, 3.4 * rows + 1.3), "Tokenizers compared", source, path) as figure:
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for index, axes in enumerate(grid.flat):
-            if index < len(panels):
-                panels[index](axes)
-            else:
-                axes.remove()
+        draw_panels(figure, panels, rows, columns)
         handles = [
             Line2D([], [], color=colour, marker=marker, linestyle="-", markersize=4, label=name)
             for name, colour, marker in _looks(result)

@@ -26,7 +26,7 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
 
     Every panel says how many images it has, and the Pearson correlation r of the measure to quote (the code length at
     the largest budget, which ranks images exactly as the lowest line does). `source` says under the figure where the
-    numbers come from (images, model, scores). What `open_output` raises.
+    numbers come from (images, model, scores). Raises what `open_output` raises.
     """
     own, pooled = (result.bins[result.bins.scope == scope] for scope in (GROUP, OVERALL))
     budgets = sorted(result.bins.budget.unique())

@@ -16,7 +16,7 @@ from alit_cli.analysis.studies.familiarity import Familiarity
 def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
     """Draw mean L1 by budget, the tokens needed, and how far each set stands from the first.
 
-    `source` says under the figure where the numbers come from. What `open_output` raises.
+    `source` says under the figure where the numbers come from. Raises what `open_output` raises.
     """
     names = [one.name for one in result.sets]
     # Inches; each set adds a row of differences to the panel on the right.

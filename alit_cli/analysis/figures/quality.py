@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
-from alit_cli.analysis.figures.style import GREY, INK, budget_colours, figure_page, is_paper, thin_ticks
+from alit_cli.analysis.figures.style import GREY, INK, budget_colours, draw_panels, figure_page, is_paper, thin_ticks
 from alit_cli.analysis.stats.loss_histogram import EDGES
 from alit_cli.analysis.studies.quality import BASE, SYSTEMS, TOKENS, Quality, Row
 
@@ -37,7 +37,7 @@ AXES = {
 def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Path) -> None:
     """Draw every panel that there are numbers for, in the format of the path's suffix.
 
-    `source` says under the figure where the numbers come from. What `open_output` raises.
+    `source` says under the figure where the numbers come from. Raises what `open_output` raises.
     """
     measures = [name for name in AXES if any(not math.isnan(getattr(row, name)) for row in result.rows)]
     panels: list[Callable[[Axes], None]] = [partial(_draw_measure, result=result, name=name) for name in measures]
@@ -51,12 +51,7 @@ def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Pat
     if any(len({row.bits for row in result.of(system)}) == 1 for system in ("jpeg", "webp")):
         source += " · a codec of one point: its smallest files are larger than the tokens"
     with figure_page((4.1 * columns, 3.3 * rows + 1), "Quality by tokens", source, path) as figure:
-        grid = figure.subplots(rows, columns, squeeze=False)
-        for index, axes in enumerate(grid.flat):
-            if index < len(panels):
-                panels[index](axes)
-            else:
-                axes.remove()
+        draw_panels(figure, panels, rows, columns)
         shown = [system for system in SYSTEMS if result.of(system)]
         handles = [_handle(system, result) for system in shown]
         figure.legend(

@@ -7,7 +7,7 @@ because the paper's caption says both.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -155,6 +155,15 @@ def column_size(size: tuple[float, float]) -> tuple[float, float]:
     width = ONE_COLUMN if size[0] <= WIDEST_OF_ONE_COLUMN else TWO_COLUMNS
     # 12 % more height is what the larger letters take.
     return width, 1.12 * size[1] * width / size[0]
+
+
+def draw_panels(figure: Figure, panels: Sequence[Callable[[Axes], None]], rows: int, columns: int) -> None:
+    """Let every panel draw into its place of a grid, row by row; places that are left over stay empty."""
+    for index, axes in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
+        if index < len(panels):
+            panels[index](axes)
+        else:
+            axes.remove()
 
 
 def thin_ticks(axes: Axes, budgets: Sequence[int]) -> None:
