@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
 from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
-from alit_cli.model.layers import Upsample, group_norm
+from alit_cli.model.bases.conv_decoder import ConvDecoder
+from alit_cli.model.layers import group_norm
 
 # The numbers of blocks per level and the range of the log-variance are those of latent diffusion.
 ENCODER_BLOCKS = 2
@@ -113,32 +114,11 @@ class Encoder(nn.Module):
         return out
 
 
-class Decoder(nn.Module):
+class Decoder(ConvDecoder):
     """Latents → pixels; three blocks per level, and attention in the middle only."""
 
     def __init__(self, config: BaseConfig) -> None:
-        super().__init__()
-        groups = config.norm_groups
-        widths = [config.channels * m for m in reversed(config.multipliers)]
-        self.conv_in = nn.Conv2d(config.latent_dim, widths[0], 3, padding=1)
-        self.middle = middle(widths[0], groups)
-        self.levels = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(inner if j == 0 else width, width, groups) for j in range(DECODER_BLOCKS)))
-            for inner, width in zip([widths[0], *widths[:-1]], widths, strict=True)
-        )
-        self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
-        self.norm_out = group_norm(widths[-1], groups)
-        self.conv_out = nn.Conv2d(widths[-1], 3 * config.unshuffle**2, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """b d g g → b c h w."""
-        x = self.middle(self.conv_in(x))
-        for i, level in enumerate(self.levels):
-            x = level(x)
-            if i < len(self.upsamples):
-                x = self.upsamples[i](x)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
-        return out
+        super().__init__(config, middle, ResidualBlock, DECODER_BLOCKS)
 
 
 class VAE(BaseTokenizer):

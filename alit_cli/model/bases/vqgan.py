@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
 from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
-from alit_cli.model.layers import Upsample, group_norm
+from alit_cli.model.bases.conv_decoder import ConvDecoder
+from alit_cli.model.layers import group_norm
 from alit_cli.model.quantizer import nearest, straight_through, vq_loss
 
 # The released weights have two blocks per level.
@@ -39,6 +40,11 @@ class ResidualBlock(nn.Module):
         return out
 
 
+def middle(channels: int, groups: int) -> nn.Sequential:
+    """Two blocks: the bottom of both halves."""
+    return nn.Sequential(*(ResidualBlock(channels, channels, groups) for _ in range(2)))
+
+
 class Encoder(nn.Module):
     """Pixels → features, halving the side between levels by average pooling."""
 
@@ -51,7 +57,7 @@ class Encoder(nn.Module):
             nn.Sequential(*(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL)))
             for inner, width in zip([config.channels, *widths[:-1]], widths, strict=True)
         )
-        self.middle = nn.Sequential(*(ResidualBlock(widths[-1], widths[-1], groups) for _ in range(2)))
+        self.middle = middle(widths[-1], groups)
         self.norm_out = group_norm(widths[-1], groups)
         self.conv_out = nn.Conv2d(widths[-1], config.latent_dim, 1)
 
@@ -65,32 +71,11 @@ class Encoder(nn.Module):
         return out
 
 
-class Decoder(nn.Module):
+class Decoder(ConvDecoder):
     """Features → pixels, doubling the side between levels."""
 
     def __init__(self, config: BaseConfig) -> None:
-        super().__init__()
-        groups = config.norm_groups
-        widths = [config.channels * m for m in reversed(config.multipliers)]
-        self.conv_in = nn.Conv2d(config.latent_dim, widths[0], 3, padding=1)
-        self.middle = nn.Sequential(*(ResidualBlock(widths[0], widths[0], groups) for _ in range(2)))
-        self.levels = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL)))
-            for inner, width in zip([widths[0], *widths[:-1]], widths, strict=True)
-        )
-        self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])
-        self.norm_out = group_norm(widths[-1], groups)
-        self.conv_out = nn.Conv2d(widths[-1], 3 * config.unshuffle**2, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """b d g g → b c h w."""
-        x = self.middle(self.conv_in(x))
-        for i, level in enumerate(self.levels):
-            x = level(x)
-            if i < len(self.upsamples):
-                x = self.upsamples[i](x)
-        out: Tensor = self.conv_out(F.silu(self.norm_out(x)))
-        return out
+        super().__init__(config, middle, ResidualBlock, BLOCKS_PER_LEVEL)
 
 
 class VQGAN(BaseTokenizer):
