@@ -1,8 +1,10 @@
 """What the tests of every room share."""
 
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,15 @@ def tiny_instead_of_embedded(tmp_path_factory: pytest.TempPathFactory, monkeypat
     folder = tmp_path_factory.mktemp("weights")
     tiny.checkpoint(folder).rename(folder / "nano.safetensors")
     monkeypatch.setattr("alit_cli.model.checkpoint.files", lambda _package: folder)
+
+
+@contextmanager
+def mounted(folder: Path, size: str) -> Iterator[Path]:
+    """A small disk, mounted on a new folder for this block; the test is skipped where that is not allowed."""
+    folder.mkdir()
+    line = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(line, capture_output=True).returncode:
+        pytest.skip("only root can mount a disk")
+    yield folder
+    # Lazily, since a plan that some traceback still holds keeps its file mapped.
+    subprocess.run(["umount", "--lazy", folder], check=True)

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from alit_cli.data.pictures.measures import NEWER_MEASURES
-from alit_cli.data.tables.parquet import stream_columns
+from alit_cli.data.tables.parquet import open_parquet, stream_columns
 from alit_cli.data.tables.parts import PLAN, part_path, parts
 from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info, why_foreign
 from alit_cli.data.tables.token_table import TableInfo, read_info, token_schema
@@ -144,8 +143,7 @@ def _wrong_parts(folder: Path) -> Iterator[str]:
 def _groups(table: Path) -> Iterator[pa.Table]:
     """The row groups of a table, their checksums compared."""
     for part in parts(table):
-        with pa.OSFile(os.fsencode(part)) as source:
-            file = pq.ParquetFile(source, page_checksum_verification=True)
+        with open_parquet(part) as file:
             for number in range(file.num_row_groups):
                 yield file.read_row_group(number)
 

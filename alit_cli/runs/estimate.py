@@ -11,7 +11,7 @@ from pathlib import Path
 from alit_cli.data.sources.items import Found
 from alit_cli.data.tables.parts import finished_shards
 from alit_cli.progress import Progress, ProgressCallback, no_progress
-from alit_cli.runs.item_file import UNKNOWN, FileStamps
+from alit_cli.runs.item_file import FileStamps
 from alit_cli.runs.job import Place, ShardedJob, ShardInput, ShardWorker
 from alit_cli.runs.plan import Plan, Shard
 from alit_cli.runs.shards import shard_stats
@@ -94,8 +94,8 @@ def _tally(found: Iterable[Found], size: int) -> tuple[int, int, list[Found]]:
     parquet_sizes: dict[str, int] = {}
     for entry in found:
         images += 1
-        is_whole_file = entry.item.size < 0
-        length = max(0, stamp(entry)[0] if stamp(entry) != UNKNOWN and is_whole_file else entry.item.size)
+        # Only a part of a file, such as a member of a tar, knows its size without a look at the disk.
+        length = max(0, stamp(entry)[0] if entry.item.size < 0 else entry.item.size)
         # All rows of a Parquet file name the same file, whose size counts once.
         if entry.item.row >= 0:
             parquet_sizes[entry.item.path] = length

@@ -17,7 +17,7 @@ from alit_cli.data.files import open_output, readable
 from alit_cli.data.marks import kind_of_file
 from alit_cli.data.sources.extra_columns import ExtraColumns
 from alit_cli.data.sources.items import Found
-from alit_cli.data.tables.parquet import KEY, encodings, stream_columns
+from alit_cli.data.tables.parquet import KEY, encodings, named_damage, open_parquet, stream_columns
 from alit_cli.data.tables.parts import PLAN, part_path, work_folder
 from alit_cli.errors import InputError
 from alit_cli.progress import ProgressCallback
@@ -170,7 +170,7 @@ class RetriedRows:
 
 def _merge_into_file(new_rows: RetriedRows, table: Path, plan: str) -> None:
     """Replace rows of a table, which says from then on that it is of this plan. Raises as open_output."""
-    with pq.ParquetFile(table) as old:
+    with open_parquet(table) as old:
         metadata = dict(old.schema_arrow.metadata or {})
         description = json.loads(metadata[KEY])
         description["options"]["plan"] = plan
@@ -180,7 +180,9 @@ def _merge_into_file(new_rows: RetriedRows, table: Path, plan: str) -> None:
             pq.ParquetWriter(file, schema, **encodings(schema)) as writer,
         ):
             for group in range(old.num_row_groups):
-                rows = new_rows.put_into(old.read_row_group(group))
+                with named_damage(table):  # around the reading alone: an error of writing is another sentence
+                    old_rows = old.read_row_group(group)
+                rows = new_rows.put_into(old_rows)
                 writer.write_table(rows, row_group_size=max(1, len(rows)))
 
 
@@ -188,7 +190,9 @@ def _merge_into_parts(new_rows: RetriedRows, folder: Path, plan: Plan) -> None:
     """Replace rows in a folder of parts, part by part with its mark. Raises as open_output."""
     # A part that has no failed row keeps its file, its mark and its checksum.
     for shard in plan.shards():
-        old = pq.read_table(part_path(folder, shard.index))
+        path = part_path(folder, shard.index)
+        with named_damage(path), open_parquet(path) as part:
+            old = part.read()
         new = new_rows.put_into(old)
         if new is not old:
             commit_shard(new, folder, shard.index, {**shard_stats(folder, shard.index), **row_stats(new)})

@@ -137,9 +137,8 @@ class StageRun:
         model.requires_grad_(False)
         for module in self.stage.trained():
             module.requires_grad_(True)
-        speed_up(
-            model, self.device, compiled=self.tiles is None
-        )  # a bias that changes would be compiled again and again
+        # With tiles, the attention bias changes every few steps, and would be compiled again and again.
+        speed_up(model, self.device, compiled=self.tiles is None)
         self.trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.optimizer = Optimizers(self.trained, self.stage_recipe)
         if self.state_path.exists():

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from alit_cli.data.marks import MANIFEST
+from tests.conftest import mounted
 from tests.data.test_token_table import INFO, rows
 from tests.model import tiny
 
@@ -88,13 +89,8 @@ def test_killed_at_random_moments(world: Path, command: str) -> None:
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 256 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    line = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(line, capture_output=True).returncode:
-        pytest.skip("only root may mount a small file system")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    with mounted(tmp_path / "disk", "256k") as disk:
+        yield disk
 
 
 @pytest.mark.slow

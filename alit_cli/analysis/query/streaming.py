@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from alit_cli.data.files import readable
+from alit_cli.data.tables.parquet import open_parquet
 from alit_cli.data.tables.parts import parts
 from alit_cli.data.tables.prefixes import stored_names, take_columns
 from alit_cli.data.tables.sound import check_rows
@@ -35,7 +36,7 @@ def stream_row_groups(path: Path, columns: Sequence[str], rows: int) -> Iterator
     for part in map(Path, parts(path)):
         # The status repeats a few words in every row; read as a dictionary, it takes far less memory.
         words = ["status"] if "status" in columns else []
-        with part.open("rb") as source, _opened(source, words) as file:
+        with open_parquet(part, words) as file:
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
             waiting: list[int] = []
             for number, size in enumerate(sizes):
@@ -46,11 +47,6 @@ def stream_row_groups(path: Path, columns: Sequence[str], rows: int) -> Iterator
                 waiting.append(number)
             if waiting:
                 yield _read(file, waiting, columns, part)
-
-
-def _opened(source: BinaryIO, words: list[str]) -> pq.ParquetFile:
-    # A damaged page may still decompress, to other numbers; its checksum tells.
-    return pq.ParquetFile(source, read_dictionary=words, page_checksum_verification=True)
 
 
 def _read(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], part: Path) -> pa.Table:

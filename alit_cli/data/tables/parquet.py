@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from alit_cli.data import marks
 from alit_cli.data.files import open_output, readable
 from alit_cli.data.marks import Kind
 from alit_cli.data.tables.parts import parts
@@ -20,7 +21,7 @@ from alit_cli.data.tables.prefixes import has_columns, stored_names, take_column
 from alit_cli.data.tables.sound import check_rows, check_unique
 from alit_cli.errors import InputError
 
-KEY = b"alit"
+KEY = marks.KEY.encode()
 """The metadata key of every table that alit writes; its value is the JSON of what the table says of itself."""
 ROW_GROUP = 10_000
 """Rows of a row group: small enough to be read in part, large enough to compress well."""
@@ -64,7 +65,7 @@ def read_schema(path: str | Path) -> pa.Schema:
     file = parts(path)[0]
     name = readable(file)
     try:
-        with _open(file) as opened:
+        with open_parquet(file) as opened:
             check_unique(opened.schema_arrow, file)
             return opened.schema_arrow
     except FileNotFoundError as problem:
@@ -104,7 +105,7 @@ def open_columns(path: str | Path, columns: Sequence[str] | None = None) -> pa.T
     _check_columns(path, names, schema)
     pieces = []
     for file in parts(path):
-        with _named_damage(path), _open(file) as opened:
+        with named_damage(path), open_parquet(file) as opened:
             rows = opened.read(columns=None if columns is None else stored_names(schema, names))
             # `read_schema` has looked at the columns of the first part only, and at no rows.
             check_rows(rows, file)
@@ -127,11 +128,11 @@ def stream_columns(
         if columns is not None:
             _check_columns(file, columns, schema)
         stored = None if columns is None else stored_names(schema, columns)
-        with _open(file) as opened:
+        with open_parquet(file) as opened:
             batches = opened.iter_batches(rows, columns=stored)
             while True:
                 # Only reading is watched: an error of whoever uses the batch is not the file's.
-                with _named_damage(file):
+                with named_damage(file):
                     batch = next(batches, None)
                 if batch is None:
                     break
@@ -149,7 +150,7 @@ def read_rows(path: str | Path, columns: Sequence[str], rows: Sequence[int] | ND
     _check_columns(path, columns, schema)
     stored = stored_names(schema, columns)
     for file in parts(path):
-        with _named_damage(file), _open(file) as opened:
+        with named_damage(file), open_parquet(file) as opened:
             for group in range(opened.num_row_groups):
                 after = first + opened.metadata.row_group(group).num_rows
                 inside: list[int] = []
@@ -174,7 +175,7 @@ def count_rows(path: str | Path) -> int:
     read_schema(path)
     count = 0
     for file in parts(path):
-        with _open(file) as opened:
+        with open_parquet(file) as opened:
             count += opened.metadata.num_rows
     return count
 
@@ -189,14 +190,23 @@ def _check_columns(path: str | Path, columns: Sequence[str], schema: pa.Schema) 
 
 
 @contextmanager
-def _open(file: str) -> Iterator[pq.ParquetFile]:
-    # Through OSFile, since pyarrow takes a str for UTF-8, which names of files need not be.
-    with pa.OSFile(os.fsencode(file)) as source, pq.ParquetFile(source, page_checksum_verification=True) as opened:
+def open_parquet(file: str | Path, read_dictionary: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
+    """A Parquet file to be read. Every table is opened here, so that no reader forgets the checksums of its pages.
+
+    Args:
+        read_dictionary: columns to be read as dictionaries.
+    """
+    # Through OSFile, since pyarrow takes a str for UTF-8, which names of files need not be. A damaged page may still
+    # decompress, to other numbers; its checksum tells.
+    with (
+        pa.OSFile(os.fsencode(file)) as source,
+        pq.ParquetFile(source, read_dictionary=list(read_dictionary), page_checksum_verification=True) as opened,
+    ):
         yield opened
 
 
 @contextmanager
-def _named_damage(path: str | Path) -> Iterator[None]:
+def named_damage(path: str | Path) -> Iterator[None]:
     """Turn what pyarrow raises for damaged data into a sentence."""
     try:
         yield
