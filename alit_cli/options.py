@@ -328,7 +328,7 @@ def worker_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--worker",
         metavar="I/N",
         callback=_read_worker,
-        help="Be worker I of N that share the work, from 0 on. [default: as torchrun or Slurm says, else the only one]",
+        help="Do every N-th shard, starting at I (0 ≤ I < N). [default: from torchrun or Slurm, else 0/1]",
     )(function)
 
 
