@@ -30,7 +30,12 @@ def world(tmp_path: Path) -> World:
 
 
 def compared(tables: list[Tables], **options: Any) -> ComparedCapacity:
-    asked = {"tsc": ("recon",), "toi": ("recon", "top1", "features"), "points": 6, "bootstrap": 50} | options
+    asked: dict[str, Any] = {
+        "tsc": ("recon",),
+        "toi": ("recon", "top1", "features"),
+        "points": 6,
+        "bootstrap": 50,
+    } | options
     return compare_capacity(match_tables(tables), Asked(**asked))
 
 

@@ -76,14 +76,15 @@ def test_needs_of_all_are_the_fewest_bits_of_any_tokenizer(world: World) -> None
             choices += zip((48, 96, 144), numbers["adaptive"][image], strict=True)
             good = [bits for bits, l1 in choices if l1 < np.float32(row.threshold or 0)]
             needs.append(min(good, default=144))
-        assert len(set(needs)) > 2
+        assert len(set(needs)) > 1
         assert row.tokens is None
         assert row.bits == pytest.approx(np.mean(needs))
         assert row.pearson == pytest.approx(stats.pearsonr(numbers["score"][2:36], needs).statistic)
     for row in result.of("adaptive", "tokens"):
         below = numbers["adaptive"][2:36] < np.float32(row.threshold or 0)
         need = np.where(below.any(axis=1), 4 * below.argmax(axis=1) + 4, 12)
-        assert (row.tokens, row.bits) == (pytest.approx(need.mean()), pytest.approx(12 * need.mean()))
+        assert row.tokens == pytest.approx(need.mean())
+        assert row.bits == pytest.approx(12 * need.mean())
 
 
 def test_tokenizers_of_equal_bits_are_one_need(world: World, tmp_path: Path) -> None:

@@ -44,10 +44,14 @@ def scored_tables(folder: Path) -> tuple[list[Tables], dict[str, NDArray[Any]]]:
         features = (original[:, None] * kept + 0.1 * (1 - kept)).astype(np.float16)
         losses = generator.uniform(0.05, 0.2, (30, steps))
         table(folder, name, losses[order], shuffled, codes=4096 if steps > 1 else 1024)
-        scores, about = folder / "scores" / name, {"budgets": (4, 8, 12)[:steps], "model_id": name[0] * 16}
+        scores, budgets, model = folder / "scores" / name, (4, 8, 12)[:steps], name[0] * 16
         scores.mkdir(parents=True)
-        write_scores(scores / "classify@judge.parquet", shuffled, {"class_rank": rank[order]}, **about)
-        write_scores(scores / "features@judge.parquet", shuffled, {"features": features[order]}, **about)
+        write_scores(
+            scores / "classify@judge.parquet", shuffled, {"class_rank": rank[order]}, None, budgets, None, model
+        )
+        write_scores(
+            scores / "features@judge.parquet", shuffled, {"features": features[order]}, None, budgets, None, model
+        )
         world |= {f"{name} rank": rank, f"{name} features": features, f"{name} l1": losses.astype(np.float32)}
         tables.append(Tables(folder / f"{name}.parquet", scores))
     return tables, world

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 
 from alit_cli.analysis.answers.capacity import judge_remarks, outcome_cells, outcome_remarks
 from alit_cli.analysis.answers.cells import percent
@@ -47,11 +46,10 @@ def answer_compared_capacity(question: CapacityQuestion) -> Result:
         *judge_remarks(first, result.sweeps, result.outcomes),
     )
     data = {"tables": [table.path for table in tables], "images": result.images, "points": result.points}
-    blocks = (*compared_blocks(result), "\n".join(map(str, files)))
-    return Result(blocks, remarks, data | {"files": files})
+    return Result((compared_table(result), "\n".join(map(str, files))), remarks, data | {"files": files})
 
 
-def compared_blocks(result: ComparedCapacity) -> Iterator[TextTable]:
+def compared_table(result: ComparedCapacity) -> TextTable:
     """Every tokenizer by every criterion and at one budget for all, then the mixture; of all images."""
     rows: dict[tuple[str, str, str], dict[str, TokenizerPoint]] = {}
     for point in result.points:
@@ -61,7 +59,7 @@ def compared_blocks(result: ComparedCapacity) -> Iterator[TextTable]:
     # All outcomes of a policy spend the same tokens, so any of its points tells how many.
     spent = [next(iter(points.values())) for points in rows.values()]
     names = {UNIFORM: "one budget for all"}
-    yield TextTable(
+    return TextTable(
         f"{result.images} images: outcomes ± half their 95 % interval, by tokens and bits spent per image",
         ("tokenizer", "by", "", "tokens", "bits", "never", *(outcome.name for outcome in result.outcomes)),
         tuple(

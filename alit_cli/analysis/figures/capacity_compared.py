@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -20,8 +21,9 @@ from alit_cli.analysis.studies.capacity import ALL as ALL_IMAGES
 from alit_cli.analysis.studies.capacity import ORIGINAL
 from alit_cli.analysis.studies.capacity_compared import ComparedCapacity, originals
 
+Dash = Literal["-", ":", "--", "-."]
 # Solid is one budget for all; criteria take these in turn.
-DASHES = (":", "--", "-.")
+DASHES: tuple[Dash, ...] = (":", "--", "-.")
 
 
 def draw_compared_capacity(result: ComparedCapacity, source: str, path: Path) -> None:
@@ -33,7 +35,10 @@ def draw_compared_capacity(result: ComparedCapacity, source: str, path: Path) ->
     table = pd.DataFrame(result.points)
     table = table[(table.group == ALL_IMAGES) & table.value.notna()].rename(columns={"mean_tokens": TOKENS})
     lines = [line for line in dict.fromkeys(table.line) if line not in (UNIFORM, ORIGINAL)]
-    dashes = {UNIFORM: "-", **{line: DASHES[number % len(DASHES)] for number, line in enumerate(lines)}}
+    dashes: dict[str, Dash] = {
+        UNIFORM: "-",
+        **{line: DASHES[number % len(DASHES)] for number, line in enumerate(lines)},
+    }
     level = originals(result)
     panels: list[Callable[[Axes], None]] = []
     for number, outcome in enumerate(result.outcomes):
@@ -62,7 +67,7 @@ def _draw_outcome(
     names: Sequence[str],
     spent: str,
     outcome: Outcome,
-    dashes: dict[str, str],
+    dashes: dict[str, Dash],
     original: float | None,
 ) -> None:
     """Points of fixed length, curves of adaptive ones, and in INK the mixture, against what they spend."""

@@ -111,8 +111,9 @@ def _needs_of_all(matched: Matched, studies: Sequence[Study]) -> Study:
 
 def save_compared(result: ComparedComplexity, folder: Path) -> list[Path]:
     """Write the rows as complexity_compared.csv and .parquet; raises what `open_output` raises."""
-    kinds = {"budget": "Int64", "threshold": float, "share_largest": float, "tokens": float, "bits": float}
-    table = pd.DataFrame(result.rows).astype(kinds)
+    # Numbers that some rows do not have are None, of which pandas would make objects.
+    floats = dict.fromkeys(("threshold", "share_largest", "tokens", "bits"), float)
+    table = pd.DataFrame(result.rows).astype(floats).astype({"budget": "Int64"})
     first = ["tokenizer", "tokens", "bits"]
     table = table[[*first, *(name for name in table.columns if name not in first)]]
     return [
