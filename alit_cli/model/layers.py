@@ -61,10 +61,10 @@ class Attention(nn.Module):
         return scores if bias is None else scores + bias
 
     def _bias(self, apart: Tensor | None, q: Tensor) -> Tensor | None:
-        """What is added to the scores, a s s, in the precision of the queries, as torch wants it."""
+        """What is added to the scores, 1 a s s in the precision of the queries, as torch's fused kernels want it."""
         if self.separation is None or apart is None:
             return None
-        return (-SEPARATION * self.separation[:, None, None] * apart).to(q.dtype)
+        return (-SEPARATION * self.separation[:, None, None] * apart)[None].to(q.dtype)
 
     def _split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # The order of queries, keys and values is that of torch's MultiheadAttention, from which released weights come.
