@@ -141,7 +141,7 @@ def test_every_head_learns_how_far_its_tiles_are_apart() -> None:
     assert not names.missing_keys
     x = torch.randn(2, 1 + 64 + 8, 24)
     assert not torch.allclose(model.encoder.blocks(x), plain(x))
-    separations = [block.attention.separation for block in model.encoder.blocks]
+    separations = [p for name, p in model.encoder.blocks.named_parameters() if name.endswith("separation")]
     with torch.no_grad():
         for separation in separations:
             separation.zero_()
@@ -158,6 +158,7 @@ def test_attention_probabilities_of_a_tiled_model_are_those_it_uses() -> None:
     blocks = model.encoder.blocks
     x = torch.randn(2, 1 + 64 + 8, 24)
     block = next(iter(blocks))
+    assert isinstance(block, Block)
     weights = blocks.attention(x, 0)
     values = block.attention._split(block.norm_attention(x))[2]
     attended = block.attention.out((weights @ values).transpose(1, 2).flatten(2))
