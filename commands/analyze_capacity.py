@@ -3,7 +3,7 @@
 import click
 
 from alit_cli.analysis.answers.questions import CapacityQuestion
-from alit_cli.console import show_result
+from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import COMPUTE, Command, example, option
 from alit_cli.options import (
     as_record,
@@ -89,3 +89,4 @@ def command(question: CapacityQuestion, as_json: bool) -> None:
     from alit_cli.analysis.answers.capacity import answer_capacity
 
     show_result(answer_capacity(question), as_json)
+    say_page([question.tokens], question.out)

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from alit_cli.analysis.answers.questions import ComplexityQuestion
-from alit_cli.console import show_result
+from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import INPUT, Command, example, option
 from alit_cli.options import (
     as_record,
@@ -43,3 +43,4 @@ def command(question: ComplexityQuestion, as_json: bool) -> None:
     from alit_cli.analysis.answers.complexity import answer_complexity
 
     show_result(answer_complexity(question), as_json)
+    say_page([question.tokens], question.out)

@@ -118,6 +118,15 @@ def test_train_in_one_go(here: Path, alit: Alit) -> None:
     assert "base step 2: L1 of held-out photographs by grid tokens  64: " in result.stderr
     assert read_record(Path("m.safetensors")).training[1]["recipe"]["distill"]["learning_rate"] == 0.01
     assert "there is nothing left to do" in alit(*line).stderr
+    line = [*line[:3], "n.safetensors", *line[4:]]
+    made = json.loads(alit(*line, "--json").stdout)
+    assert (made["out"], made["trained"], list(made["stages"])) == (
+        "n.safetensors",
+        True,
+        ["base", "distill", "finetune"],
+    )
+    assert made["stages"]["finetune"]["steps"] == 2
+    assert len(made["stages"]["finetune"]["l1"]) == 8
     assert alit("tokenize", "images", "-c", "m.safetensors").exit_code == 0
     assert alit("train", "images", "--stages", "nonsense").exit_code == 2
     assert alit("train", "images", "--halting", "--out", "n.safetensors").exit_code == 2
