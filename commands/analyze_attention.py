@@ -130,9 +130,9 @@ def command(question: AttentionQuestion, as_json: bool) -> None:
     iteration to iteration; with --masks, how well the best token fits each segment, beside masks of other images.
     """
     # These modules import torch and matplotlib; the help of this command must not wait for them.
-    from alit_cli.analysis.answers.attention import attention_blocks, attention_remarks
     from pathlib import Path
 
+    from alit_cli.analysis.answers.attention import attention_blocks, attention_remarks
     from alit_cli.console import follow_images, say_page, show_result
     from alit_cli.data.files import make_folder
     from alit_cli.data.sources.listing import list_items

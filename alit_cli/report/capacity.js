@@ -318,6 +318,7 @@ function sayCapacity() {
   const chosen = (/** @type {number} */ row) => Math.min(needs()[row], T - 1);
   const [share, value] = pointOf(shown, chosen);
   const paired = pairedDifference(shown, chosen);
+  const sign = (/** @type {{difference: number}} */ pair) => (pair.difference > 0 ? "+" : "−");
   const size = (/** @type {number} */ number) => (shown.share ? `${(100 * number).toFixed(1)} points` : digits(number));
   const [plain, best] = [between(uniformLine(), share), between(bestLine(), share)];
   const all = uniformLine()[T - 1][1];
@@ -327,9 +328,7 @@ function sayCapacity() {
     ` of the tokens and reach ${shown.label.replace(/ \(.*\)/, "")} `,
     h("b", {}, outcomeValue(shown, value)),
     Number.isNaN(plain) ? "" : `; one budget for all reaches ${outcomeValue(shown, plain)} there`,
-    paired
-      ? ` (difference ${paired.difference > 0 ? "+" : "−"}${size(Math.abs(paired.difference))} ± ${size(paired.half)}, 95 %)`
-      : "",
+    paired ? ` (difference ${sign(paired)}${size(Math.abs(paired.difference))} ± ${size(paired.half)}, 95 %)` : "",
     Number.isNaN(best) ? "" : `, the best allocation by ${nameOf(column)} ${outcomeValue(shown, best)}`,
     `; ${budgets[T - 1]} tokens for every image ${outcomeValue(shown, all)}.`,
   ];
