@@ -40,7 +40,7 @@ def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
         thin_ticks(left, result.budgets)
         threshold = result.thresholds[len(result.thresholds) // 2]
         ticks = [str(budget) for budget in result.budgets]
-        middle.set_xticks(range(len(ticks)), [*ticks[:-1], f"{ticks[-1]} or\nnever"])
+        middle.set_xticks(range(len(ticks)), [*ticks[:-1], f"{ticks[-1]}\nor never"])
         middle.set(xlabel="tokens needed", ylabel="share of images")
         middle.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         middle.set_title(f"Tokens needed for L1 < {threshold:g}", loc="left")
@@ -73,7 +73,7 @@ def _draw_differences(axes: Axes, result: Familiarity, names: Sequence[str], nee
 
 def _said(measure: str) -> str:
     """A measure of the differences in words."""
-    return "L1 that\nmore tokens\nsave" if measure == "l1 gap" else "tokens\nneeded"
+    return "L1 saved" if measure == "l1 gap" else "tokens needed"
 
 
 def _style(number: int) -> tuple[str, str]:

@@ -98,7 +98,7 @@ def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
             spent += [row.bits for row in rows]
     for row, (colour, _, style) in _levels(result):
         if not math.isnan(value := getattr(row, name)):
-            axes.axhline(value, color=colour, linestyle=style, linewidth=1)
+            axes.axhline(value, color=colour, linestyle=style, linewidth=1.4)
     axes.set_xscale("log", base=2)
     ticks: list[float] = []
     # Powers of two continue the ticks, where the files of codecs are larger than all of the tokens.
@@ -125,7 +125,9 @@ def _draw_below(axes: Axes, result: Quality, budgets: Sequence[int]) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set(xlabel="threshold of L1", ylabel="share of images below")
     axes.set_title("Images below each L1, by tokens", loc="left")
-    axes.legend(title="tokens", fontsize="small", title_fontsize="small", loc="lower right", ncols=2)
+    # Lines may run below the legend, which stays readable on its own ground.
+    ground = {"frameon": True, "framealpha": 0.85, "edgecolor": "none"}
+    axes.legend(title="tokens", fontsize="small", title_fontsize="small", loc="lower right", ncols=2, **ground)
 
 
 def _draw_codes(axes: Axes, result: Quality) -> None:
