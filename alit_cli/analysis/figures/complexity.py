@@ -87,8 +87,8 @@ def _draw_lines(axes: Axes, bins: pd.DataFrame, colours: Colours, bars: bool) ->
     """A line per budget, named in the legend in the order of the budgets."""
     for budget, colour in colours.items():
         line = bins[bins.budget == budget]
-        # Bins are small, so that their intervals are Student's; those of several budgets would hide each other. A bin of
-        # too few images becomes NaN here, and matplotlib draws no bar for it.
+        # Bins are small, so that their intervals are Student's; those of several budgets would hide each other. A bin
+        # of too few images becomes NaN here, and matplotlib draws no bar for it.
         error = line.code_error.where(line.images >= FEWEST_IN_BIN) * t.ppf(0.975, line.images - 1)
         axes.errorbar(
             line.position,
