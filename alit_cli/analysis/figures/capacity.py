@@ -61,7 +61,9 @@ def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> lis
                 # A Fréchet distance has no number per image, and so no paired difference.
                 grid[1, column].remove()
                 bottom.tick_params(labelbottom=True)
-            bottom.set_xlabel(f"tokens spent, share of {result.full_tokens} per image")
+            # Of four panels on a paper's page, each has room for half of the words.
+            spent = "tokens, share of" if is_paper() else "tokens spent, share of"
+            bottom.set_xlabel(f"{spent} {result.full_tokens}{'' if is_paper() else ' per image'}")
         _legend(figure, "What survives, by tokens spent", _handles(styles, whole))
     if (groups := _groups(result, table)) is not None:
         paths.append(folder / f"capacity_groups.{form}")
@@ -131,7 +133,7 @@ def _draw_differences(axes: Axes, differences: pd.DataFrame, styles: Styles, out
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g}" if value else "0"))
     unit = " (points)" if outcome.test is not None else ""
-    axes.set_title(f"Difference from one budget for all{unit}", loc="left")
+    axes.set_title(f"{'Less' if is_paper() else 'Difference from'} one budget for all{unit}", loc="left")
 
 
 def _groups(result: Capacity, table: pd.DataFrame) -> pd.DataFrame | None:

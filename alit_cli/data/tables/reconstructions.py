@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from alit_cli.data.annotations.matching import match
 from alit_cli.data.sources.items import Item
@@ -56,7 +56,7 @@ def codec_name(text: str) -> tuple[str, str]:
     return name, folder
 
 
-def find_reconstructions(text: str, table: str | os.PathLike[str]) -> Reconstructions:
+def find_reconstructions(text: str, table: str | Path) -> Reconstructions:
     """The pictures of `[NAME=]DIR` that belong to the images of a token table, whatever their suffixes.
 
     Raises InputError where the folder holds no picture of the table's, one could be of several images, or the table has
