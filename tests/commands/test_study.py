@@ -122,7 +122,8 @@ def test_depth_features_masks_and_other_images_run_from_a_file(here: Path, alit:
     for image in sorted((here / "photos").rglob("*.png")):
         mask = here / "masks" / image.relative_to(here / "photos")
         mask.parent.mkdir(parents=True, exist_ok=True)
-        ids = np.zeros(Image.open(image).size[::-1], np.uint8)
+        with Image.open(image) as picture:
+            ids = np.zeros(picture.size[::-1], np.uint8)
         ids[: len(ids) // 2] = 1
         Image.fromarray(ids).save(mask)
     Path("study.toml").write_text(
