@@ -172,7 +172,8 @@ def _draw_groups(result: Capacity, groups: pd.DataFrame, styles: Styles, source:
         label = f"tokens spent, share of {result.full_tokens} per image"
         if is_paper():
             figure.supxlabel(label)
-            figure.supylabel(_capital(outcome.label))  # the wide figure's title says it
+            # The wide figure says it in its title. A network has a long name, hence two lines.
+            figure.supylabel(_capital(outcome.label).replace(" of ", "\nof ", 1))
         else:
             figure.axes[0].set_xlabel("tokens spent")
         _legend(figure, title, _handles(styles, groups))
