@@ -130,8 +130,10 @@ def command(question: AttentionQuestion, as_json: bool) -> None:
     iteration to iteration; with --masks, how well the best token fits each segment, beside masks of other images.
     """
     # These modules import torch and matplotlib; the help of this command must not wait for them.
+    from pathlib import Path
+
     from alit_cli.analysis.answers.attention import attention_blocks, attention_remarks
-    from alit_cli.console import follow_images, show_result
+    from alit_cli.console import follow_images, say_page, show_result
     from alit_cli.data.files import make_folder
     from alit_cli.data.sources.listing import list_items
     from alit_cli.jobs.attention import AttentionJob, attend
@@ -159,6 +161,7 @@ def command(question: AttentionQuestion, as_json: bool) -> None:
     data = {"images": study.images, "without_mask": study.without_mask, "rows": rows, "files": files}
     blocks = (*attention_blocks(summary, study), "\n".join(map(str, files)))
     show_result(Result(blocks, tuple(attention_remarks(study)), data), as_json)
+    say_page([Path("tokens.parquet")], question.out)
 
 
 def _study(

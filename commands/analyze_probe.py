@@ -109,7 +109,7 @@ def command(question: ProbeQuestion, as_json: bool) -> None:
     from alit_cli.analysis.answers.probe import probe_blocks, probe_remarks
     from alit_cli.analysis.probe.figure import draw_probe
     from alit_cli.analysis.probe.probing import check_probe, check_split, features_of, probe, save_probe
-    from alit_cli.console import follow, show_result
+    from alit_cli.console import follow, say_page, show_result
     from alit_cli.data.files import make_folder
     from alit_cli.data.sources.listing import list_items
     from alit_cli.model.tokenizer import load
@@ -149,6 +149,7 @@ def command(question: ProbeQuestion, as_json: bool) -> None:
     data = {"images": len(names), "classes": sorted(set(names)), "probes": accuracies, "files": files}
     blocks = (*probe_blocks(accuracies, first), "\n".join(map(str, files)))
     show_result(Result(blocks, tuple(probe_remarks(accuracies)), data), as_json)
+    say_page([Path("tokens.parquet")], question.out)
 
 
 def _encode(question: ProbeQuestion, tokenizer: Tokenizer, items: Sequence[Item], first: int) -> list[Pooled]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from alit_cli.analysis.answers.questions import ComparisonQuestion, QualityQuestion
-from alit_cli.console import show_result
+from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import Command, example
 from alit_cli.options import names_option, report_options, tables_options, threshold_option, tokens_argument
 
@@ -47,3 +47,4 @@ def command(tokens: tuple[Path, ...], names: tuple[str, ...], as_json: bool, **o
     else:
         result = answer_quality(QualityQuestion(tokens=tokens[0], **options))
     show_result(result, as_json)
+    say_page(tokens, options["out"])

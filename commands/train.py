@@ -9,7 +9,7 @@ import click
 from alit_cli.config import PRESETS
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
 from alit_cli.option_types import ChoicePerKey, Choices, NumberPairs, Numbers
-from alit_cli.options import config_option, device_option, out_option, quiet_option
+from alit_cli.options import config_option, device_option, json_option, out_option, quiet_option
 
 StageName = Literal["base", "distill", "finetune"]
 # The order is the order of training: each stage starts from the weights that the stage before it has left.
@@ -239,21 +239,22 @@ class TrainOptions:
     help="Of every stage, or stage by stage (base=bf16,distill=float32). auto is bf16 where the hardware has it.",
 )
 @device_option
+@json_option
 @quiet_option
 @config_option
-def command(**values: Any) -> None:
+def command(as_json: bool, **values: Any) -> None:
     """Train a tokenizer on PHOTOS (folders, files, globs, tars).
 
     Prints the losses and, on photographs held out of training, the L1 at every token budget. OUT.work/ keeps the log,
     pictures of reconstructions and TensorBoard's curves. Run the same command again to resume after an interruption.
     `torchrun --nproc-per-node N -m alit_cli train …` shares the work among processes.
     """
-    _train(TrainOptions(**values))
+    _train(TrainOptions(**values), as_json)
 
 
-def _train(options: TrainOptions) -> None:
+def _train(options: TrainOptions, as_json: bool) -> None:
     # These modules import torch, which takes seconds; `alit train --help` must not wait for it.
-    from alit_cli.console import follow, say, say_next
+    from alit_cli.console import follow, print_json, say, say_next
     from alit_cli.progress import Progress
     from alit_cli.training.distributed import Distributed
     from alit_cli.training.log import Remark, TrainRecord
@@ -281,8 +282,14 @@ def _train(options: TrainOptions) -> None:
     say(headline(job))
     # A run whose stages are all done yields remarks, but no record of training.
     trained = False
+    # By stage, the steps and the last L1 on held-out photographs that this run has seen.
+    stages: dict[str, dict[str, Any]] = {}
     for report in follow(reports, progress):
-        trained |= isinstance(report, TrainRecord)
+        if isinstance(report, TrainRecord):
+            trained = True
+            stage = stages.setdefault(report.stage, {"l1": None})
+            stage["steps"] = report.step
+            stage["l1"] = report.validation or stage["l1"]
         if isinstance(report, Remark):
             say(report.text)
         elif isinstance(report, TrainRecord) and report.validation:
@@ -291,7 +298,10 @@ def _train(options: TrainOptions) -> None:
         say(f"{job.work} holds all stages already; there is nothing left to do.")
     distributed.leave()
     # The path is alone on stdout, so that a script can read it; all that was said before went to stderr.
-    click.echo(job.out)
+    if as_json:
+        print_json({"out": job.out, "trained": trained, "stages": stages})
+    else:
+        click.echo(job.out)
     say_next(f"alit tokenize ./images -c {job.out} --out tokens.parquet", f"alit info {job.out}")
 
 
