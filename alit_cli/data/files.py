@@ -245,20 +245,23 @@ def _remove_orphans(path: str) -> None:
     _remove_unlocked(folder, re.compile(re.escape(_stem(name)) + TEMPORARY))
 
 
-def remove_orphans_below(folder: str | Path) -> None:
-    """Remove the temporary files of any name that killed processes have left in a folder and in those below it."""
+def remove_orphans_below(folder: str | Path, min_age: float = ORPHAN_SECONDS) -> None:
+    """Remove the temporary files of any name that killed processes have left in a folder and in those below it.
+
+    A `min_age` of 0 seconds is for a process that has the folder to itself, so that no file there can be in use.
+    """
     for inner, _, _ in os.walk(folder):
-        _remove_unlocked(inner, re.compile(".*" + TEMPORARY, re.DOTALL))
+        _remove_unlocked(inner, re.compile(".*" + TEMPORARY, re.DOTALL), min_age)
 
 
-def _remove_unlocked(folder: str, pattern: re.Pattern[str]) -> None:
+def _remove_unlocked(folder: str, pattern: re.Pattern[str], min_age: float = ORPHAN_SECONDS) -> None:
     """Remove files that nobody has locked, and that are not so new that the lock may yet come."""
     with contextlib.suppress(OSError):
         for name in filter(pattern.fullmatch, os.listdir(folder or ".")):
             orphan = os.path.join(folder, name)
             # Open for writing, since some network file systems lock nothing else.
             with contextlib.suppress(OSError), open(orphan, "r+b") as file:
-                if time.time() - os.path.getmtime(orphan) > ORPHAN_SECONDS and _lock(file):
+                if time.time() - os.path.getmtime(orphan) >= min_age and _lock(file):
                     os.unlink(orphan)
 
 
