@@ -27,7 +27,7 @@ from typing import BinaryIO
 
 from filelock import lock_descriptor
 
-from alit_cli.data.marks import LISTED, MANIFEST, SUFFIXES, Kind, kind_of_file, listed, read_manifest
+from alit_cli.data.marks import LISTED, MANIFEST, SUFFIXES, Kind, Sources, kind_of_file, listed, read_manifest
 from alit_cli.errors import AlitError, InputError
 
 ORPHAN_SECONDS = 1.0
@@ -53,17 +53,18 @@ _PROTECTED: contextvars.ContextVar[frozenset[tuple[int, int]]] = contextvars.Con
 """Device and inode of what the running command reads; both together tell one file by whatever name it is given."""
 
 
-_COMPUTED_FROM: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("computed_from", default=())
+_NO_SOURCES = Sources()
+_COMPUTED_FROM: contextvars.ContextVar[Sources] = contextvars.ContextVar("computed_from", default=_NO_SOURCES)
 
 
 @contextlib.contextmanager
-def computed_from(runs: Iterable[str]) -> Iterator[None]:
-    """Record in the manifest that the csv files of this block were computed from token tables with these fingerprints.
+def computed_from(sources: Sources) -> Iterator[None]:
+    """Record in the manifest what the csv files of this block were computed from.
 
     The page of `alit view` shows an analysis only beside a table that it was computed from.
     """
     before = _COMPUTED_FROM.get()
-    _COMPUTED_FROM.set(tuple(runs))
+    _COMPUTED_FROM.set(sources)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""`alit train` whose process is killed, or whose disk is full: the same weights in the end, and nothing else changes."""
+"""`alit train` when its process is killed or its disk is full: the same weights in the end, nothing else changes."""
 
 from __future__ import annotations
 
