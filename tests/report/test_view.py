@@ -250,7 +250,7 @@ def test_analyses_of_other_images_are_left_out_and_named(
         words = ("analyze", "attention", f"{name}/photos", "-c", model, "--sheets", "0", "--limit", "3", "-q")
         result = alit(*words, "--out", f"mine/{'study/attention' if name == 'mine' else 'attention'}")
         assert result.exit_code == 0, result.output
-        words = ("analyze", "probe", f"{name}/photos", "--labels", "folders", "-c", model, "-q")
+        words = ("analyze", "probe", f"{name}/photos", "--labels", "folders", "--folds", "2", "-c", model, "-q")
         result = alit(*words, "--out", f"mine/{'study/probe' if name == 'mine' else 'probe'}")
         assert result.exit_code == 0, result.output
     page = make(ViewJob((mine,), tmp_path / "page.html", pictures=False))
