@@ -151,9 +151,8 @@ def test_pipes_and_devices_behind_names_of_images_are_rows_at_once(tmp_path: Pat
     (tmp_path / "photos" / "zero.png").symlink_to("/dev/zero")
     (tmp_path / "list.txt").write_text(f"{tmp_path}/fifo\n/dev/zero\n")
     items = [*list_items([tmp_path / "photos"]), *list_items([f"@{tmp_path}/list.txt"])]
-    begun = time.monotonic()
+    # Nothing waits for them: an item that was given up after a while would be a timeout.
     pictures = list(ReaderThreads(Reading(8), 2).read(items))
-    assert time.monotonic() - begun < 5
     assert [picture.status for picture in pictures] == ["unreadable", "ok", "unreadable", "unreadable", "unreadable"]
     assert pictures[0].error == "This is no regular file, but a pipe, a device or the like."
 
@@ -161,9 +160,7 @@ def test_pipes_and_devices_behind_names_of_images_are_rows_at_once(tmp_path: Pat
 def test_a_jpeg_of_thousands_of_scans_is_not_decoded(tmp_path: Path) -> None:
     (tmp_path / "many.jpg").write_bytes(jpeg_of_many_scans(4000, 2000))
     (tmp_path / "some.jpg").write_bytes(jpeg_of_many_scans(20, 64))
-    begun = time.monotonic()
     many, some = ReaderThreads(Reading(8), 1).read(list_items([tmp_path]))
-    assert time.monotonic() - begun < 10
     assert (many.status, some.status) == ("unsupported", "ok")
     assert "scans" in str(many.error)
 
@@ -244,11 +241,9 @@ def test_the_first_signal_ends_a_process_that_waits_for_a_slow_decoder(
 ) -> None:
     process = start_slow(slow, workers)
     children = children_of(process.pid)
-    begun = time.monotonic()
     process.send_signal(number)
-    assert process.wait(30) == code
     # Half a second on an idle machine; a decoder that is waited for would take a minute.
-    assert time.monotonic() - begun < 10
+    assert process.wait(30) == code
     time.sleep(0.5)
     assert not [child for child in children if alive(child)]
 
@@ -282,9 +277,7 @@ def test_the_first_signal_ends_alit_tokenize_in_every_mode(
         time.sleep(0.2)
     children = children_of(process.pid)
     children += [grandchild for child in children for grandchild in children_of(child)]
-    begun = time.monotonic()
     process.send_signal(number)
-    assert process.wait(60) == code
-    assert time.monotonic() - begun < 10
+    assert process.wait(30) == code
     time.sleep(1)
     assert not [child for child in children if alive(child)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +231,7 @@ def large_model(folder: Path) -> str:
     return str(path)
 
 
-def test_two_hundred_images_of_256_pixels_are_ready_within_a_second(reader: Reader, tmp_path: Path) -> None:
+def test_two_hundred_images_of_256_pixels_fit_into_a_page(reader: Reader, tmp_path: Path) -> None:
     checkpoint = large_model(tmp_path)
     write_photos(tmp_path / "photos", 204, side=256)
     for _ in tokenize(TokenizeJob([str(tmp_path / "photos")], tmp_path / "t.parquet", checkpoint, "cpu")):
@@ -241,11 +239,5 @@ def test_two_hundred_images_of_256_pixels_are_ready_within_a_second(reader: Read
     made = make(ViewJob((tmp_path / "t.parquet",), tmp_path / "many.html", checkpoints=(checkpoint,), device="cpu"))
     assert made.viewed.shown == 200
     assert made.viewed.size < 15_000_000
-    seconds = []
-    for _ in range(4):
-        start = time.monotonic()
-        page = reader.open(made.job.out)
-        seconds.append(time.monotonic() - start)
-        assert page.locator(".tile").count() == 200
-    crowd = os.getloadavg()[0] / (os.cpu_count() or 1)  # others may be at work on this machine
-    assert min(seconds) < max(1.0, crowd)
+    # How soon it is ready is measured by tests/tools/time_of_page.py.
+    assert reader.open(made.job.out).locator(".tile").count() == 200
