@@ -99,8 +99,8 @@ def _panel(topic: str, folder: Path, tables: Sequence[Path], strangers: list[str
     # In each folder the figures of the analysis come before its sheets, so the sheets are cut first.
     shown = pictures[:MOST_FIGURES]
     figures = [Drawing(path.name, uri, _shows_photographs(path)) for path in shown if (uri := _uri(path))]
-    tables = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
-    return Panel(topic, TOPICS[topic], figures, tables, max(len(pictures) - MOST_FIGURES, 0))
+    cells = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
+    return Panel(topic, TOPICS[topic], figures, cells, max(len(pictures) - MOST_FIGURES, 0))
 
 
 def _is_foreign(path: Path, tables: Sequence[Path]) -> bool:
@@ -120,7 +120,8 @@ def _belongs(sources: Sources, table: Path) -> bool:
     if sources.models != (info.model_id,):
         return False
     # An analysis of images may be of fewer of them than the table has, yet of no others.
-    missing, folders = set(sources.images), set()
+    missing = set(sources.images)
+    folders: set[str | None] = set()
     columns = ["image", *({"source"} & set(column_names(table)))]
     for batch in stream_columns(table, columns):
         missing.difference_update(batch["image"].to_pylist())

@@ -139,8 +139,8 @@ class AttentionStudy:
         """
         if not self.spread:
             raise InputError("None of the images could be read, so there is nothing to look at.")
-        if (unreadable := self.unreadable_masks) and len(unreadable) == len(self.masks.items):
-            raise InputError(f"None of the masks can be used: {next(iter(unreadable.values()))}")
+        if self.masks is not None and 0 < len(self.masks.unreadable) == len(self.masks.items):
+            raise InputError(f"None of the masks can be used: {next(iter(self.masks.unreadable.values()))}")
         # An overview of one image would only repeat its sheet.
         if len(self.pictured) > 1:
             self.files.append(self.question.out / f"overview.{self.question.form}")
