@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from alit_cli.data.files import claimed, make_folder, named_write_errors
+from alit_cli.data.files import claimed, make_folder, named_write_errors, remove_orphans_below
 from alit_cli.data.pictures.measures import measure
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
@@ -156,6 +156,8 @@ def _folder_of_ours(job: TrainJob) -> Iterator[None]:
         with _folder_lock(job):
             shutil.rmtree(job.work, ignore_errors=True)
     with _folder_lock(job):
+        # Pictures and small files of a killed run; no other process writes here while this one has the lock.
+        remove_orphans_below(job.work, min_age=0)
         yield
 
 
