@@ -95,10 +95,8 @@ def choose_start(
     same = ("image_size", "tokens_per_iteration", "iterations")
     if all(getattr(config, key) == getattr(old, key) for key in same):
         return Start(config, name, path, "same", f"from {path}", stages)
-    change = (
-        f"from {path} ({old.image_size} px, {old.tokens_per_iteration} tokens per iteration, {old.iterations} "
-        f"iterations)"
-    )
+    described = f"{old.image_size} px, {old.tokens_per_iteration} tokens per iteration, {old.iterations} iterations"
+    change = f"from {path} ({described})"
     tiles = _tiles(old, config)
     if fit == "tile" and tiles is None:
         raise InputError(
@@ -107,8 +105,8 @@ def choose_start(
             "iterations as many. Change the sizes, or give --init-fit resample."
         )
     if tiles is not None and fit != "resample":
-        config = dataclasses.replace(config, tiles=tiles)
-        return Start(config, name, path, "tile", f"{change}, tiled {tiles}×{tiles}", stages)
+        tiled_config = dataclasses.replace(config, tiles=tiles)
+        return Start(tiled_config, name, path, "tile", f"{change}, tiled {tiles}×{tiles}", stages)
     if old.tiles > 1:
         raise InputError(f"{path} is made of {old.tiles}×{old.tiles} tiles already, so its sizes cannot be changed.")
     return Start(config, name, path, "resample", f"{change}, its positions resampled", stages)
