@@ -7,6 +7,7 @@ because the paper's caption says both.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -34,6 +35,9 @@ ONE_COLUMN, TWO_COLUMNS = 3.35, 6.9
 """Inches: the widths of a column and of a page of the usual two-column paper."""
 WIDEST_OF_ONE_COLUMN = 8.0
 """Inches of a wide figure up to which it fits one column."""
+
+SOURCE_LETTERS = 17
+"""Letters of the line below a figure that an inch of it holds, wide ones too."""
 
 INK, GREY, FAINT = "#222222", "#6b6b6b", "#e6e6e6"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -131,7 +135,9 @@ def figure_page(size: tuple[float, float], title: str, source: str, path: Path) 
         figure = empty_figure(size)
         if not is_paper():
             figure.suptitle(title, x=0.008, ha="left", fontsize=13, fontweight="bold")
-            figure.supxlabel(source, x=0.008, ha="left", fontsize=8, color=GREY)
+            # The models of several tokenizers are longer than a narrow figure is wide.
+            lines = textwrap.fill(source, int(SOURCE_LETTERS * size[0]))
+            figure.supxlabel(lines, x=0.008, ha="left", fontsize=8, color=GREY)
         yield figure
         # An error while drawing passes this line by, so no half-drawn figure is written.
         save_figure(figure, path)
