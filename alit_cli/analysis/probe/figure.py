@@ -29,7 +29,8 @@ def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -
     # Raw pixels are probed first, which is the promise of `features_of`.
     plain = found[0]
     # In one column of a paper the legend stands below the panel and takes height.
-    with figure_page((7.6, 6.0 if is_paper() else 4.6), "Linear probe on pooled encoder output", source, path) as figure:
+    height = 6.0 if is_paper() else 4.6
+    with figure_page((7.6, height), "Linear probe on pooled encoder output", source, path) as figure:
         axes = figure.subplots()
         # Raw pixels have no tokens, so they are a level over the whole width, with a band in place of a bar.
         axes.axhspan(plain.low, plain.high, color=GREY, alpha=0.1, linewidth=0)
