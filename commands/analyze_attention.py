@@ -134,7 +134,8 @@ def command(question: AttentionQuestion, as_json: bool) -> None:
 
     from alit_cli.analysis.answers.attention import attention_blocks, attention_remarks
     from alit_cli.console import follow_images, say_page, show_result
-    from alit_cli.data.files import make_folder
+    from alit_cli.data.files import computed_from, make_folder
+    from alit_cli.data.marks import Sources
     from alit_cli.data.sources.listing import list_items
     from alit_cli.jobs.attention import AttentionJob, attend
     from alit_cli.jobs.decode import file_names
@@ -156,9 +157,16 @@ def command(question: AttentionQuestion, as_json: bool) -> None:
         study.take(maps, name_of[maps.image])
     summary = study.finish()
     # `finish` draws the overview and adds it to the study's files, so `save` comes after it.
-    files = study.save(summary)
+    with computed_from(Sources.of_images(tokenizer.model_id, {item.image: item.source for item in items})):
+        files = study.save(summary)
     rows = summary.to_dict("records")
-    data = {"images": study.images, "without_mask": study.without_mask, "rows": rows, "files": files}
+    data = {
+        "images": study.images,
+        "without_mask": study.without_mask,
+        "unreadable_masks": study.unreadable_masks,
+        "rows": rows,
+        "files": files,
+    }
     blocks = (*attention_blocks(summary, study), "\n".join(map(str, files)))
     show_result(Result(blocks, tuple(attention_remarks(study)), data), as_json)
     say_page([Path("tokens.parquet")], question.out)

@@ -110,7 +110,8 @@ def command(question: ProbeQuestion, as_json: bool) -> None:
     from alit_cli.analysis.probe.figure import draw_probe
     from alit_cli.analysis.probe.probing import check_probe, check_split, features_of, probe, save_probe
     from alit_cli.console import follow, say_page, show_result
-    from alit_cli.data.files import make_folder
+    from alit_cli.data.files import computed_from, make_folder
+    from alit_cli.data.marks import Sources
     from alit_cli.data.sources.listing import list_items
     from alit_cli.model.tokenizer import load
     from alit_cli.results import Result
@@ -144,7 +145,10 @@ def command(question: ProbeQuestion, as_json: bool) -> None:
     records = probe(features, names, question.folds, question.seed, held_out)
     accuracies = [record.accuracy for record in follow(records, lambda record: record.progress) if record.accuracy]
     # The figure is the last of the files, where the next line takes its path from.
-    files = [*save_probe(accuracies, question.out), question.out / f"probe.{question.form}"]
+    # The page looks for a table of the training images; the validation set may be in another one.
+    with computed_from(Sources.of_images(tokenizer.model_id, {item.image: item.source for item in sets[0]})):
+        tables = save_probe(accuracies, question.out)
+    files = [*tables, question.out / f"probe.{question.form}"]
     draw_probe(accuracies, first, _source(question, tokenizer, labels), files[-1])
     data = {"images": len(names), "classes": sorted(set(names)), "probes": accuracies, "files": files}
     blocks = (*probe_blocks(accuracies, first), "\n".join(map(str, files)))

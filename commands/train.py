@@ -40,7 +40,6 @@ class TrainOptions:
     # Where it starts.
     init: Path | None
     init_fit: Literal["tile", "resample"] | None
-    release_tiles: int | None
     # How it is trained.
     stages: tuple[StageName, ...]
     base_steps: int | None
@@ -49,8 +48,10 @@ class TrainOptions:
     batch_size: int | None
     accumulate: int | None
     lr: float | None
+    muon_lr: float | None
     trained_iterations: Literal["all", "sampled"] | None
     late_bias: float | None
+    iteration_odds: tuple[float, ...] | None
     halting: bool | None
     iteration_weights: tuple[float, ...] | None
     lpips: tuple[Path, ...]
@@ -124,13 +125,6 @@ class TrainOptions:
 )
 @option(
     COMPUTE,
-    "--release-tiles",
-    metavar="STEPS",
-    type=click.IntRange(0),
-    help="Steps over which attention between the tiles of a tiled --init is released. [default: 400]",
-)
-@option(
-    COMPUTE,
     "--stages",
     type=Choices(STAGES),
     metavar="base,distill,finetune",
@@ -145,6 +139,13 @@ class TrainOptions:
 @option(COMPUTE, "--lr", type=float, help="Peak learning rate, in every stage.")
 @option(
     COMPUTE,
+    "--muon-lr",
+    type=click.FloatRange(0),
+    help="Peak learning rate of Muon, which moves the matrices of the transformers; 0 leaves them to AdamW and --lr. "
+    "[default: 0.015 in distill and 0.01 in finetune for nano, else 0]",
+)
+@option(
+    COMPUTE,
     "--trained-iterations",
     formerly=["--iterations"],
     type=click.Choice(["all", "sampled"]),
@@ -156,6 +157,13 @@ class TrainOptions:
     formerly=["--late"],
     type=float,
     help="Bias of the sampled iteration towards late ones; 0 is uniform. Applies to every stage.",
+)
+@option(
+    COMPUTE,
+    "--iteration-odds",
+    type=Numbers(float),
+    metavar="NUMBER[,…]",
+    help="How often each iteration is drawn when one is sampled, one number per iteration, instead of --late-bias.",
 )
 # The default None is a third answer: neither flag was given, so the preset decides.
 @option(
@@ -333,7 +341,9 @@ def _job(options: TrainOptions, distributed: Any) -> Any:
         "batch_size": options.batch_size,
         "accumulate": options.accumulate,
         "learning_rate": options.lr,
+        "muon": options.muon_lr,
         "late_bias": options.late_bias,
+        "iteration_odds": options.iteration_odds,
     }
     steps: dict[StageName, int | None] = {
         "base": options.base_steps,
@@ -364,7 +374,6 @@ def _job(options: TrainOptions, distributed: Any) -> Any:
         options.stages,
         stage_changes,
         changes,
-        options.release_tiles,
         half=options.half,
         decode_threads=options.decode_threads or DECODE_THREADS,
         overwrite=options.overwrite,

@@ -173,8 +173,8 @@ def _add_up(
             for place, column in enumerate(values):
                 # Columns lie policy by policy; `_numbers` and `EqualTokens` read them in the same order.
                 means.add(policy * o + place, cells, column[np.arange(len(rows)), index])
-        for column, (outcome, name) in levels.items():
-            means.add(column, cells, outcome.values(chunk.columns[name][rows]))
+        for number, (outcome, name) in levels.items():
+            means.add(number, cells, outcome.values(chunk.columns[name][rows]))
     return sums
 
 

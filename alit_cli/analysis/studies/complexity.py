@@ -300,17 +300,17 @@ def _mean(values: NDArray[Any]) -> float:
 def _bin_table(study: Study) -> pd.DataFrame:
     """`Complexity.bins`: bins of equally many images, images of one score kept together."""
     percentile = np.empty(len(study.score))
-    numbers = study.losses, code_length(study.losses, study.info)
+    losses, lengths = study.losses, code_length(study.losses, study.info)
+    budgets = study.info.budgets
     parts = []
     members = _members(study)
     for name, rows in members.items():
         # Middle ranks keep images of one score together and the percentile inside 0 and 1.
         percentile[rows] = (rankdata(study.score[rows]) - 0.5) / max(len(rows), 1)
-        own = [values[rows] for values in numbers]
-        parts.append(_binned(GROUP, name, percentile[rows], study.score[rows], *own, study.info.budgets))
+        parts.append(_binned(GROUP, name, percentile[rows], study.score[rows], losses[rows], lengths[rows], budgets))
     if len(members) > 1:
         # Scores of different groups may have different scales, so the pooled axis is a percentile.
-        parts.append(_binned(OVERALL, POOLED, percentile, 100 * percentile, *numbers, study.info.budgets))
+        parts.append(_binned(OVERALL, POOLED, percentile, 100 * percentile, losses, lengths, budgets))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -27,6 +27,8 @@ ORIGINAL = "original"
 
 ERROR = "error"
 """The column that says why an image has no scores."""
+MAP_ERROR = "depth_map_error"
+"""The column that says why an image's depth map cannot be read; null where it was read, or there is none."""
 
 Kind = Literal["float32", "int32", "list<float16>", "string"]
 TYPES: Mapping[str, pa.DataType] = {
