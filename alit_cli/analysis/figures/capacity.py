@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from alit_cli.analysis.figures.style import COLOURS, GREY, INK, MARKERS, figure_page, is_paper
 from alit_cli.analysis.selection.sweep import UNIFORM, Outcome
-from alit_cli.analysis.studies.capacity import ALL, ORIGINAL, Capacity
+from alit_cli.analysis.studies.capacity import ALL, OF_CODEC, ORIGINAL, Capacity
 
 # Four in a row make three rows; a higher figure does not fit a page.
 MOST_PANELS = 12
@@ -194,7 +194,14 @@ def _handles(styles: Styles, points: pd.DataFrame) -> Sequence[Line2D]:
     drawn = set(points.line[points.value.notna()])
     names = {UNIFORM: "one budget for all", ORIGINAL: "original images"}
     return [
-        Line2D([], [], color=colour, marker=marker, linestyle=dash, label=names.get(line, f"by {line}"))
+        Line2D(
+            [],
+            [],
+            color=colour,
+            marker=marker,
+            linestyle=dash,
+            label=names.get(line, line if line.startswith(OF_CODEC) else f"by {line}"),
+        )
         for line, (colour, marker, dash) in styles.items()
         if line in drawn
     ]

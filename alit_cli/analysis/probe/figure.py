@@ -28,7 +28,9 @@ def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -
     """
     # Raw pixels are probed first, which is the promise of `features_of`.
     plain = found[0]
-    with figure_page((7.6, 4.6), "Linear probe on pooled encoder output", source, path) as figure:
+    # In one column of a paper the legend stands below the panel and takes height.
+    height = 6.0 if is_paper() else 4.6
+    with figure_page((7.6, height), "Linear probe on pooled encoder output", source, path) as figure:
         axes = figure.subplots()
         # Raw pixels have no tokens, so they are a level over the whole width, with a band in place of a bar.
         axes.axhspan(plain.low, plain.high, color=GREY, alpha=0.1, linewidth=0)
@@ -41,8 +43,11 @@ def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -
         else:
             _draw_points(axes, found[1:], first)
         # The axis begins at 0, because a cut axis would make small gains look large.
-        axes.set(ylabel="top-1 accuracy (bars and band: 95 %)", ylim=(0, None))
-        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16) if is_paper() else (1.01, 0.8))
+        axes.set(ylabel=f"top-1 accuracy{'' if is_paper() else ' (bars and band: 95 %)'}", ylim=(0, None))
+        if is_paper():
+            figure.legend(loc="outside lower left")
+        else:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.01, 0.8))
 
 
 def _draw_lines(axes: Axes, rows: Sequence[Accuracy], pools: Sequence[str], budgets: Sequence[int], first: int) -> None:
