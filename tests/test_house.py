@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "option_types": set[str](),
     "grouped_help": {"console"},
     "options": {"errors", "data", "analysis", "config_files", "console", "grouped_help", "option_types"},
+    "run_options": {"console", "grouped_help", "runs"},
     "cli": {"errors", "grouped_help", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
@@ -63,6 +64,7 @@ MAY_IMPORT = {
         "results",
         "option_types",
         "options",
+        "run_options",
         "grouped_help",
         "__version__",
     },
@@ -76,6 +78,7 @@ WITHOUT_TORCH = {
     "config_files",
     "option_types",
     "options",
+    "run_options",
     "grouped_help",
     "cli",
 }
