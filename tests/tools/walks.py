@@ -36,9 +36,7 @@ class Walk:
         self._last: dict[int, str] = {}
 
     def __enter__(self) -> "Walk":
-        threading.setprofile_all_threads(self._note) if sys.version_info >= (3, 12) else threading.setprofile(
-            self._note
-        )
+        threading.setprofile(self._note)  # of threads that begin in the block
         sys.setprofile(self._note)
         return self
 
