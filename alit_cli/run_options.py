@@ -78,70 +78,6 @@ def do_run(job: NamedJob, options: RunOptions) -> bool:
     return False
 
 
-def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """All options of RunOptions but `--json`, by the names of its fields."""
-    options = [
-        option(
-            HARDWARE,
-            "--workers",
-            type=click.IntRange(0),
-            help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
-        ),
-        option(
-            HARDWARE,
-            "--worker",
-            metavar="I/N",
-            callback=_read_worker,
-            help="Do every N-th shard, starting at I (0 ≤ I < N). [default: from torchrun or Slurm, else 0/1]",
-        ),
-        option(
-            HARDWARE,
-            "--devices",
-            metavar="N|all",
-            callback=_read_devices,
-            help="Processes on this machine, each with its own GPU or its share of the cores. "
-            "[default: this one alone]",
-        ),
-        option(
-            HARDWARE,
-            "--engine",
-            type=click.Choice(["local", "ray"]),
-            default="local",
-            help="Who does the shards: processes of this machine, or actors of a Ray cluster.",
-        ),
-        option(
-            HARDWARE,
-            "--batch-size",
-            type=click.IntRange(1),
-            help="Images per batch. [default: 16 on a CPU, 128 on a GPU]",
-        ),
-        option(
-            RUN,
-            "--retry-errors",
-            is_flag=True,
-            help="Do failed rows again, and only them; unfinished work is finished first.",
-        ),
-        option(
-            RUN,
-            "--dry-run",
-            is_flag=True,
-            help="Only print how much there is to do, and about how long it takes; nothing is written.",
-        ),
-        option(RUN, "--shard-size", type=click.IntRange(1), help="Images between two commits of finished work."),
-        option(
-            RUN,
-            "--max-error-rate",
-            type=click.FloatRange(0, 1),
-            default=0.05,
-            help="Exit with 3 when a larger share of the images fails.",
-        ),
-        option(RUN, "--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run."),
-    ]
-    for decorate in reversed(options):  # decorators apply from the last to the first, so the help keeps this order
-        function = decorate(function)
-    return function
-
-
 def _read_worker(_ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     if value is None:
         return None
@@ -157,3 +93,69 @@ def _read_devices(_ctx: click.Context, param: click.Parameter, value: str | int 
     if not re.fullmatch(r"[1-9]\d*", str(value)):
         raise click.BadParameter(f"'{value}' is neither 'all' nor a number from 1 up", param=param)
     return int(value)
+
+
+OPTIONS = [
+    option(
+        HARDWARE,
+        "--workers",
+        type=click.IntRange(0),
+        help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
+    ),
+    option(
+        HARDWARE,
+        "--worker",
+        metavar="I/N",
+        callback=_read_worker,
+        help="Do every N-th shard, starting at I (0 ≤ I < N). [default: from torchrun or Slurm, else 0/1]",
+    ),
+    option(
+        HARDWARE,
+        "--devices",
+        metavar="N|all",
+        callback=_read_devices,
+        help="Processes on this machine, each with its own GPU or its share of the cores. [default: this one alone]",
+    ),
+    option(
+        HARDWARE,
+        "--engine",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="Who does the shards: processes of this machine, or actors of a Ray cluster.",
+    ),
+    option(
+        HARDWARE,
+        "--batch-size",
+        type=click.IntRange(1),
+        help="Images per batch. [default: 16 on a CPU, 128 on a GPU]",
+    ),
+    option(
+        RUN,
+        "--retry-errors",
+        is_flag=True,
+        help="Do failed rows again, and only them; unfinished work is finished first.",
+    ),
+    option(
+        RUN,
+        "--dry-run",
+        is_flag=True,
+        help="Only print how much there is to do, and about how long it takes; nothing is written.",
+    ),
+    option(RUN, "--shard-size", type=click.IntRange(1), help="Images between two commits of finished work."),
+    option(
+        RUN,
+        "--max-error-rate",
+        type=click.FloatRange(0, 1),
+        default=0.05,
+        help="Exit with 3 when a larger share of the images fails.",
+    ),
+    option(RUN, "--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run."),
+]
+"""The options of every run, in the order of the help."""
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """All options of RunOptions but `--json`, by the names of its fields."""
+    for decorate in reversed(OPTIONS):  # decorators apply from the last to the first, so the help keeps this order
+        function = decorate(function)
+    return function
