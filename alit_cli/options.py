@@ -47,7 +47,7 @@ def protecting_inputs(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def checkpoint_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--checkpoint FILE`: a str, or None for the embedded model."""
-    text = "A model file of alit train or alit import. [default: the small model inside the package]"
+    text = "A model file of alit train or import, or hf:OWNER/NAME. [default: the small model inside the package]"
     return option(INPUT, "--checkpoint", "-c", metavar="FILE", default=None, help=text)(function)
 
 

@@ -1,15 +1,19 @@
 """`alit analyze capacity`: what becomes of tasks as criteria spend more or fewer tokens."""
 
+from functools import partial
+from pathlib import Path
+from typing import Any
+
 import click
 
 from alit_cli.analysis.answers.questions import CapacityQuestion
 from alit_cli.console import show_result
 from alit_cli.grouped_help import COMPUTE, Command, example, option
 from alit_cli.options import (
-    as_record,
     bootstrap_option,
     few_samples_option,
     groups_option,
+    names_option,
     report_options,
     seed_option,
     tables_options,
@@ -21,9 +25,12 @@ from alit_cli.options import (
 @click.command(
     "capacity",
     cls=Command,
-    epilog=example("alit analyze capacity --tsc recon,classify --toi classify,psnr"),
+    epilog=example(
+        "alit analyze capacity --tsc recon,classify --toi classify,psnr",
+        "alit analyze capacity alit.parquet titok.parquet --names ALIT,TiTok",
+    ),
 )
-@tokens_argument
+@partial(tokens_argument, several=True)
 @option(
     COMPUTE,
     "--tsc",
@@ -73,19 +80,28 @@ from alit_cli.options import (
 @few_samples_option
 @bootstrap_option
 @seed_option("the resampling")
+@names_option
 @tables_options
 @report_options(
     "study", ("capacity.csv", "capacity.parquet", "capacity_nearly.csv", "capacity_differences.csv"), "the figures"
 )
-@as_record(CapacityQuestion)
-def command(question: CapacityQuestion, as_json: bool) -> None:
+# TOKENS are one field of the record and its others, so `as_record` cannot be used.
+def command(tokens: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Sweep criteria over thresholds; say how many tokens each spends and what becomes of tasks there.
 
     TOKENS is a token table [default: tokens.parquet]. Beside the criteria stand one budget for all images and the
     originals; lines are compared at equal tokens. All of it is read from TOKENS and the tables of alit score;
     class_rank@resnet-18 names one of several.
-    """
-    # The answer imports pandas and matplotlib; the help of this command must not wait for them.
-    from alit_cli.analysis.answers.capacity import answer_capacity
 
-    show_result(answer_capacity(question), as_json)
+    Several token tables of the same images are compared: every tokenizer against bits and tokens in one table and one
+    figure, and what becomes of each image at the fewest bits of any of them that meet the criterion
+    (capacity_compared.csv, capacity_compared.parquet).
+    """
+    # The answers import pandas and matplotlib; the help of this command must not wait for them.
+    from alit_cli.analysis.answers.capacity import answer_capacity
+    from alit_cli.analysis.answers.capacity_compared import answer_compared_capacity
+
+    question = CapacityQuestion(tokens=tokens[0], others=tokens[1:], **options)
+    # Only a comparison has use for --names, so a name asks for one even where there is a single table.
+    compared = question.others or question.names
+    show_result((answer_compared_capacity if compared else answer_capacity)(question), as_json)

@@ -1,6 +1,8 @@
 """`alit analyze complexity`: how far need follows scores of complexity."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -8,9 +10,9 @@ from alit_cli.analysis.answers.questions import ComplexityQuestion
 from alit_cli.console import show_result
 from alit_cli.grouped_help import INPUT, Command, example, option
 from alit_cli.options import (
-    as_record,
     bootstrap_option,
     image_column_option,
+    names_option,
     report_options,
     seed_option,
     threshold_option,
@@ -21,25 +23,36 @@ from alit_cli.options import (
 @click.command(
     "complexity",
     cls=Command,
-    epilog=example("alit analyze complexity savoias.csv"),
+    epilog=example(
+        "alit analyze complexity savoias.csv",
+        "alit analyze complexity savoias.csv alit.parquet titok.parquet --names ALIT,TiTok",
+    ),
 )
 @click.argument("scores", type=click.Path(path_type=Path))
-@tokens_argument
+@partial(tokens_argument, several=True)
 @image_column_option
 @option(INPUT, "--score-col", metavar="NAME", help="Its column of scores. [default: score, complexity …]")
 @option(INPUT, "--group-col", metavar="NAME", help="Its column of groups. [default: category, group, class …, if any]")
 @threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
 @bootstrap_option
 @seed_option("the resampling")
+@names_option
 @report_options("study", ("complexity.csv", "complexity.parquet", "complexity_differences.csv"))
-@as_record(ComplexityQuestion)
-def command(question: ComplexityQuestion, as_json: bool) -> None:
+# TOKENS are one field of the record and its others, so `as_record` cannot be used.
+def command(tokens: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     """Correlate SCORES of complexity with L1, the tokens needed and plain measures of the same images.
 
     SCORES is a csv, tsv, xlsx or parquet file with one row per image. Its names are looked up in the token table TOKENS
     [default: tokens.parquet] by the whole path, then by the longest ending that fits one image only.
-    """
-    # The answer imports pandas and matplotlib; the help of this command must not wait for them.
-    from alit_cli.analysis.answers.complexity import answer_complexity
 
-    show_result(answer_complexity(question), as_json)
+    Several token tables of the same images are compared: how closely every tokenizer follows the scores, against bits
+    and tokens, in one table and one figure (complexity_compared.csv, complexity_compared.parquet).
+    """
+    # The answers import pandas and matplotlib; the help of this command must not wait for them.
+    from alit_cli.analysis.answers.complexity import answer_complexity
+    from alit_cli.analysis.answers.complexity_compared import answer_compared_complexity
+
+    question = ComplexityQuestion(tokens=tokens[0], others=tokens[1:], **options)
+    # Only a comparison has use for --names, so a name asks for one even where there is a single table.
+    compared = question.others or question.names
+    show_result((answer_compared_complexity if compared else answer_complexity)(question), as_json)

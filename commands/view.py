@@ -43,7 +43,8 @@ from alit_cli.options import config_option, device_option, json_option, out_opti
     "checkpoints",
     metavar="FILE",
     multiple=True,
-    help="A model file; repeat it for tables of several models. [default: the model inside the package]",
+    help="A model file or hf:OWNER/NAME; repeat it for tables of several models. [default: the model inside the "
+    "package]",
 )
 @device_option
 @option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Pictures per batch. [default: the table's]")

@@ -11,28 +11,19 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import scipy.linalg
 from numpy.typing import NDArray
 from PIL import Image
 
 from alit_cli.analysis.figures.comparison import draw_comparison
+from alit_cli.analysis.query.matched import ALL
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.stats.loss_histogram import EDGES
-from alit_cli.analysis.studies.comparison import ALL, Point, compare, images_below, save_comparison, thresholds_for
-from alit_cli.data.tables.parquet import KEY
-from alit_cli.data.tables.token_table import read_info
+from alit_cli.analysis.studies.comparison import Point, compare, images_below, save_comparison, thresholds_for
 from alit_cli.errors import InputError
-from tests.analysis.tables import write_tokens
+from tests.analysis.score_tables import write_scores
+from tests.analysis.tokenizers import scored_tables, table
 from tests.conftest import Alit
-
-
-def table(folder: Path, name: str, losses: NDArray[Any], images: list[str], **changes: Any) -> Tables:
-    """A token table of a model of this name."""
-    path = folder / f"{name}.parquet"
-    write_tokens(path, losses, images)
-    described = dataclasses.replace(read_info(path), model=name, model_sha256=name[0] * 64, **changes)
-    rows = pq.read_table(path)
-    pq.write_table(rows.replace_schema_metadata({KEY: described.to_json().encode()}), path)
-    return Tables(path, with_scores=False)
 
 
 @pytest.fixture
@@ -96,6 +87,97 @@ def check_need(point: Point, choices: list[tuple[float, int, NDArray[np.float32]
     assert point.tokens == pytest.approx(np.mean(tokens))
     assert point.l1 == pytest.approx(np.mean(l1), rel=1e-6)
     assert point.satisfied == pytest.approx(satisfied / 40)
+
+
+def test_the_mixture_is_what_one_computes_by_hand(tmp_path: Path) -> None:
+    # Bits: fixed 4·10 = 40; adaptive 48, 96, 144. Four images whose choices at each threshold are written out here.
+    adaptive = np.array([[0.50, 0.30, 0.10], [0.20, 0.18, 0.16], [0.60, 0.55, 0.52], [0.40, 0.15, 0.12]])
+    fixed = np.array([[0.25], [0.22], [0.51], [0.11]])
+    psnr = np.array([[10, 20, 30], [11, 21, 31], [12, 22, 32], [13, 23, 33]])
+    names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg"]
+    for name, own in (("adaptive", psnr), ("fixed", np.full((4, 1), 5.0))):
+        budgets, scores = (4, 8, 12)[: own.shape[1]], tmp_path / f"scores-{name}" / "recon.parquet"
+        write_scores(scores, names, {"psnr": own}, budgets=budgets, model_id=16 * name[0])
+    table(tmp_path, "adaptive", adaptive, names)
+    table(tmp_path, "fixed", fixed, names, codes=1024)
+    tables = [Tables(tmp_path / f"{name}.parquet", tmp_path / f"scores-{name}") for name in ("adaptive", "fixed")]
+    points = {point.threshold: point for point in compare(tables).of(ALL, "need")}
+    chosen = {  # bits, l1 and psnr of a, b, c, d
+        "below 0.2": ([144, 96, 40, 40], [0.10, 0.18, 0.51, 0.11], [30, 21, 5, 5]),
+        "below 0.3": ([40, 40, 40, 40], [0.25, 0.22, 0.51, 0.11], [5, 5, 5, 5]),
+    }
+    for label, low, high in (("below 0.2", 0.181, 0.2), ("below 0.3", 0.251, 0.5)):
+        bits, l1, quality = chosen[label]
+        found = [point for threshold, point in points.items() if low < threshold < high]
+        assert found, (label, sorted(points))
+        for point in found:
+            assert point.bits == np.mean(bits)
+            assert point.l1 == pytest.approx(np.mean(l1))
+            assert point.psnr == pytest.approx(np.mean(quality))
+            assert point.satisfied == 0.75  # no choice is good enough for c, which gets the one of its lowest L1
+
+
+@pytest.fixture
+def scored(tmp_path: Path) -> tuple[list[Tables], dict[str, NDArray[Any]]]:
+    return scored_tables(tmp_path)
+
+
+def test_accuracy_and_frechet_distance_are_those_of_their_definitions(
+    scored: tuple[list[Tables], dict[str, NDArray[Any]]],
+) -> None:
+    tables, world = scored
+    result = compare(tables)
+    assert result.features == "judge"
+    for name in ("adaptive", "fixed"):
+        features = world[f"{name} features"].astype(np.float64)
+        for step, point in enumerate(result.of(name)):
+            assert point.accuracy == (world[f"{name} rank"][:, step] == 1).mean()
+            assert point.frechet == pytest.approx(by_scipy(features[:, -1], features[:, step]), rel=1e-6)
+    assert not any("wants more images" in remark for remark in result.remarks)
+    for point in result.of(ALL, "need"):
+        right = 0
+        for row in range(30):
+            choices = [(world["fixed l1"][row, 0], world["fixed rank"][row, 0])]
+            choices += list(zip(world["adaptive l1"][row], world["adaptive rank"][row], strict=False))
+            good = [rank for l1, rank in choices if l1 < np.float32(point.threshold)]
+            right += (good[0] if good else min(choices)[1]) == 1
+        assert point.accuracy == pytest.approx(right / 30)
+
+
+def by_scipy(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """Heusel et al.'s formula, with the matrix root itself."""
+    one, other = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    root = scipy.linalg.sqrtm(one @ other).real
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(one + other - 2 * root))
+
+
+def test_numbers_of_different_networks_are_not_compared(scored: tuple[list[Tables], dict[str, NDArray[Any]]]) -> None:
+    tables, _ = scored
+    folder = tables[1].path.parent / "scores" / "fixed"
+    for task in ("classify", "features"):
+        (folder / f"{task}@judge.parquet").rename(folder / f"{task}@second.parquet")
+    result = compare([tables[0], Tables(tables[1].path, folder)])
+    assert all(math.isnan(point.accuracy) and math.isnan(point.frechet) for point in result.points)
+    assert any("there is no accuracy" in remark for remark in result.remarks)
+    assert any("there is no Fréchet distance" in remark for remark in result.remarks)
+
+
+def test_partial_scores_count_the_same_images_in_every_table(
+    scored: tuple[list[Tables], dict[str, NDArray[Any]]],
+) -> None:
+    tables, world = scored
+    folder = tables[1].path.parent / "scores" / "fixed"
+    for task in ("classify", "features"):
+        path = folder / f"{task}@judge.parquet"
+        pq.write_table(pq.read_table(path).slice(0, 12), path)
+    images = pq.read_table(folder / "classify@judge.parquet")["image"].to_pylist()
+    rows = [int(name.removesuffix(".jpg")) for name in images]
+    result = compare([tables[0], Tables(tables[1].path, folder)])
+    for name in ("adaptive", "fixed"):
+        for step, point in enumerate(result.of(name)):
+            assert point.accuracy == (world[f"{name} rank"][rows, step] == 1).mean()
+    assert any("are of 12 images in one table and of 30 in another" in remark for remark in result.remarks)
+    assert result.features == ""
 
 
 def test_images_of_one_table_only_are_left_out_and_that_is_said(

@@ -52,7 +52,7 @@ def answer_capacity(question: CapacityQuestion) -> Result:
         "at_equal_tokens": result.differences,
         "files": files,
     }
-    remarks = (*tables.remarks, *_remarks(tables, result), *_judges(tables, sweeps, outcomes))
+    remarks = (*tables.remarks, *_remarks(tables, result), *judge_remarks(tables, sweeps, outcomes))
     return Result((*capacity_tables(result), "\n".join(map(str, files))), remarks, data)
 
 
@@ -71,7 +71,9 @@ def capacity_tables(result: Capacity) -> Iterator[TextTable]:
         if point.group == ALL:
             # A point is about one outcome, and the table has a row per policy, so the points of a policy are gathered.
             rows.setdefault((point.line, point.criterion), {})[point.outcome] = point
-    columns = [_values([points.get(outcome.name) for points in rows.values()], outcome) for outcome in result.outcomes]
+    columns = [
+        outcome_cells([points.get(outcome.name) for points in rows.values()], outcome) for outcome in result.outcomes
+    ]
     # All outcomes of a policy spend the same tokens, so any of its points tells how many.
     spent = [next(iter(points.values())) for points in rows.values()]
     yield TextTable(
@@ -127,7 +129,7 @@ def _difference_table(result: Capacity) -> Iterator[TextTable]:
     )
 
 
-def _values(points: Sequence[Point | None], outcome: Outcome) -> list[Cell]:
+def outcome_cells(points: Sequence[Point | None], outcome: Outcome) -> list[Cell]:
     """One column: the values of an outcome and half their intervals, shares in percent."""
     known = [point for point in points if point is not None]
     cells = with_intervals(
@@ -154,23 +156,30 @@ def _remarks(tables: Tables, result: Capacity) -> Iterator[str]:
             f"The table has several views of each of {result.photographs} photographs: intervals resample photographs, "
             "not views."
         )
-    for outcome in result.outcomes:
-        if outcome.frechet:
-            # A Fréchet distance only counts images with features, which may be fewer than all.
-            known = max(point.known for point in result.points if point.outcome == outcome.name)
-            yield (
-                f"{outcome.name}: from the originals' features ({outcome.column}, {result.dimension} dimensions, "
-                f"{known} images; unbiased covariances, squared distance), intervals by a jackknife in eight parts."
-            )
-        # alit score writes this word where no labels were given and the network judges itself.
-        elif "predicted" in tables.words(f"label_source@{tables.model(outcome.column)}"):
-            yield f"{outcome.name}: labels are the model's own predictions on the originals, so that those are 100 %."
+    yield from outcome_remarks(tables, result.outcomes, result.points, result.dimension)
     groups = len({near.group for near in result.nearly})
     if groups > MOST_GROUPS:
         yield f"Where the {groups} groups come within 1 % of their best is in capacity_nearly.csv."
 
 
-def _judges(tables: Tables, sweeps: Sequence[Sweep], outcomes: Sequence[Outcome]) -> Iterator[str]:
+def outcome_remarks(
+    tables: Tables, outcomes: Sequence[Outcome], points: Sequence[Point], dimension: int
+) -> Iterator[str]:
+    """Which features a Fréchet distance is of, and whose labels an accuracy is by."""
+    for outcome in outcomes:
+        if outcome.frechet:
+            # A Fréchet distance only counts images with features, which may be fewer than all.
+            known = max(point.known for point in points if point.outcome == outcome.name)
+            yield (
+                f"{outcome.name}: from the originals' features ({outcome.column}, {dimension} dimensions, "
+                f"{known} images; unbiased covariances, squared distance), intervals by a jackknife in eight parts."
+            )
+        # alit score writes this word where no labels were given and the network judges itself.
+        elif "predicted" in tables.words(f"label_source@{tables.model(outcome.column)}"):
+            yield f"{outcome.name}: labels are the model's own predictions on the originals, so that those are 100 %."
+
+
+def judge_remarks(tables: Tables, sweeps: Sequence[Sweep], outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Where one network both chooses budgets and judges them: what it guesses right by luck then counts as gained."""
     choosing = {tables.model(part.name) for sweep in sweeps for one in sweep.criteria for part in comparisons(one)}
     for outcome in outcomes:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from alit_cli.analysis.answers.cells import fixed, percent
 from alit_cli.analysis.answers.questions import ComparisonQuestion
 from alit_cli.analysis.figures.comparison import draw_comparison
 from alit_cli.analysis.figures.style import made_by
+from alit_cli.analysis.query.matched import ALL
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import check_thresholds
 from alit_cli.analysis.studies.comparison import (
-    ALL,
     Comparison,
     Point,
     compare,
@@ -35,10 +35,7 @@ def answer_comparison(question: ComparisonQuestion) -> Result:
     Raises InputError for tables that cannot be compared, and what `open_output` raises.
     """
     check_thresholds(question.thr or ())
-    # A table of the user's own would be joined to every token table, although its columns belong to one of them.
-    if question.tables:
-        raise InputError("--table belongs to one token table; give it with one table alone.")
-    tables = [Tables(path, _scores_of(path, question.scores)) for path in question.tokens]
+    tables = tables_of(question.tokens, question.scores, question.tables)
     result = compare(tables, question.names)
     figure = question.out / f"comparison.{question.form}"
     files = [*save_comparison(result, question.out), figure]
@@ -48,6 +45,14 @@ def answer_comparison(question: ComparisonQuestion) -> Result:
     blocks = (*comparison_blocks(result, question.thr or thresholds_for(result)), "\n".join(map(str, files)))
     # The same remark may be true of several tables, and is printed once.
     return Result(blocks, tuple(dict.fromkeys((*result.remarks, *_missing(result)))), data)
+
+
+def tables_of(tokens: Sequence[Path], scores: Path | None, own: Sequence[Path]) -> list[Tables]:
+    """Every token table with its own scores; InputError for tables of the user's own, `own`."""
+    # They would be joined to every token table, although their columns belong to one of them.
+    if own:
+        raise InputError("--table belongs to one token table; give it with one table alone.")
+    return [Tables(path, _scores_of(path, scores)) for path in tokens]
 
 
 def _scores_of(table: Path, scores: Path | None) -> Path | None:

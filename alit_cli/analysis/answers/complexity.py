@@ -53,7 +53,7 @@ def answer_complexity(question: ComplexityQuestion) -> Result:
     files = [*save_tables(result, question.out), figure]
     draw_complexity(result, _source(study, question.scores), figure)
     given = question.thr is not None
-    remarks = (*_join_remarks(listed, study), *_reading_remarks(study, result, given), *_comparisons(study, result))
+    remarks = (*join_remarks(listed, study), *_reading_remarks(study, result, given), *_comparisons(study, result))
     blocks: tuple[TextTable | str, ...] = (*complexity_tables(study, result), "\n".join(map(str, files)))
     return Result(blocks, remarks, _plain(listed, study, result, files))
 
@@ -63,7 +63,7 @@ def _source(study: Study, scores: Path) -> str:
     return f"{len(study.score)} images · scores: {scores.name} · model: {made_by(study.info)}"
 
 
-def _join_remarks(listed: Scores, study: Study) -> Iterator[str]:
+def join_remarks(listed: Scores, study: Study) -> Iterator[str]:
     """How the join went, so that nothing is lost in silence."""
     image, score, group = listed.columns
     # Columns are found by their names, so it is said which ones they were.
@@ -155,7 +155,7 @@ def complexity_tables(study: Study, result: Complexity) -> Iterator[TextTable]:
             f"{method} correlation with the score ± half its 95 % interval",
             ("", "n", *headings.values()),
             tuple(
-                (_label(*which), _images(rows), *(_correlation(rows[name], method) for name in headings))
+                (_label(*which), _images(rows), *(correlation_cell(rows[name], method) for name in headings))
                 for which, rows in groups.items()
             ),
         )
@@ -209,7 +209,8 @@ def _images(rows: Rows) -> int:
     return max(row.n for row in rows.values())
 
 
-def _correlation(row: Row, method: str) -> Cell:
+def correlation_cell(row: Row, method: str) -> Cell:
+    """A correlation ± half its interval."""
     if method == "Pearson":
         value, low, high = row.pearson, row.pearson_low, row.pearson_high
     else:

@@ -63,10 +63,13 @@ class CapacityQuestion:
         points: thresholds per criterion, where they are chosen.
         optimum: measures whose best allocation is a line too.
         share_of: tokens per image that a capacity of 100 % stands for; None: the largest budget of the table.
+        others, names: token tables of other tokenizers on the same images, and what to call all of them.
     """
 
     tokens: Path
     out: Path
+    others: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
     form: str = "png"
     tsc: tuple[str, ...] = ("recon",)
     toi: tuple[str, ...] = ("recon",)
@@ -88,11 +91,14 @@ class ComplexityQuestion:
 
     Attributes:
         scores: the file of scores; image_col, score_col, group_col: its columns, None where their names tell.
+        others, names: token tables of other tokenizers on the same images, and what to call all of them.
     """
 
     scores: Path
     tokens: Path
     out: Path
+    others: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()
     form: str = "png"
     image_col: str | None = None
     score_col: str | None = None

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import ScalarFormatter
 
-from alit_cli.analysis.figures.style import COLOURS, GREY, INK, MARKERS, draw_panels, figure_page
+from alit_cli.analysis.figures.style import GREY, INK, draw_panels, figure_page
+from alit_cli.analysis.figures.tokenizers import BITS, TOKENS, cost_axis, looks, tokenizer_handles
+from alit_cli.analysis.query.matched import ALL
 from alit_cli.analysis.stats.loss_histogram import EDGES
-from alit_cli.analysis.studies.comparison import ALL, Comparison, Point
+from alit_cli.analysis.studies.comparison import Comparison, Point
 
 AXES = {
     "l1": "mean L1 (pixels in 0–1)",
@@ -24,8 +25,6 @@ AXES = {
     "frechet": "Fréchet distance",
     "accuracy": "accuracy of the first guess",
 }
-BITS, TOKENS = "bits", "tokens"
-LABELS = {BITS: "bits per image (log scale)", TOKENS: "tokens per image (log scale)"}
 FEW_CURVES = 3
 """Curves per tokenizer in the panel of thresholds: smallest, middle and largest budget; more cannot be told apart."""
 
@@ -47,10 +46,7 @@ def draw_comparison(result: Comparison, source: str, path: Path) -> None:
     rows = math.ceil(len(panels) / columns)
     with figure_page((4.3 * columns, 3.4 * rows + 1.3), "Tokenizers compared", source, path) as figure:
         draw_panels(figure, panels, rows, columns)
-        handles = [
-            Line2D([], [], color=colour, marker=marker, linestyle="-", markersize=4, label=name)
-            for name, colour, marker in _looks(result)
-        ]
+        handles = tokenizer_handles(result.names)
         handles.append(Line2D([], [], color=INK, linestyle="--", label=ALL))
         if any(result.of(name, "need") for name in result.names):
             handles.append(Line2D([], [], color=GREY, linestyle=":", label="each image by its own need"))
@@ -58,17 +54,10 @@ def draw_comparison(result: Comparison, source: str, path: Path) -> None:
         figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
 
 
-def _looks(result: Comparison) -> list[tuple[str, str, str]]:
-    """Name, colour and marker of each tokenizer; both repeat where there are more than six."""
-    return [
-        (name, COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]) for index, name in enumerate(result.names)
-    ]
-
-
 def _draw_measure(axes: Axes, result: Comparison, name: str, spent: str) -> None:
     """Points of fixed length, curves of adaptive ones, and what each image takes by its own need."""
     reached: list[float] = []
-    for tokenizer, colour, marker in _looks(result):
+    for tokenizer, colour, marker in looks(result.names):
         points = _known(result.of(tokenizer), name)
         x = [getattr(point, spent) for point in points]
         # A tokenizer of one budget has no line to be seen by, so its marker is larger.
@@ -80,23 +69,14 @@ def _draw_measure(axes: Axes, result: Comparison, name: str, spent: str) -> None
     if spent == BITS:  # tokens of different codebooks do not add up
         needs = _known(result.of(ALL, "need"), name)
         axes.plot([p.bits for p in needs], [getattr(p, name) for p in needs], "--", color=INK, linewidth=1)
-    # Budgets and bits are often powers of two, which then stand at equal distances.
-    axes.set_xscale("log", base=2)
-    ticks: list[float] = []
-    for value in sorted(set(reached)):
-        # Labels of neighbours that are nearer than this would overlap.
-        if not ticks or value > 1.6 * ticks[-1]:
-            ticks.append(value)
-    axes.set_xticks(ticks)
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.minorticks_off()
-    axes.set(xlabel=LABELS[spent], ylabel=AXES[name])
+    cost_axis(axes, spent, reached)
+    axes.set_ylabel(AXES[name])
 
 
 def _draw_below(axes: Axes, result: Comparison) -> None:
     """How many images have an L1 below each threshold; thicker lines have more tokens."""
     shown: list[np.ndarray] = []
-    for tokenizer, colour, _ in _looks(result):
+    for tokenizer, colour, _ in looks(result.names):
         counts = result.below[tokenizer]
         steps = sorted({0, len(counts) // 2, len(counts) - 1})
         for place, step in enumerate(steps[:FEW_CURVES]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ class Chunk:
 
     Attributes:
         start: the number of the first row.
-        ok: rows that were tokenized, n.
+        ok: rows that were tokenized (of `Tables.only`: and that are wanted), n.
         columns: by the names asked for, n T (n T d for lists) or n; NaN or None where there is nothing.
         table: the columns of the token table that were asked for as they are.
     """
@@ -115,6 +116,14 @@ class Tables:
         self.remarks: list[str] = []
         # Comparing two columns reads both whole, and `find` is asked for the same name many times.
         self._compared: dict[str, bool] = {}
+        self._kept: NDArray[np.bool_] | None = None
+
+    def only(self, rows: NDArray[np.int64]) -> Tables:
+        """The same tables, of which only these rows count as tokenized; remarks go to the same list."""
+        fewer = copy.copy(self)
+        fewer._kept = np.zeros(self.rows(), np.bool_)
+        fewer._kept[rows] = True
+        return fewer
 
     def find(self, name: str) -> Place:
         """Where a measure or column is; InputError that says what there is, or how to tell two apart.
@@ -234,6 +243,8 @@ class Tables:
                 if status
                 else np.ones(table.num_rows, np.bool_)
             )
+            if self._kept is not None:
+                ok = ok & self._kept[start : start + len(ok)]
             values = {name: _values(tables[place.source], place) for name, place in places.items()}
             yield Chunk(start, ok, values, table.select(list(dict.fromkeys(raw))))
             start += table.num_rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,8 +121,22 @@ def read_outcomes(tables: Tables, texts: Sequence[str]) -> list[Outcome]:
 def read_sweeps(tables: Tables, texts: Sequence[str], thresholds: Sequence[float] | None, points: int) -> list[Sweep]:
     """The criteria of `--tsc`, each swept: over the thresholds, or so that `points` of them spread over capacity.
 
-    A criterion with its number is one point; those of one column and sign make one line. Raises InputError as
-    `read_outcomes`, and for thresholds beside several criteria.
+    Raises InputError as `read_outcomes` and `sweep_criteria`.
+    """
+    sweeps = sweep_criteria(texts, thresholds, lambda objective: _thresholds(tables, objective, points))
+    for sweep in sweeps:
+        for criterion in sweep.criteria:
+            check_answerable(tables, criterion)
+    return sweeps
+
+
+def sweep_criteria(
+    texts: Sequence[str], thresholds: Sequence[float] | None, choose: Callable[[Comparison], Sequence[float]]
+) -> list[Sweep]:
+    """The criteria of `--tsc`, each swept over the thresholds, or over those that `choose` finds for it.
+
+    A criterion with its number is one point; those of one column and sign make one line. Raises InputError for
+    thresholds beside several criteria, and what `choose` raises.
     """
     sweeps: list[Sweep] = []
     # Thresholds of gains may be negative, so the absolute value is checked and only what is not finite is refused. With
@@ -135,7 +149,7 @@ def read_sweeps(tables: Tables, texts: Sequence[str], thresholds: Sequence[float
                 raise InputError(
                     "--thr goes with one --tsc; with several, write the numbers into them: --tsc 'l1<0.05,l1<0.08'."
                 )
-            numbers = thresholds if thresholds is not None else _thresholds(tables, criterion, points)
+            numbers = thresholds if thresholds is not None else choose(criterion)
             # A large threshold of a loss asks for the fewest tokens, a large one of a gain for the most.
             from_least = sorted(numbers, reverse=criterion.operator.startswith("<"))
             points_of = tuple(dataclasses.replace(criterion, value=float(number)) for number in from_least)
@@ -148,21 +162,33 @@ def read_sweeps(tables: Tables, texts: Sequence[str], thresholds: Sequence[float
             sweeps.append(Sweep(name, (criterion,)))
         else:
             sweeps[same] = Sweep(name, (*sweeps[same].criteria, criterion))
-    for sweep in sweeps:
-        for criterion in sweep.criteria:
-            check_answerable(tables, criterion)
     return sweeps
 
 
 def _thresholds(tables: Tables, objective: Comparison, points: int) -> list[float]:
-    """Thresholds of a measure that spread the tokens spent evenly from the least to the most it can ask for."""
+    """Thresholds of a measure of a table that spread the tokens spent; see `spread_thresholds`."""
     check_answerable(tables, None)
     stride = max(1, tables.rows() // SAMPLE)
-    name = objective.name
-    # Every so many rows are taken from the whole table, because tables are often sorted by folder. The start of the
-    # slice carries the stride over the border between chunks.
-    chunks = [chunk.columns[name][-chunk.start % stride :: stride] for chunk in tables.stream([name])]
+    chunks = []
+    for chunk in tables.stream([objective.name]):
+        # Every so many rows are taken from the whole table, because tables are often sorted by folder. The start of the
+        # slice carries the stride over the border between chunks.
+        rows = slice(-chunk.start % stride, None, stride)
+        chunks.append(chunk.columns[objective.name][rows][chunk.ok[rows]])
     sample = np.concatenate(chunks) if chunks else np.zeros((0, len(tables.budgets)), np.float32)
+    return spread_thresholds(sample, objective, tables.budgets, points)
+
+
+def spread_thresholds(sample: NDArray[Any], objective: Comparison, costs: Sequence[float], points: int) -> list[float]:
+    """Thresholds of a measure that spread what is spent evenly from the least to the most that it can ask for.
+
+    Args:
+        sample: the measure of some images at each budget, n T.
+        costs: of each budget, in tokens or bits, ascending, T.
+
+    Raises InputError where the measure is known of no image.
+    """
+    name = objective.name
     known = np.unique(sample[np.isfinite(sample)]).astype(np.float64)
     if not len(known):
         raise InputError(f"'{name}' has no number at any image, so there is nothing to sweep.")
@@ -173,10 +199,8 @@ def _thresholds(tables: Tables, objective: Comparison, points: int) -> list[floa
         spread = np.quantile(sample[np.isfinite(sample)].astype(np.float64), np.linspace(0, 1, CANDIDATES))
         # Four digits are enough to place a point, and rounding may make two of them one.
         candidates = np.array(sorted({float(f"{number:.4g}") for number in spread}))
-    spent = [
-        _spent(sample, dataclasses.replace(objective, value=float(number)), tables.budgets) for number in candidates
-    ]
-    # Points are spread evenly over the tokens spent, not over thresholds, where most would give nearly the same.
+    spent = [_spent(sample, dataclasses.replace(objective, value=float(number)), costs) for number in candidates]
+    # Points are spread evenly over what is spent, not over thresholds, where most would give nearly the same.
     targets = np.linspace(min(spent), max(spent), points)
     nearest = sorted({int(np.abs(np.asarray(spent) - target).argmin()) for target in targets})
     return [shortest_threshold(float(candidates[place]), known, objective.operator) for place in nearest]
@@ -202,10 +226,10 @@ def shortest_threshold(threshold: float, known: NDArray[Any], operator: str) -> 
     return threshold
 
 
-def _spent(sample: NDArray[Any], criterion: Comparison, budgets: Sequence[int]) -> float:
+def _spent(sample: NDArray[Any], criterion: Comparison, costs: Sequence[float]) -> float:
     # The one column of the criterion is the sample, whatever its name.
     index, _, _ = first_met(holds(criterion, lambda _name: sample))
-    return float(np.asarray(budgets)[index].mean())
+    return float(np.asarray(costs)[index].mean())
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ take by its own need is computed for every adaptive tokenizer and for all of the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from alit_cli.analysis.query.matched import ALL, Choices, Matched, Tokenizer, match_tables
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.stats.frechet import Moments, Reference
 from alit_cli.analysis.stats.loss_histogram import EDGES, histogram
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
-from alit_cli.errors import InputError
 
-ROWS = 20_000
-"""Rows held at a time while tables stream."""
 FEATURE_ROWS = 2000
 """Rows held at a time, where a row has one long feature per budget."""
 MEASURES = ("l1", "psnr", "ssim", "lpips")
@@ -31,8 +29,6 @@ RANK = "class_rank"
 """The rank of the true class, 1 for the first guess, of `alit score --task classify`."""
 NEED_POINTS = 25
 """Thresholds of L1 at which needs are computed, over the range that the images have."""
-ALL = "all, by each image's need"
-"""The name of the mixture of every tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +44,8 @@ class Point:
         images: those of the means.
         tokens, bits, bits_per_pixel: means over the images.
         l1, psnr, ssim, lpips: means over the images.
-        accuracy: share of the images whose true class is the first guess, 0–1.
-        frechet: squared Fréchet distance of the reconstructions' features to the originals'.
+        accuracy: share of the images whose true class is the first guess of one network, 0–1.
+        frechet: squared Fréchet distance of the reconstructions' features to the originals'; of budgets only.
         satisfied: share of the images with an L1 below the threshold, for needs.
     """
 
@@ -99,27 +95,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class _Read:
-    """The numbers of one table, for the images that all tables have, in one common order.
+    """The numbers of one tokenizer, for the images that all tables have, in one common order.
 
     Attributes:
-        rows: the numbers of these images' rows in the table, n.
-        values: by measure, n T.
+        values: by measure, n T; NaN where a table that has the measure does not know it of this image.
     """
 
-    name: str
-    tables: Tables
-    rows: NDArray[np.int64]
+    tokenizer: Tokenizer
     values: Mapping[str, NDArray[np.float64]]
-
-    @property
-    def bits(self) -> NDArray[np.float64]:
-        """The bits of one image at each budget, T."""
-        # A token has as many bits as its codebook needs, which differs from tokenizer to tokenizer.
-        return np.asarray(self.tables.budgets, np.float64) * self.tables.info.bits_per_token
-
-    @property
-    def pixels(self) -> int:
-        return self.tables.info.image_size**2
 
 
 def compare(tables: Sequence[Tables], names: Sequence[str] = ()) -> Comparison:
@@ -130,140 +113,79 @@ def compare(tables: Sequence[Tables], names: Sequence[str] = ()) -> Comparison:
         names: what to call them; empty: by their models.
 
     Raises:
-        InputError: fewer than two tables, names that do not fit, another fit, no image in common, a table without
-            losses or one whose images stopped early.
+        InputError: as `match_tables`.
     """
-    called = _names(tables, names)
-    _check(tables)
-    read, remarks = _matched(tables, called)
-    features, distances = _frechet(read)
-    points = [point for one in read for point in _budget_points(one, distances.get(one.name, []))]
+    matched = match_tables(tables, names)
+    classifier = matched.network(RANK)
+    read = _read(matched, classifier)
+    features = _Features.of(matched)
+    points = [point for one in read for point in _budget_points(one, features.distances.get(one.tokenizer.name, ()))]
     for one in read:
         # With a single budget every image has the same choice, so a curve by need would be one point.
-        if len(one.tables.budgets) > 1:
-            points += _need_points(one.name, [one])
+        if one.tokenizer.adaptive:
+            points += _need_points(one.tokenizer.name, [one])
     points += _need_points(ALL, read)
-    below = {one.name: _counts_below(one.values["l1"]) for one in read}
-    budgets = {one.name: one.tables.budgets for one in read}
-    return Comparison(tuple(called), tuple(points), below, budgets, len(read[0].rows), features, tuple(remarks))
+    return Comparison(
+        names=matched.names,
+        points=tuple(points),
+        below={one.tokenizer.name: _counts_below(one.values["l1"]) for one in read},
+        budgets={one.tokenizer.name: one.tokenizer.tables.budgets for one in read},
+        images=matched.images,
+        features=features.network,
+        remarks=tuple(_remarks(matched, classifier, features)),
+    )
 
 
-def _names(tables: Sequence[Tables], names: Sequence[str]) -> list[str]:
-    """One name per table; models that are called alike are told apart by their tables."""
-    if len(tables) < 2:
-        raise InputError("A comparison needs two token tables or more.")
-    if names:
-        if len(names) != len(tables):
-            raise InputError(f"--names gives {len(names)} names for {len(tables)} tables; give one for each.")
-        # The name of the mixture is taken, because both are lines of the same figure.
-        if len(set(names)) < len(names) or ALL in names:
-            raise InputError("--names gives one name twice; tables are told apart by their names.")
-        return list(names)
-    # A user who gave no names still reads two tables of one model apart, by their files.
-    models = [table.info.model for table in tables]
-    called = [
-        model if models.count(model) == 1 else f"{model} ({table.path.stem})"
-        for model, table in zip(models, tables, strict=True)
-    ]
-    if len(set(called)) < len(called):
-        raise InputError("Two of the tables have the same name and the same model; tell them apart with --names.")
-    return called
+def _remarks(matched: Matched, classifier: str, features: _Features) -> Iterator[str]:
+    """What a reader must know; called last, because streaming finds out which rows have no scores."""
+    yield from matched.remarks
+    for one in matched.tokenizers:
+        yield from one.tables.remarks
+    yield from matched.network_remarks(RANK, "accuracy")
+    yield from matched.network_remarks("features", "Fréchet distance")
+    words = [one.tables.words(f"label_source@{classifier}") for one in matched.tokenizers if classifier]
+    if any("predicted" in own for own in words):
+        yield f"accuracy: labels are {classifier}'s own predictions on the originals, so that those are 100 %."
+    yield from features.remarks
 
 
-def _check(tables: Sequence[Tables]) -> None:
-    first = tables[0]
-    for table in tables:
-        # This raises for a table without losses, with a sentence that says how to make them.
-        table.find("l1")
-        if table.info.stop is not None:
-            raise InputError(
-                f"'{table.name}' stopped each image at l1<{table.info.stop:g}, so its later budgets hold the hard "
-                "images only; tokenize without --stop to compare tokenizers."
-            )
-        # Fits cut or stretch pictures differently, so errors of two fits are of two pictures.
-        if table.info.fit != first.info.fit:
-            raise InputError(
-                f"'{table.name}' was made with --fit {table.info.fit}, '{first.name}' with --fit {first.info.fit}: "
-                "their errors are of different pictures. Tokenize both alike."
-            )
+def _read(matched: Matched, classifier: str) -> list[_Read]:
+    """The measures of every table.
+
+    A mean of a measure is over the images that every table with this measure knows: over others, tokenizers would be
+    compared on different images.
+    """
+    found: list[dict[str, NDArray[np.float64]]] = []
+    for one in matched.tokenizers:
+        # A score per image cannot be compared by budget, so only measures of every budget are read.
+        wanted = [name for name in MEASURES if one.tables.has(name) and one.tables.find(name).per_budget]
+        values = one.values([*wanted, *([f"{RANK}@{classifier}"] if classifier else [])])
+        found.append({name.partition("@")[0]: column.astype(np.float64) for name, column in values.items()})
+    for name in (*MEASURES, RANK):
+        columns = [values[name] for values in found if name in values]
+        unknown = np.any([np.isnan(column).any(axis=1) for column in columns], axis=0) if columns else None
+        for column in columns:
+            column[unknown] = np.nan
+    return [_Read(one, values) for one, values in zip(matched.tokenizers, found, strict=True)]
 
 
-def _matched(tables: Sequence[Tables], names: Sequence[str]) -> tuple[list[_Read], list[str]]:
-    """The tables' numbers in the order of the first, for the images that all of them have; and remarks."""
-    keys: list[pd.Index] = []
-    for table in tables:
-        good = [
-            chunk.table["image"].to_numpy(zero_copy_only=False)[chunk.ok]
-            for chunk in table.stream([], ["image"], ROWS)
-        ]  # fmt: skip
-        keys.append(pd.Index(np.concatenate(good) if good else np.zeros(0, np.object_)))
-    # The order of the first table is kept throughout, so that a row is one image in every table.
-    shared = keys[0]
-    for other in keys[1:]:
-        shared = shared[shared.isin(other)]
-    if not len(shared):
-        raise InputError(
-            f"'{tables[0].name}' and the other tables have no image in common: they name images like "
-            f"'{keys[0][0] if len(keys[0]) else ''}' and '{keys[-1][0] if len(keys[-1]) else ''}'. Tokenize the same "
-            "folder with each."
-        )
-    remarks = [
-        f"{len(own) - len(shared)} of the {len(own)} images of '{table.name}' are not in every table, and are left out."
-        for table, own in zip(tables, keys, strict=True)
-        if len(own) > len(shared)
-    ]
-    sizes = {table.info.image_size for table in tables}
-    if len(sizes) > 1:
-        said = ", ".join(f"{name} at {table.info.image_size}" for name, table in zip(names, tables, strict=True))
-        remarks.append(f"Errors are of pictures of different sizes ({said} px); a smaller one has less detail to lose.")
-    read = [
-        _read(name, table, own.get_indexer(shared)) for name, table, own in zip(names, tables, keys, strict=True)
-    ]  # fmt: skip
-    for one in read:
-        # A folder of scores often holds those of several tables; each takes its own, so that no list of them is needed.
-        if one.tables.foreign and not one.tables.sources:
-            count = len(one.tables.foreign)
-            remarks.append(f"None of the {count} score tables that were found belongs to '{one.tables.name}'.")
-        remarks += one.tables.remarks
-    return read, remarks
-
-
-def _read(name: str, tables: Tables, positions: NDArray[np.int64]) -> _Read:
-    """The measures of a table; `positions` are those of the shared images among its good rows."""
-    # A score per image cannot be compared by budget, so only measures of every budget are read.
-    wanted = [measure for measure in (*MEASURES, RANK) if tables.has(measure) and tables.find(measure).per_budget]
-    parts: dict[str, list[NDArray[np.float64]]] = {measure: [] for measure in wanted}
-    good: list[NDArray[np.int64]] = []
-    for chunk in tables.stream(wanted, rows=ROWS):
-        good.append(chunk.start + np.flatnonzero(chunk.ok))
-        for measure in wanted:
-            parts[measure].append(chunk.columns[measure][chunk.ok].astype(np.float64))
-    values = {measure: np.concatenate(columns)[positions] for measure, columns in parts.items()}
-    # Positions count good rows only, and these are their numbers in the whole table.
-    return _Read(name, tables, np.concatenate(good)[positions], values)
-
-
-def _budget_points(one: _Read, distances: Sequence[float]) -> list[Point]:
+def _budget_points(one: _Read, distances: Sequence[float]) -> Iterator[Point]:
     """Every image at each budget."""
-    points = []
-    for step, budget in enumerate(one.tables.budgets):
-        means = {measure: _mean(one.values, measure, step) for measure in MEASURES}
-        points.append(
-            Point(
-                one.name,
-                "budget",
-                budget,
-                math.nan,
-                len(one.rows),
-                budget,
-                float(one.bits[step]),
-                float(one.bits[step]) / one.pixels,
-                **means,
-                accuracy=_accuracy(one.values[RANK][:, step]) if RANK in one.values else math.nan,
-                frechet=distances[step] if distances else math.nan,
-            )
+    info, rows = one.tokenizer.tables.info, one.tokenizer.rows
+    for step, (budget, bits) in enumerate(zip(one.tokenizer.tables.budgets, one.tokenizer.bits, strict=True)):
+        yield Point(
+            one.tokenizer.name,
+            "budget",
+            budget,
+            math.nan,
+            len(rows),
+            budget,
+            float(bits),
+            float(bits) / info.image_size**2,
+            **{measure: _mean(column[:, step]) for measure, column in one.values.items() if measure != RANK},
+            accuracy=_accuracy(one.values[RANK][:, step]) if RANK in one.values else math.nan,
+            frechet=distances[step] if distances else math.nan,
         )
-    return points
 
 
 def _need_points(name: str, read: Sequence[_Read]) -> list[Point]:
@@ -272,75 +194,87 @@ def _need_points(name: str, read: Sequence[_Read]) -> list[Point]:
     A choice is taken by bits, since tokens of different codebooks do not cost the same. An image that no budget of one
     tokenizer satisfies gets the largest, as in a selection; of several tokenizers it gets the choice of its lowest L1.
     """
-    bits = np.concatenate([one.bits for one in read])
-    # Choices are ordered by bits, so that the first one that satisfies an image is its cheapest.
-    order = np.argsort(bits, kind="stable")
-    tokens = np.concatenate([one.tables.budgets for one in read]).astype(np.float64)[order]
-    pixels = np.concatenate([np.full(len(one.bits), float(one.pixels)) for one in read])[order]
-    bits = bits[order]
-    l1 = np.concatenate([one.values["l1"] for one in read], axis=1)[:, order]
+    choices = Choices.of([one.tokenizer for one in read])
     # A mean over mixed choices needs the measure of every tokenizer.
-    shared = [measure for measure in MEASURES if all(measure in one.values for one in read)]
-    values = {measure: np.concatenate([one.values[measure] for one in read], axis=1)[:, order] for measure in shared}
+    shared = [measure for measure in (*MEASURES, RANK) if all(measure in one.values for one in read)]
+    values = {measure: choices.together([one.values[measure] for one in read]) for measure in shared}
+    l1 = values["l1"]
     # The outer 2 % are left out, so that a few odd images do not stretch the axis.
-    low, high = np.nanquantile(np.nanmin(l1, axis=1), 0.02), np.nanquantile(np.nanmax(l1, axis=1), 0.98)
+    low, high = np.quantile(l1.min(axis=1), 0.02), np.quantile(l1.max(axis=1), 0.98)
     rows, points = np.arange(len(l1)), []
     # Rounding may make two thresholds one, and np.unique drops the second.
     for threshold in np.unique(np.round(np.linspace(low, high, NEED_POINTS), 4)):
         # Compared in float32, as a selection does; the first True of a row is the cheapest choice.
         satisfied = l1.astype(np.float32) < np.float32(threshold)
         # Columns are ordered by bits, so the last one is the largest budget of a single tokenizer.
-        fallback = np.nanargmin(l1, axis=1) if len(read) > 1 else l1.shape[1] - 1
+        fallback = l1.argmin(axis=1) if len(read) > 1 else l1.shape[1] - 1
         choice = np.where(satisfied.any(axis=1), satisfied.argmax(axis=1), fallback)
-        points.append(
-            Point(
-                name,
-                "need",
-                None,
-                float(threshold),
-                len(rows),
-                float(tokens[choice].mean()),
-                float(bits[choice].mean()),
-                float((bits / pixels)[choice].mean()),
-                **{measure: float(np.nanmean(values[measure][rows, choice])) for measure in shared},
-                satisfied=float(satisfied.any(axis=1).mean()),
-            )
+        chosen = {measure: column[rows, choice] for measure, column in values.items()}
+        point = Point(
+            name,
+            "need",
+            None,
+            float(threshold),
+            len(rows),
+            float(choices.tokens[choice].mean()),
+            float(choices.bits[choice].mean()),
+            float((choices.bits / choices.pixels)[choice].mean()),
+            **{measure: _mean(column) for measure, column in chosen.items() if measure != RANK},
+            satisfied=float(satisfied.any(axis=1).mean()),
         )
+        points.append(replace(point, accuracy=_accuracy(chosen[RANK])) if RANK in chosen else point)
     return points
 
 
-def _frechet(read: Sequence[_Read]) -> tuple[str, dict[str, list[float]]]:
-    """The first network whose features every table has, and each tokenizer's distances from its originals."""
-    networks = [set(one.tables.models("features")) for one in read]
-    shared = sorted(set.intersection(*networks)) if networks else []
-    if not shared:
-        return "", {}
-    names = [f"features@{shared[0]}", f"features_original@{shared[0]}"]
-    distances: dict[str, list[float]] = {}
-    # Only shared images count, so that all distances are of the same originals.
-    for one in read:
-        wanted = np.zeros(one.tables.rows(), np.bool_)
-        wanted[one.rows] = True
-        original: Moments | None = None
-        moments: list[Moments] = []
-        for chunk in one.tables.stream(names, rows=FEATURE_ROWS):
-            rows = wanted[chunk.start : chunk.start + len(chunk.ok)]
-            features, fitted = (chunk.columns[name][rows] for name in names)
-            if not len(fitted):
-                continue
-            if original is None:
-                # Any point near the features will do; it only keeps digits from being lost.
-                centre = np.nanmean(fitted.astype(np.float64), axis=0)
-                original, moments = Moments(centre), [Moments(centre) for _ in one.tables.budgets]
-            original.add(fitted)
-            for step, moment in enumerate(moments):
-                moment.add(features[:, step])
-        # A covariance takes two images. Distances are compared, so where one tokenizer has none, none is given.
-        if original is None or original.n < 2:
-            return "", {}
-        reference = Reference(original)
-        distances[one.name] = [reference.distance(moment) for moment in moments]
-    return shared[0], distances
+@dataclass(frozen=True)
+class _Features:
+    """Fréchet distances by one network: of each tokenizer, by its name, at each budget; empty without features."""
+
+    network: str = ""
+    distances: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, matched: Matched) -> _Features:
+        """The distances of every tokenizer's reconstructions from its own originals, over the shared images."""
+        network = matched.network("features")
+        if not network:
+            return cls()
+        originals, moments = {}, {}
+        for one in matched.tokenizers:
+            originals[one.name], *moments[one.name] = _moments(one.tables, network)
+        counts = {moment.n for own in (*moments.values(), originals.values()) for moment in own}
+        if len(counts) > 1:
+            some, most = min(counts), max(counts)
+            said = f"The features of {network} are of {some} images in one table and of {most} in another"
+            return cls(remarks=(f"{said}: score every table whole for Fréchet distances.",))
+        n, dimension = min(counts), len(originals[matched.names[0]].centre)
+        # A covariance takes two images.
+        if n < 2:
+            return cls()
+        distances = {}
+        for name, own in moments.items():
+            reference = Reference(originals[name])
+            distances[name] = [reference.distance(moment) for moment in own]
+        few = f"A Fréchet distance of {dimension} features wants more images than these {n}: it is biased."
+        return cls(network, distances, (few,) if n <= dimension else ())
+
+
+def _moments(tables: Tables, network: str) -> list[Moments]:
+    """What is left of the features of the originals, and of the reconstructions at each budget."""
+    names = [f"features_original@{network}", f"features@{network}"]
+    moments: list[Moments] = []
+    for chunk in tables.stream(names, rows=FEATURE_ROWS):
+        originals, features = (chunk.columns[name][chunk.ok].astype(np.float64) for name in names)
+        # The same images count at every budget.
+        known = ~(np.isnan(originals).any(axis=1) | np.isnan(features).any(axis=(1, 2)))
+        if not moments:
+            # Any point near the features will do; it only keeps digits from being lost.
+            centre = originals[known].mean(axis=0) if known.any() else np.zeros(originals.shape[1])
+            moments = [Moments(centre) for _ in range(1 + features.shape[1])]
+        for moment, own in zip(moments, (originals, *features.swapaxes(0, 1)), strict=True):
+            moment.add(own[known])
+    return moments
 
 
 def _counts_below(l1: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -349,8 +283,7 @@ def _counts_below(l1: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.stack([histogram(column).cumsum()[:-1] for column in l1.T])
 
 
-def _mean(values: Mapping[str, NDArray[np.float64]], measure: str, step: int) -> float:
-    column = values[measure][:, step] if measure in values else np.zeros(0)
+def _mean(column: NDArray[np.float64]) -> float:
     known = column[np.isfinite(column)]
     return float(known.mean()) if len(known) else math.nan
 

@@ -40,8 +40,8 @@ class Study:
     failed: int
 
 
-def join_scores(tokens: Path, scores: Scores) -> Study:
-    """Look up the scored images in a token table; InputError where none of them is there."""
+def join_scores(tokens: Path, scores: Scores, rows: NDArray[np.int64] | None = None) -> Study:
+    """Look up the scored images in a token table, or in these rows of it; InputError where none of them is there."""
     info, name = read_info(tokens), readable(str(tokens))
     if info.stop is not None or not info.losses:
         option = "--no-losses" if not info.losses else "--stop"
@@ -51,6 +51,8 @@ def join_scores(tokens: Path, scores: Scores) -> Study:
     described = [*PLAIN_MEASURES, *(f"thumbnail_{budget}" for budget in info.budgets)]
     measures = [column for column in described if column in present]
     table = open_columns(tokens, ["image", "status", *losses, *measures])
+    if rows is not None:
+        table = table.take(rows)
     keys = table["image"].to_pylist()
     pairs = match(scores.images, keys)
     if not len(pairs.names):
