@@ -98,7 +98,8 @@ class BaseConfig:
 class ModelConfig:
     """A whole tokenizer. Symbols follow the reference: n grid tokens, k latent tokens, d = width, v = codes.
 
-    `codes` is the 1D codebook's size; 0 means continuous latents of `token_dim` numbers each.
+    `codes` is the 1D codebook's size; 0 means continuous latents of `token_dim` numbers each. `tiles` counts the tiles
+    along one side of the image that attention holds apart to a learned degree; 1, as in all published models, is none.
     """
 
     # These two are ClassVars, so that they are not written to model files; released files of other kinds have classes
@@ -115,6 +116,7 @@ class ModelConfig:
     iterations: int = 8
     codes: int = 4096
     token_dim: int = 12
+    tiles: int = 1
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -128,6 +130,9 @@ class ModelConfig:
         )
         _require(self.width % self.heads == 0, f"Width {self.width} must be a multiple of heads {self.heads}.")
         _require(self.width > self.base.latent_dim, "A model's width must exceed the base tokenizer's latent_dim.")
+        check_whole(MOST_SIZE, tiles=self.tiles)
+        fits = self.grid_side % self.tiles == 0 and self.tokens_per_iteration % self.tiles**2 == 0
+        _require(fits, f"A grid of {self.grid_side} and its tokens cannot be cut into {self.tiles}×{self.tiles} tiles.")
         # Tables store the ids as uint16, so 65,536 codes are the most.
         fine = type(self.codes) is int and (self.codes == 0 or 2 <= self.codes <= 65536)
         _require(fine, "A model's codes must be 0 (continuous) or a whole number from 2 to 65536.")

@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import math
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from threading import RLock
 from typing import Any, TextIO, TypeVar
 
@@ -18,6 +20,9 @@ from alit_cli.table_layout import GAP, Cell, fit_table, format_numbers, wrap_wor
 
 QUIET = "alit.quiet"
 """The key under which `--quiet` is kept for the length of a command."""
+
+CHAINED = "alit.chained"
+"""The key that is set while a command calls others, which then name no next step: the chain takes it itself."""
 
 UNLIMITED = 100_000
 """Columns of a line that no terminal has to fit."""
@@ -47,8 +52,18 @@ def show(text: str) -> None:
 
 def say_next(*commands: str) -> None:
     """Name the commands that usually come next, as a remark on stderr; on a narrow terminal one per line."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.meta.get(CHAINED):
+        return
     line, width = f"Next: {' · '.join(commands)}", terminal_width(sys.stderr)
     say(line if width is None or len(line) <= width else "\n".join(["Next:", *(f"  {text}" for text in commands)]))
+
+
+def say_page(tokens: Sequence[Path], out: Path) -> None:
+    """Name the command that shows what an analysis has written into `out` on the page of its token tables."""
+    # The page looks for analyses in these two folders by itself.
+    found = out.absolute() in (tokens[0].absolute().parent, tokens[0].absolute().parent / "study")
+    say_next(shlex.join(["alit", "view", *map(str, tokens), *([] if found else ["--beside", str(out)])]))
 
 
 def show_fields(fields: Mapping[str, object]) -> None:

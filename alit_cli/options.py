@@ -237,12 +237,13 @@ def report_options(out: str, tables: tuple[str, ...], more: str = "the figure") 
         def checked(*args: Any, **options: Any) -> Any:
             from alit_cli.analysis.figures.style import figure_size
             from alit_cli.data.files import check_output, computed_from
+            from alit_cli.data.marks import Sources
 
             # The check comes before hours of work, whose result could otherwise not be written.
             for name in tables:
                 check_output(options["out"] / name, "analysis")
             check_output((options["out"] / tables[0]).with_suffix(f".{options['form']}"), "figure")
-            with figure_size(options.pop("figure_size")), computed_from(_runs(options)):
+            with figure_size(options.pop("figure_size")), computed_from(Sources(_runs(options))):
                 return function(*args, **options)
 
         listed = format_option(json_option(config_option(quiet_option(checked))))
@@ -251,7 +252,7 @@ def report_options(out: str, tables: tuple[str, ...], more: str = "the figure") 
     return decorate
 
 
-def _runs(options: Mapping[str, Any]) -> list[str]:
+def _runs(options: Mapping[str, Any]) -> tuple[str, ...]:
     """The fingerprints of the token tables among a command's options; what is no token table is passed over."""
     from alit_cli.data.tables.token_table import read_info
     from alit_cli.errors import InputError
@@ -263,7 +264,7 @@ def _runs(options: Mapping[str, Any]) -> list[str]:
         if isinstance(path, Path):
             with contextlib.suppress(InputError):  # the command itself says what is wrong with its input
                 runs.append(read_info(path).options.plan)
-    return [run for run in runs if run is not None]  # tables of earlier versions have no fingerprint
+    return tuple(run for run in runs if run is not None)  # tables of earlier versions have no fingerprint
 
 
 def format_option(function: Callable[..., Any]) -> Callable[..., Any]:

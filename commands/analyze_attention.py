@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -123,7 +124,8 @@ def command(question: AttentionQuestion, as_json: bool) -> None:
     iteration to iteration; with --masks, how well the best token fits each segment, beside masks of other images.
     """
     # These modules import torch and matplotlib; the help of this command must not wait for them.
-    from alit_cli.console import follow_study, show_result
+    from alit_cli.console import follow_study, say_page, show_result
     from alit_cli.image_studies.attention import answer_attention
 
     show_result(follow_study(answer_attention(question)), as_json)
+    say_page([Path("tokens.parquet")], question.out)

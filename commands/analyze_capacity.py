@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from alit_cli.analysis.answers.questions import CapacityQuestion
-from alit_cli.console import show_result
+from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import COMPUTE, Command, example, option
 from alit_cli.options import (
     bootstrap_option,
@@ -105,3 +105,4 @@ def command(tokens: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     # Only a comparison has use for --names, so a name asks for one even where there is a single table.
     compared = question.others or question.names
     show_result((answer_compared_capacity if compared else answer_capacity)(question), as_json)
+    say_page(tokens, question.out)

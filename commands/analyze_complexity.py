@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from alit_cli.analysis.answers.questions import ComplexityQuestion
-from alit_cli.console import show_result
+from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import INPUT, Command, example, option
 from alit_cli.options import (
     bootstrap_option,
@@ -56,3 +56,4 @@ def command(tokens: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     # Only a comparison has use for --names, so a name asks for one even where there is a single table.
     compared = question.others or question.names
     show_result((answer_compared_complexity if compared else answer_complexity)(question), as_json)
+    say_page(tokens, question.out)

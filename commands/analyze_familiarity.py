@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from alit_cli.analysis.answers.questions import FamiliarityQuestion
-from alit_cli.console import show_result
+from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import COMPUTE, INPUT, Command, example, option
 from alit_cli.option_types import Numbers
 from alit_cli.options import (
@@ -56,3 +56,4 @@ def command(question: FamiliarityQuestion, as_json: bool) -> None:
     from alit_cli.analysis.answers.familiarity import answer_familiarity
 
     show_result(answer_familiarity(question), as_json)
+    say_page(question.tables, question.out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -97,7 +98,8 @@ def command(question: ProbeQuestion, as_json: bool) -> None:
     pixels (16×16×3).
     """
     # These modules import torch and matplotlib; the help of this command must not wait for them.
-    from alit_cli.console import follow_study, show_result
+    from alit_cli.console import follow_study, say_page, show_result
     from alit_cli.image_studies.probe import answer_probe
 
     show_result(follow_study(answer_probe(question)), as_json)
+    say_page([Path("tokens.parquet")], question.out)

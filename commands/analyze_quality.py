@@ -5,7 +5,7 @@ from functools import partial
 import click
 
 from alit_cli.analysis.answers.questions import ComparisonQuestion, QualityQuestion
-from alit_cli.console import show_result
+from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import Command, example
 from alit_cli.options import as_record, names_option, report_options, tables_options, threshold_option, tokens_argument
 
@@ -55,3 +55,4 @@ def command(question: ComparisonQuestion, as_json: bool) -> None:
             )
         )
     show_result(result, as_json)
+    say_page(question.tokens, question.out)

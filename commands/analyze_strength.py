@@ -3,7 +3,7 @@
 import click
 
 from alit_cli.analysis.answers.questions import StrengthQuestion
-from alit_cli.console import show_result
+from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import COMPUTE, Command, example, option
 from alit_cli.options import (
     as_record,
@@ -39,3 +39,4 @@ def command(question: StrengthQuestion, as_json: bool) -> None:
     from alit_cli.analysis.answers.strength import answer_strength
 
     show_result(answer_strength(question), as_json)
+    say_page([question.tokens], question.out)

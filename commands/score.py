@@ -90,6 +90,12 @@ class ScoreOptions:
 )
 @option(
     INPUT,
+    "--reconstructions",
+    metavar="[NAME=]DIR",
+    help="Score these pictures of another codec, named like the images, and not the tokens'.",
+)
+@option(
+    INPUT,
     "--images",
     multiple=True,
     metavar="ROOT",
@@ -110,6 +116,10 @@ def command(options: ScoreOptions, run: RunOptions) -> None:
     Writes one table per task and network, scores/TASK@MODEL.parquet: `image`, every measure at every budget and, where
     that means something, on the original. Any threshold is a later question to these tables. The same command run again
     resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
+
+    With --reconstructions, the pictures of any other codec are scored as a budget's are, into tables of their own
+    (scores/TASK-of-NAME@MODEL.parquet with a column MEASURE_NAME); alit analyze quality and capacity draw them as
+    levels beside the tokens.
     """
     # These modules import torch and pyarrow; `alit score --help` must not wait for them.
     from alit_cli.console import print_json, say_next

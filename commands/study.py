@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from alit_cli.analysis.studies.study import StudyJob
-from alit_cli.console import QUIET, print_json, say, show, show_table
+from alit_cli.console import CHAINED, QUIET, print_json, say, show, show_table
 from alit_cli.errors import InputError
 from alit_cli.grouped_help import COMPUTE, INPUT, RUN, Command, example, option
 from alit_cli.options import (
@@ -133,6 +133,7 @@ def _run(ctx: click.Context, step: Step) -> None:
     assert isinstance(root.command, click.Group)
     # The step has a context of its own with its own --quiet, so the flag is handed on as a word.
     quiet = bool(ctx.meta.get(QUIET))
+    ctx.meta[CHAINED] = True
     words = [*step.words, *(["--quiet"] if quiet else [])]
     name, command, rest = root.command.resolve_command(root, words)
     assert command is not None

@@ -11,7 +11,7 @@ import click
 from alit_cli.config import PRESETS
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
 from alit_cli.option_types import ChoicePerKey, Choices, NumberPairs, Numbers
-from alit_cli.options import as_record, config_option, device_option, out_option, quiet_option
+from alit_cli.options import as_record, config_option, device_option, json_option, out_option, quiet_option
 
 if TYPE_CHECKING:
     from alit_cli.training.distributed import Distributed
@@ -46,7 +46,6 @@ class TrainOptions:
     # Where it starts.
     init: Path | None
     init_fit: Literal["tile", "resample"] | None
-    release_tiles: int | None
     # How it is trained.
     stages: tuple[StageName, ...]
     base_steps: int | None
@@ -55,8 +54,10 @@ class TrainOptions:
     batch_size: int | None
     accumulate: int | None
     lr: float | None
+    muon_lr: float | None
     trained_iterations: Literal["all", "sampled"] | None
     late_bias: float | None
+    iteration_odds: tuple[float, ...] | None
     halting: bool | None
     iteration_weights: tuple[float, ...] | None
     lpips: tuple[Path, ...]
@@ -130,13 +131,6 @@ class TrainOptions:
 )
 @option(
     COMPUTE,
-    "--release-tiles",
-    metavar="STEPS",
-    type=click.IntRange(0),
-    help="Steps over which attention between the tiles of a tiled --init is released. [default: 400]",
-)
-@option(
-    COMPUTE,
     "--stages",
     type=Choices(STAGES),
     metavar="base,distill,finetune",
@@ -151,6 +145,13 @@ class TrainOptions:
 @option(COMPUTE, "--lr", type=float, help="Peak learning rate, in every stage.")
 @option(
     COMPUTE,
+    "--muon-lr",
+    type=click.FloatRange(0),
+    help="Peak learning rate of Muon, which moves the matrices of the transformers; 0 leaves them to AdamW and --lr. "
+    "[default: 0.015 in distill and 0.01 in finetune for nano, else 0]",
+)
+@option(
+    COMPUTE,
     "--trained-iterations",
     formerly=["--iterations"],
     type=click.Choice(["all", "sampled"]),
@@ -162,6 +163,13 @@ class TrainOptions:
     formerly=["--late"],
     type=float,
     help="Bias of the sampled iteration towards late ones; 0 is uniform. Applies to every stage.",
+)
+@option(
+    COMPUTE,
+    "--iteration-odds",
+    type=Numbers(float),
+    metavar="NUMBER[,…]",
+    help="How often each iteration is drawn when one is sampled, one number per iteration, instead of --late-bias.",
 )
 # The default None is a third answer: neither flag was given, so the preset decides.
 @option(
@@ -237,18 +245,23 @@ class TrainOptions:
     help="Of every stage, or stage by stage (base=bf16,distill=float32). auto is bf16 where the hardware has it.",
 )
 @device_option
+@json_option
 @quiet_option
 @config_option
 @as_record(TrainOptions)
-def command(options: TrainOptions) -> None:
+def command(options: TrainOptions, as_json: bool) -> None:
     """Train a tokenizer on PHOTOS (folders, files, globs, tars).
 
     Prints the losses and, on photographs held out of training, the L1 at every token budget. OUT.work/ keeps the log,
     pictures of reconstructions and TensorBoard's curves. Run the same command again to resume after an interruption.
     `torchrun --nproc-per-node N -m alit_cli train …` shares the work among processes.
     """
+    _train(options, as_json)
+
+
+def _train(options: TrainOptions, as_json: bool) -> None:
     # These modules import torch, which takes seconds; `alit train --help` must not wait for it.
-    from alit_cli.console import follow, say, say_next
+    from alit_cli.console import follow, print_json, say, say_next
     from alit_cli.progress import Progress
     from alit_cli.training.distributed import Distributed
     from alit_cli.training.log import Remark, TrainRecord
@@ -276,8 +289,14 @@ def command(options: TrainOptions) -> None:
     say(headline(job))
     # A run whose stages are all done yields remarks, but no record of training.
     trained = False
+    # By stage, the steps and the last L1 on held-out photographs that this run has seen.
+    stages: dict[str, dict[str, Any]] = {}
     for report in follow(reports, progress):
-        trained |= isinstance(report, TrainRecord)
+        if isinstance(report, TrainRecord):
+            trained = True
+            stage = stages.setdefault(report.stage, {"l1": None})
+            stage["steps"] = report.step
+            stage["l1"] = report.validation or stage["l1"]
         if isinstance(report, Remark):
             say(report.text)
         elif isinstance(report, TrainRecord) and report.validation:
@@ -286,7 +305,10 @@ def command(options: TrainOptions) -> None:
         say(f"{job.work} holds all stages already; there is nothing left to do.")
     distributed.leave()
     # The path is alone on stdout, so that a script can read it; all that was said before went to stderr.
-    click.echo(job.out)
+    if as_json:
+        print_json({"out": job.out, "trained": trained, "stages": stages})
+    else:
+        click.echo(job.out)
     say_next(f"alit tokenize ./images -c {job.out} --out tokens.parquet", f"alit info {job.out}")
 
 
@@ -326,7 +348,9 @@ def _job(options: TrainOptions, distributed: Distributed) -> TrainJob:
         "batch_size": options.batch_size,
         "accumulate": options.accumulate,
         "learning_rate": options.lr,
+        "muon": options.muon_lr,
         "late_bias": options.late_bias,
+        "iteration_odds": options.iteration_odds,
     }
     steps: dict[StageName, int | None] = {
         "base": options.base_steps,
@@ -357,7 +381,6 @@ def _job(options: TrainOptions, distributed: Distributed) -> TrainJob:
         options.stages,
         stage_changes,
         changes,
-        options.release_tiles,
         half=options.half,
         decode_threads=options.decode_threads or DECODE_THREADS,
         overwrite=options.overwrite,

@@ -1,5 +1,6 @@
 """`alit view`: token tables as one page to look at."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -73,7 +74,7 @@ def command(
     with a slider over the budgets. A link to the page keeps what was chosen. Of a long table, numbers and pictures
     are those of images drawn at random.
     """
-    from alit_cli.console import follow, print_json, say
+    from alit_cli.console import follow, print_json, say, say_next
     from alit_cli.progress import Progress
     from alit_cli.report.view import ViewJob, make_view
 
@@ -108,3 +109,4 @@ def command(
         print_json({"out": job.out, "tables": job.tables, "bytes": last.size, **counts})
     else:
         click.echo(job.out)
+    say_next(shlex.join(["alit", "select", str(tables[0]), "--thr", "0.08" if thr is None else f"{thr:g}"]))

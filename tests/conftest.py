@@ -15,6 +15,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test ever looks for anything on the hub; read when the library is imported
 
+KILLS = int(os.environ.get("KILLS", "20"))
+"""How often the slow tests kill a command, at random moments."""
+
 Alit = Callable[..., Result]
 Refused = Callable[..., None]
 

@@ -27,7 +27,7 @@ from typing import BinaryIO
 
 from filelock import lock_descriptor
 
-from alit_cli.data.marks import LISTED, MANIFEST, SUFFIXES, Kind, kind_of_file, listed, read_manifest
+from alit_cli.data.marks import LISTED, MANIFEST, SUFFIXES, Kind, Sources, kind_of_file, listed, read_manifest
 from alit_cli.errors import AlitError, InputError
 
 ORPHAN_SECONDS = 1.0
@@ -53,17 +53,18 @@ _PROTECTED: contextvars.ContextVar[frozenset[tuple[int, int]]] = contextvars.Con
 """Device and inode of what the running command reads; both together tell one file by whatever name it is given."""
 
 
-_COMPUTED_FROM: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar("computed_from", default=())
+_NO_SOURCES = Sources()
+_COMPUTED_FROM: contextvars.ContextVar[Sources] = contextvars.ContextVar("computed_from", default=_NO_SOURCES)
 
 
 @contextlib.contextmanager
-def computed_from(runs: Iterable[str]) -> Iterator[None]:
-    """Record in the manifest that the csv files of this block were computed from token tables with these fingerprints.
+def computed_from(sources: Sources) -> Iterator[None]:
+    """Record in the manifest what the csv files of this block were computed from.
 
     The page of `alit view` shows an analysis only beside a table that it was computed from.
     """
     before = _COMPUTED_FROM.get()
-    _COMPUTED_FROM.set(tuple(runs))
+    _COMPUTED_FROM.set(sources)
     try:
         yield
     finally:
@@ -245,20 +246,23 @@ def _remove_orphans(path: str) -> None:
     _remove_unlocked(folder, re.compile(re.escape(_stem(name)) + TEMPORARY))
 
 
-def remove_orphans_below(folder: str | Path) -> None:
-    """Remove the temporary files of any name that killed processes have left in a folder and in those below it."""
+def remove_orphans_below(folder: str | Path, min_age: float = ORPHAN_SECONDS) -> None:
+    """Remove the temporary files of any name that killed processes have left in a folder and in those below it.
+
+    A `min_age` of 0 seconds is for a process that has the folder to itself, so that no file there can be in use.
+    """
     for inner, _, _ in os.walk(folder):
-        _remove_unlocked(inner, re.compile(".*" + TEMPORARY, re.DOTALL))
+        _remove_unlocked(inner, re.compile(".*" + TEMPORARY, re.DOTALL), min_age)
 
 
-def _remove_unlocked(folder: str, pattern: re.Pattern[str]) -> None:
+def _remove_unlocked(folder: str, pattern: re.Pattern[str], min_age: float = ORPHAN_SECONDS) -> None:
     """Remove files that nobody has locked, and that are not so new that the lock may yet come."""
     with contextlib.suppress(OSError):
         for name in filter(pattern.fullmatch, os.listdir(folder or ".")):
             orphan = os.path.join(folder, name)
             # Open for writing, since some network file systems lock nothing else.
             with contextlib.suppress(OSError), open(orphan, "r+b") as file:
-                if time.time() - os.path.getmtime(orphan) > ORPHAN_SECONDS and _lock(file):
+                if time.time() - os.path.getmtime(orphan) >= min_age and _lock(file):
                     os.unlink(orphan)
 
 

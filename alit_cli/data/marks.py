@@ -14,7 +14,8 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, cast, get_args
 
@@ -48,6 +49,8 @@ WINDOW = 2**16
 """Bytes at either end of a file in which its mark lies."""
 MOST_HEADER = 2**26
 """Bytes of a safetensors header that are read; a foreign file may claim any length."""
+MOST_IMAGES = 32
+"""Images that a manifest names of an analysis of images."""
 # Between name and kind each format has its own few bytes: ': ', '" content="', or a NUL in a PNG.
 _FOUND = re.compile(rb"alit-output.{1,20}?(" + "|".join(get_args(Kind)).encode() + rb")", re.DOTALL)
 
@@ -138,6 +141,43 @@ def _kind_in_manifest(path: str) -> Kind | None:
     return entry.get("kind") if entry and _sha256(path) in entry.get("sha256", ()) else None
 
 
+@dataclass(frozen=True)
+class Sources:
+    """What an analysis was computed from, as a manifest says it; what is empty is not known.
+
+    Attributes:
+        runs: fingerprints of the token tables.
+        models, images, folders: of an analysis that reads images instead: the id of the model, the names of some of
+            the images, and the folders, tars or files that they come from, as absolute paths.
+    """
+
+    runs: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+    @classmethod
+    def of_images(cls, model_id: str, images: Mapping[str, str]) -> Sources:
+        """Of a model and image name → where it comes from; of many images it takes some, evenly spaced."""
+        chosen = list(images)[:: -(-len(images) // MOST_IMAGES) or 1]
+        return cls((), (model_id,), tuple(chosen), tuple(sorted({place(images[name]) for name in chosen})))
+
+    @classmethod
+    def of_entry(cls, entry: Mapping[str, Any]) -> Sources:
+        """What an entry of a manifest says; it may be of an earlier version, or of somebody else."""
+        lists = {field.name: entry[field.name] for field in fields(cls) if isinstance(entry.get(field.name), list)}
+        return cls(**{name: tuple(map(str, values)) for name, values in lists.items()})
+
+    def entry(self) -> dict[str, Any]:
+        """The same for a manifest."""
+        return {name: value for name, value in vars(self).items() if value}
+
+
+def place(source: str) -> str:
+    """A URL, and what no path can be, as it is; or the absolute path of anything else."""
+    return source if "://" in source or "\0" in source else os.path.realpath(source)
+
+
 def read_manifest(folder: str) -> dict[str, Any]:
     """What a folder's manifest lists: name → `kind` and `sha256`, a list of one, or of two while one is replaced."""
     try:
@@ -149,7 +189,7 @@ def read_manifest(folder: str) -> dict[str, Any]:
 
 
 def listed(
-    files: Mapping[str, Any], name: str, kind: Kind, temporary: str, replaced: bool, runs: Sequence[str] = ()
+    files: Mapping[str, Any], name: str, kind: Kind, temporary: str, replaced: bool, sources: Sources
 ) -> dict[str, Any]:
     """The entries of a manifest with one more file, whose bytes lie at `temporary`.
 
@@ -157,12 +197,11 @@ def listed(
         files: the entries so far.
         replaced: the file has its name now. Before that, the sums of the old and of the new bytes are both listed, so
             that a process that is killed in between leaves a file that is still known as alit's.
-        runs: fingerprints of the token tables that the file was computed from.
+        sources: what the file was computed from.
     """
     # Only the last sum: an older one is of bytes that nobody has any more.
     before = [] if replaced else files.get(name, {}).get("sha256", [])[-1:]
-    sources = {"runs": list(runs)} if runs else {}
-    return {**files, name: {"kind": kind, "sha256": [*before, _sha256(temporary)], **sources}}
+    return {**files, name: {"kind": kind, "sha256": [*before, _sha256(temporary)], **sources.entry()}}
 
 
 def _sha256(path: str) -> str:

@@ -8,7 +8,8 @@ from alit_cli.analysis.answers.attention import attention_blocks, attention_rema
 from alit_cli.analysis.answers.questions import AttentionQuestion
 from alit_cli.analysis.attention.study import AttentionStudy, match_masks
 from alit_cli.data.annotations.masks import Masks
-from alit_cli.data.files import make_folder
+from alit_cli.data.files import computed_from, make_folder
+from alit_cli.data.marks import Sources
 from alit_cli.data.sources.listing import list_items
 from alit_cli.jobs.attention import AttentionJob, attend
 from alit_cli.jobs.decode import file_names
@@ -51,8 +52,15 @@ def answer_attention(question: AttentionQuestion) -> Iterator[Progress | str | R
             study.take(record.value, name_of[record.value.image])
     summary = study.finish()
     # `finish` draws the overview and adds it to the study's files, so `save` comes after it.
-    files = study.save(summary)
+    with computed_from(Sources.of_images(tokenizer.model_id, {item.image: item.source for item in items})):
+        files = study.save(summary)
     rows = summary.to_dict("records")
-    data = {"images": study.images, "without_mask": study.without_mask, "rows": rows, "files": files}
+    data = {
+        "images": study.images,
+        "without_mask": study.without_mask,
+        "unreadable_masks": study.unreadable_masks,
+        "rows": rows,
+        "files": files,
+    }
     blocks = (*attention_blocks(summary, study), "\n".join(map(str, files)))
     yield Result(blocks, tuple(attention_remarks(study)), data)

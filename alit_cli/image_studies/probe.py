@@ -12,7 +12,8 @@ from alit_cli.analysis.answers.questions import FOLDERS, ProbeQuestion
 from alit_cli.analysis.probe.figure import draw_probe
 from alit_cli.analysis.probe.probing import check_probe, check_split, features_of, probe, save_probe
 from alit_cli.data.annotations.labels import labels_of_file, labels_of_folders
-from alit_cli.data.files import make_folder
+from alit_cli.data.files import computed_from, make_folder
+from alit_cli.data.marks import Sources
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 from alit_cli.data.tables.pooled import Pooled
@@ -55,8 +56,11 @@ def answer_probe(question: ProbeQuestion) -> Iterator[Progress | str | Result]:
         yield record.progress
         if record.accuracy is not None:
             accuracies.append(record.accuracy)
+    # The page looks for a table of the training images; the validation set may be in another one.
+    with computed_from(Sources.of_images(tokenizer.model_id, {item.image: item.source for item in sets[0]})):
+        tables = save_probe(accuracies, question.out)
     # The figure is the last of the files, where the next line takes its path from.
-    files = [*save_probe(accuracies, question.out), question.out / f"probe.{question.form}"]
+    files = [*tables, question.out / f"probe.{question.form}"]
     draw_probe(accuracies, first, _source(question, tokenizer, labels), files[-1])
     data = {"images": len(names), "classes": sorted(set(names)), "probes": accuracies, "files": files}
     blocks = (*probe_blocks(accuracies, first), "\n".join(map(str, files)))

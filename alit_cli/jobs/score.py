@@ -18,6 +18,7 @@ from alit_cli import __version__
 from alit_cli.data.sources.items import Found, Item
 from alit_cli.data.tables.originals import find_originals
 from alit_cli.data.tables.parquet import KEY, column_names
+from alit_cli.data.tables.reconstructions import Reconstructions, codec_name, find_reconstructions
 from alit_cli.data.tables.score_table import ERROR, FOLDER, ScoreInfo, score_path, score_schema
 from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
@@ -45,6 +46,7 @@ class ScoreJob:
         batch_size: images per batch; None leaves the choice to the device.
         workers: processes that decode images, 0 for none; None leaves the choice to the machine.
         labels, depth_maps, depth_unit, questions, lpips: as tasks.base.Request takes them.
+        reconstructions: `[NAME=]DIR`, pictures of another codec to score instead of the tokens'; None is none.
         limit: only the first so many images of the table; None is all.
         retry_errors: once the tables are finished, do their failed rows again.
         shard_size: images per shard; None leaves the choice to the device.
@@ -64,6 +66,7 @@ class ScoreJob:
     depth_unit: str | None = None
     questions: Path | None = None
     lpips: Sequence[Path] = ()
+    reconstructions: str | None = None
     limit: int | None = None
     retry_errors: bool = False
     shard_size: int | None = None
@@ -71,7 +74,8 @@ class ScoreJob:
 
     def paths(self) -> list[Path]:
         """The score tables, in the order of the tasks."""
-        return [score_path(task, model, self.out) for task, model in self.tasks]
+        codec = codec_name(self.reconstructions)[0] if self.reconstructions else ""
+        return [score_path(task, model, self.out, codec) for task, model in self.tasks]
 
     @property
     def hardware(self) -> Hardware:
@@ -95,7 +99,10 @@ class ScoreJob:
         """Tokens, tasks, device and precision, for the first line of a run."""
         info = read_info(self.table)
         names = ", ".join(f"{task} ({model})" if model else task for task, model in self.tasks)
-        return f"tokens of {info.model}; {names}; on {choose_device(self.device)} in {info.precision}"
+        what = (
+            f"pictures in {codec_name(self.reconstructions)[1]}" if self.reconstructions else f"tokens of {info.model}"
+        )
+        return f"{what}; {names}; on {choose_device(self.device)} in {info.precision}"
 
     def outputs(self) -> list[Output]:
         """One score table per task and network.
@@ -126,6 +133,10 @@ class ScoreJob:
         return find_originals(self.table, self.images)[: self.limit]
 
     @cached_property
+    def _codec(self) -> Reconstructions | None:
+        return find_reconstructions(self.reconstructions, self.table) if self.reconstructions else None
+
+    @cached_property
     def _settings(self) -> ScoreSettings:
         """What every process needs, apart from the schemas, which need the plans."""
         choices = zip(self.tasks, self.paths(), strict=True)
@@ -144,6 +155,7 @@ class ScoreJob:
             depth_unit=self.depth_unit,
             questions=self.questions,
             lpips=tuple(self.lpips),
+            codec=self._codec,
         )
 
     @cached_property
@@ -169,6 +181,8 @@ class ScoreJob:
         info, task = self.info, scorers.tasks[choice.path]
         # Batch size and device can change the last bits of a score, so they are part of what tells tables apart.
         options = {**task.options, "batch_size": self._settings.batch_size, "device": self.hardware.kind}
+        if self._codec is not None:
+            options["reconstructions"] = {"name": self._codec.name, "digest": self._codec.digest}
         described = ScoreInfo(
             task=choice.name,
             model=choice.model,
@@ -182,7 +196,9 @@ class ScoreJob:
         # The plan of the token table stands for its images, so that its scores are never taken for another table's.
         tokens = [info.model_sha256, info.options.plan, info.budgets, info.fit]
         identity = {"task": choice.name, "measures": described.measures, "tokens": tokens, **options}
-        schema = score_schema(described, task.measures, {**task.extras, ERROR: "string"})
+        # What a task says of originals stands in the table of the tokens, and a second one would make names ambiguous.
+        extras = {} if self._codec else task.extras
+        schema = score_schema(described, task.measures, {**extras, ERROR: "string"})
         output = Output(choice.path, "score table", identity, dataclasses.asdict(described))
         return _Described(output, described, schema)
 

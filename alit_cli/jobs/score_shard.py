@@ -20,6 +20,7 @@ from torch import Tensor
 
 from alit_cli.data.pictures.fitting import Reading
 from alit_cli.data.tables.parquet import column_names, open_columns, read_rows
+from alit_cli.data.tables.reconstructions import Reconstructions
 from alit_cli.data.tables.score_table import ERROR, score_rows
 from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
@@ -58,6 +59,7 @@ class ScoreSettings:
         batch_size: images that are decoded together.
         workers, images, first_path: as make_picture_reader takes them.
         labels, depth_maps, depth_unit, questions, lpips: as tasks.base.Request takes them.
+        codec: pictures of another codec, which are scored instead of the tokens'; None scores the tokens.
     """
 
     table: Path
@@ -74,6 +76,7 @@ class ScoreSettings:
     depth_unit: str | None
     questions: Path | None
     lpips: tuple[Path, ...]
+    codec: Reconstructions | None
 
     def with_absolute_paths(self) -> ScoreSettings:
         """The same settings for a process in another working folder, as actors of Ray are."""
@@ -138,8 +141,11 @@ def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] 
                 depth_unit=settings.depth_unit,
                 questions=settings.questions,
                 lpips=settings.lpips,
+                codec="" if settings.codec is None else settings.codec.name,
             )
-            tasks[choice.path] = build_task(choice.name, request)
+            task = tasks[choice.path] = build_task(choice.name, request)
+            if settings.codec is not None and not task.reconstructions:
+                raise InputError(f"The task '{choice.name}' looks at no reconstruction: leave out --reconstructions.")
     return Scorers(tokenizer, tasks, threads)
 
 
@@ -178,7 +184,8 @@ class ScoreWorker:
         the sample of a dry run, are scattered over it.
         """
         info = self.settings.info
-        tokens = [f"{info.tokens}_{budget}" for budget in info.budgets]
+        # The tokens are not needed where another codec's pictures are scored.
+        tokens = [f"{info.tokens}_{budget}" for budget in info.budgets if self.settings.codec is None]
         columns = ["image", "status", "error", *self.losses, *tokens]
         images = [item.image for item in work.items]
         rows = np.arange(work.shard.start, work.shard.start + len(images), dtype=np.int64)
@@ -237,8 +244,8 @@ class ScoreShard:
         """Score every item; yields after each batch."""
         pixels = self._pixels()
         while batch := list(islice(pixels, self.settings.batch_size)):
-            rows = np.array([row for row, _ in batch], np.int64)
-            self._batch(rows, np.stack([fitted for _, fitted in batch]))
+            rows = np.array([row for row, *_ in batch], np.int64)
+            self._batch(rows, *(np.stack(fitted) for fitted in list(zip(*batch, strict=True))[1:]))
             yield ShardProgress(int(rows[-1]) + 1, self.failed, self._remark())
         # Images at the end that cannot be read belong to no batch, so the last report counts every item.
         yield ShardProgress(len(self.items), self.failed, self._remark())
@@ -268,27 +275,48 @@ class ScoreShard:
     def _remark(self) -> str:
         return self.reader.remarks[-1] if self.reader.remarks else ""
 
-    def _pixels(self) -> Iterator[tuple[int, np.ndarray]]:
-        """Row in the shard and fitted pixels of every tokenized image that can still be read."""
-        rows = [row for row, why in enumerate(self.errors) if why is None]
-        pictures = self.reader.read([self.items[row] for row in rows])
-        for row in rows:
-            begun = time.monotonic()
-            picture = next(pictures)
-            self.waited += time.monotonic() - begun
-            self.seconds.append(picture.seconds)
-            if picture.pixels is None:
-                self.errors[row] = picture.error
-            else:
-                yield row, picture.pixels
+    def _pixels(self) -> Iterator[tuple[Any, ...]]:
+        """Row in the shard and fitted pixels of every tokenized image that can still be read.
 
-    def _batch(self, rows: np.ndarray, pixels: np.ndarray) -> None:
-        """Run every task on every budget of a batch."""
+        Where another codec's pictures are scored, those follow as a third value, fitted as their images are.
+        """
+        codec = self.settings.codec
+        if codec is not None:
+            for row, item in enumerate(self.items):
+                if self.errors[row] is None and item.image not in codec.items:
+                    self.errors[row] = f"It has no picture in '{codec.folder}'."
+        rows = [row for row, why in enumerate(self.errors) if why is None]
+        # A reader reads one list at a time, so that an original and its picture stand in it one after the other.
+        pairs = [[self.items[row], *([codec.items[self.items[row].image]] if codec else [])] for row in rows]
+        pictures = self.reader.read([item for pair in pairs for item in pair])
+        for row, pair in zip(rows, pairs, strict=True):
+            begun = time.monotonic()
+            found = list(islice(pictures, len(pair)))
+            self.waited += time.monotonic() - begun
+            self.seconds += [picture.seconds for picture in found]
+            for item, picture in zip(pair, found, strict=True):
+                if picture.pixels is None and self.errors[row] is None:
+                    of_codec = codec is not None and item is pair[-1]
+                    self.errors[row] = (
+                        f"Its picture '{item.path}' fails: {picture.error}" if of_codec else picture.error
+                    )
+            if self.errors[row] is None:
+                yield row, *(picture.pixels for picture in found)
+
+    def _batch(self, rows: np.ndarray, pixels: np.ndarray, theirs: np.ndarray | None = None) -> None:
+        """Run every task on every budget of a batch, or on another codec's pictures of it."""
         batch = Batch(self.tokenizer.as_pixels(pixels), self.rows_in_table[rows])
         seen = {}
         for path, task in self.tasks.items():
             seen[path], values = task.look(batch)
             self._keep(path, rows, np.ones(len(rows), bool), values)
+        if self.settings.codec is not None and theirs is not None:
+            pictures = self.tokenizer.as_pixels(theirs)
+            for path, task in self.tasks.items():
+                scores = task.score(seen[path], pictures, 0)
+                named = {f"{name}_{self.settings.codec.name}": value for name, value in scores.items()}
+                self._keep(path, rows, np.ones(len(rows), bool), named)
+            return
         for budget in self.info.budgets:
             there, pictures = self._decode(rows, budget, batch.images)
             # With early stop it can happen that no image of the batch came as far as this budget.

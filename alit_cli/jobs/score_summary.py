@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alit_cli.data.tables.parquet import column_names, open_columns
-from alit_cli.data.tables.score_table import ERROR, ORIGINAL, ScoreInfo, read_score_info
+from alit_cli.data.tables.score_table import ERROR, MAP_ERROR, ORIGINAL, ScoreInfo, read_score_info
 from alit_cli.runs.shards import MAX_ERRORS
 
 ANY = "any"
@@ -53,7 +53,7 @@ def summarize(path: Path) -> ScoreSummary:
     errors = list(zip(failed["image"].to_pylist(), failed[ERROR].to_pylist(), strict=True))
     means: dict[str, dict[str, float | None]] = {}
     for measure in info.measures:
-        ends = [end for end in (*map(str, info.budgets), ORIGINAL) if f"{measure}_{end}" in names]
+        ends = [end for end in (*info.ends, ORIGINAL) if f"{measure}_{end}" in names]
         if ends and pa.types.is_string(table[f"{measure}_{ends[0]}"].type):
             continue  # words, such as the class that a network sees, have no mean
         for label, most in (("top-1", 1), ("top-5", 5)) if measure == "class_rank" else ((measure, None),):
@@ -69,8 +69,13 @@ def _remarks(info: ScoreInfo, table: pa.Table, fine: int) -> Iterator[str]:
     """What the means do not say of themselves."""
     if info.options.get("labels") == "predicted":
         yield "No labels were given: the first guess on the original image stands for the true class."
+    unread = table.filter(pc.is_valid(table[MAP_ERROR])) if MAP_ERROR in table.column_names else table.slice(0, 0)
+    if len(unread):
+        image, why = unread["image"][0].as_py(), unread[MAP_ERROR][0].as_py()
+        yield f"{len(unread)} of {fine} images have a depth map that cannot be read, such as '{image}': {why}"
+    fine -= len(unread)
     for measure in info.measures:
-        names = [name for b in info.budgets if (name := f"{measure}_{b}") in table.column_names]
+        names = [name for end in info.ends if (name := f"{measure}_{end}") in table.column_names]
         known = max((len(table) - table[name].null_count for name in names), default=fine)
         if known < fine:
             yield f"{fine - known} of {fine} images have no {measure}: there is no label, map or question for them."

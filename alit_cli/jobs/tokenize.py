@@ -14,6 +14,7 @@ import torch
 
 from alit_cli import __version__
 from alit_cli.data.pictures.fitting import Fit
+from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
 from alit_cli.data.sources.items import Found
@@ -217,6 +218,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
             hash=True if job.hash_files else None,
             views=job.views,
             prefix=True if config.prefix else None,
+            plain_measures=list(PLAIN_MEASURES) if job.measures else None,
         ),
     )
 

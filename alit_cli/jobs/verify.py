@@ -171,7 +171,7 @@ def _score_problems(table: Path, tokens: Path | None) -> Iterator[str]:
     info = read_score_info(table)
     assert info is not None
     # The type of a measure depends on its task, so any type is accepted; see _wrong_columns.
-    measured = [(f"{name}_{budget}", pa.null()) for name in info.measures for budget in info.budgets]
+    measured = [(f"{name}_{end}", pa.null()) for name in info.measures for end in info.ends]
     columns = pa.schema([("image", pa.string()), *measured])
     yield from _wrong_table(table, info.options.get("images"), columns, _wrong_scores)
     if tokens is not None:

@@ -21,6 +21,7 @@ from alit_cli.model.bases.vqgan import VQGAN
 from alit_cli.model.initialization import initialize
 from alit_cli.model.layers import Transformer
 from alit_cli.model.quantizer import Codebook
+from alit_cli.model.tiles import Tiles
 from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerModel
 
 BASES: dict[str, type[BaseTokenizer]] = {"vqgan": VQGAN, "vae": VAE}
@@ -45,7 +46,7 @@ class DistillationEncoder(nn.Module):
         # Two norms for one stack of blocks: see append.
         self.norm_first = nn.LayerNorm(w)
         self.norm_next = nn.LayerNorm(w)
-        self.blocks = Transformer(w, config.layers, config.heads)
+        self.blocks = Transformer(w, config.layers, config.heads, Tiles.of(config))
         self.norm_out = nn.LayerNorm(w)
         self.to_latent = nn.Linear(w, config.token_dim)
 
@@ -86,7 +87,7 @@ class DistillationEncoder(nn.Module):
 
 @dataclass(frozen=True)
 class DecoderSizes:
-    """Width, layers and heads of a decoder; its n grid tokens; the most latent tokens k it takes, of c numbers."""
+    """Width, layers, heads and tiles of a decoder; its n grid tokens; the most latent tokens k, of c numbers each."""
 
     width: int
     layers: int
@@ -94,6 +95,7 @@ class DecoderSizes:
     grid_tokens: int
     latents: int
     token_dim: int
+    tiles: Tiles | None = None
 
 
 class DistillationDecoder(nn.Module):
@@ -115,7 +117,7 @@ class DistillationDecoder(nn.Module):
         # One position per latent of the longest sequence: a shorter sequence uses the first ones.
         self.latent_positions = nn.Parameter(torch.empty(sizes.latents, w))
         self.norm_in = nn.LayerNorm(w)
-        self.blocks = Transformer(w, sizes.layers, sizes.heads)
+        self.blocks = Transformer(w, sizes.layers, sizes.heads, sizes.tiles)
         self.norm_out = nn.LayerNorm(w)
         self.head = head
 
@@ -154,7 +156,15 @@ class Alit(TokenizerModel):
         w = config.width
         # The head has the layers of the released weights.
         head = nn.Sequential(nn.Linear(w, 2 * w), nn.Tanh(), nn.Linear(2 * w, self.base.outputs))
-        sizes = DecoderSizes(w, config.layers, config.heads, config.grid_tokens, config.budgets[-1], config.token_dim)
+        sizes = DecoderSizes(
+            w,
+            config.layers,
+            config.heads,
+            config.grid_tokens,
+            config.budgets[-1],
+            config.token_dim,
+            Tiles.of(config),
+        )
         self.decoder = DistillationDecoder(sizes, head)
         initialize(self.encoder, self.decoder, config)
 

@@ -77,6 +77,40 @@ function pointOf(shown, step) {
   return [spent / all / budgets[T - 1], known ? sum / known : NaN];
 }
 
+/**
+ * How much an outcome differs from one budget for all at equal tokens, with half its 95 % interval: paired by image, as
+ * alit_cli/analysis/studies/paired.py pairs them, but with a normal interval instead of a bootstrap, so that it can
+ * follow the threshold. The tokens that are spent vary with the images too: an image that takes more of them moves the
+ * rival along its line, which is the last term below. Null outside of that line, and for fewer than ten images.
+ * @param {Outcome} shown
+ * @param {(row: number) => number} step
+ * @returns {{difference: number, half: number} | null}
+ */
+function pairedDifference(shown, step) {
+  const kept = passing();
+  const rows = [];
+  for (let row = 0; row < N; row++) {
+    if (kept[row] && budgets.every((_, t) => !Number.isNaN(shown.at(row, t)))) rows.push(row);
+  }
+  if (rows.length < 10) return null;
+  const mean = (/** @type {number[]} */ values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const tokens = rows.map((row) => budgets[step(row)]);
+  const spent = mean(tokens);
+  const more = budgets.findIndex((budget) => budget >= spent);
+  const fewer = Math.max(more - 1, 0);
+  if (more < 0) return null;
+  const gap = budgets[more] - budgets[fewer];
+  const share = gap ? (spent - budgets[fewer]) / gap : 0;
+  const rise = gap ? mean(rows.map((row) => shown.at(row, more) - shown.at(row, fewer))) / gap : 0;
+  const parts = rows.map((row, i) => {
+    const rival = (1 - share) * shown.at(row, fewer) + share * shown.at(row, more);
+    return shown.at(row, step(row)) - rival - rise * (tokens[i] - spent);
+  });
+  const difference = mean(parts);
+  const variance = parts.reduce((sum, part) => sum + (part - difference) ** 2, 0) / (rows.length - 1);
+  return { difference, half: 1.96 * Math.sqrt(variance / rows.length) };
+}
+
 const CURVE = /** @type {(keyof State)[]} */ (["tsc", "op", "toi", "filters", "query"]);
 /** Points of a line: more would not be seen. */
 const MOST_POINTS = 60;
@@ -255,7 +289,13 @@ function drawCapacity(picture, width) {
     const told = svg("title", {}, `${budgets[t]} tokens for all: ${outcomeValue(shown, value)}`);
     picture.append(svg("circle", { class: "uniform-dot", cx: x(share), cy: y(value), r: 3.5 }, told));
   });
-  const [share, value] = pointOf(shown, (row) => Math.min(needs()[row], T - 1));
+  const chosen = (/** @type {number} */ row) => Math.min(needs()[row], T - 1);
+  const [share, value] = pointOf(shown, chosen);
+  const paired = criterion().perBudget ? pairedDifference(shown, chosen) : null;
+  if (paired && Number.isFinite(value)) {
+    const [top, bottom] = [y(value + paired.half), y(value - paired.half)];
+    picture.append(svg("line", { class: "here-bar", x1: x(share), x2: x(share), y1: top, y2: bottom }));
+  }
   if (criterion().perBudget && Number.isFinite(value)) {
     picture.append(svg("circle", { class: "here-dot", cx: x(share), cy: y(value), r: 6 }));
   }
@@ -275,7 +315,11 @@ function sayCapacity() {
     say.textContent = `${column.label} ${why}`;
     return;
   }
-  const [share, value] = pointOf(shown, (row) => Math.min(needs()[row], T - 1));
+  const chosen = (/** @type {number} */ row) => Math.min(needs()[row], T - 1);
+  const [share, value] = pointOf(shown, chosen);
+  const paired = pairedDifference(shown, chosen);
+  const sign = (/** @type {{difference: number}} */ pair) => (pair.difference > 0 ? "+" : "−");
+  const size = (/** @type {number} */ number) => (shown.share ? `${(100 * number).toFixed(1)} points` : digits(number));
   const [plain, best] = [between(uniformLine(), share), between(bestLine(), share)];
   const all = uniformLine()[T - 1][1];
   const parts = [
@@ -284,6 +328,7 @@ function sayCapacity() {
     ` of the tokens and reach ${shown.label.replace(/ \(.*\)/, "")} `,
     h("b", {}, outcomeValue(shown, value)),
     Number.isNaN(plain) ? "" : `; one budget for all reaches ${outcomeValue(shown, plain)} there`,
+    paired ? ` (difference ${sign(paired)}${size(Math.abs(paired.difference))} ± ${size(paired.half)}, 95 %)` : "",
     Number.isNaN(best) ? "" : `, the best allocation by ${nameOf(column)} ${outcomeValue(shown, best)}`,
     `; ${budgets[T - 1]} tokens for every image ${outcomeValue(shown, all)}.`,
   ];

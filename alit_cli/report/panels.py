@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection, Iterator
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.compute as pc
 from PIL import Image
 
-from alit_cli.data.marks import read_manifest
+from alit_cli.data.marks import Sources, place, read_manifest
+from alit_cli.data.tables.parquet import column_names, stream_columns
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError
 
 TOPICS = {
@@ -20,6 +24,7 @@ TOPICS = {
     "familiarity": "Familiarity",
     "strength": "Strength",
     "quality": "Quality",
+    "comparison": "Tokenizers compared",
     "attention": "Attention",
     "probe": "Probe",
 }
@@ -29,7 +34,7 @@ MOST_ROWS = 200
 MOST_FIGURES = 6
 WIDEST = 1600
 """Pixels: a wider figure is made smaller."""
-# Six figures of each of seven analyses take about half of the page's 14 MB at this size.
+# Six figures of each of eight analyses take about half of the page's 14 MB at this size.
 MOST_BYTES = 180_000
 # WebP qualities are tried in this order, and the first one that is small enough is taken.
 QUALITIES = (90, 75, 55, 35)
@@ -65,44 +70,69 @@ class Panel:
     left_out: int = 0
 
 
-def find_panels(folder: Path, runs: Collection[str] = ()) -> tuple[list[Panel], list[str]]:
+def find_panels(folder: Path, tables: Sequence[Path] = ()) -> tuple[list[Panel], list[str]]:
     """The panels of every analysis that left csv, png or svg files in a folder or its `study/`, or in one of its name.
 
     Args:
-        runs: fingerprints of the token tables that are shown. An analysis of other tables, as the manifest beside its
-            csv files says, is left out; its files are the second result.
+        tables: the token tables that are shown. An analysis of other tables, or of other images, as the manifest beside
+            its csv files says, is left out; its files are the second result.
 
     Raises InputError where there is no such folder. A file that cannot be read is not shown.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder '{folder}'; --beside names where analyses have written.")
     strangers: list[str] = []
-    panels = [_panel(topic, folder, runs, strangers) for topic in TOPICS]
+    panels = [_panel(topic, folder, tables, strangers) for topic in TOPICS]
     return [panel for panel in panels if panel.figures or panel.tables], strangers
 
 
-def _panel(topic: str, folder: Path, runs: Collection[str], strangers: list[str]) -> Panel:
+def _panel(topic: str, folder: Path, tables: Sequence[Path], strangers: list[str]) -> Panel:
     folders = (folder, folder / "study")  # the analyses write to study/ unless they are told otherwise
     patterns = (f"{topic}*", f"{topic}/{topic}*", f"{topic}/sheets/*")
     # Sorted names give the same page each time, whatever order the file system has.
     places = (sorted(folder.glob(pattern)) for folder in folders for pattern in patterns)
     names = [path for place in places for path in place if path.is_file()]
     # A figure belongs to the tables of its topic in its folder; sheets lie one folder deeper.
-    foreign = {path.parent for path in names if path.suffix == ".csv" and _is_foreign(path, runs)}
+    foreign = {path.parent for path in names if path.suffix == ".csv" and _is_foreign(path, tables)}
     strangers += [str(path.relative_to(folder)) for path in names if path.suffix == ".csv" and path.parent in foreign]
     names = [path for path in names if path.parent not in foreign and path.parent.parent not in foreign - {folder}]
     pictures = [path for path in names if path.suffix in {".png", ".svg"}]
     # In each folder the figures of the analysis come before its sheets, so the sheets are cut first.
     shown = pictures[:MOST_FIGURES]
     figures = [Drawing(path.name, uri, _shows_photographs(path)) for path in shown if (uri := _uri(path))]
-    tables = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
-    return Panel(topic, TOPICS[topic], figures, tables, max(len(pictures) - MOST_FIGURES, 0))
+    cells = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
+    return Panel(topic, TOPICS[topic], figures, cells, max(len(pictures) - MOST_FIGURES, 0))
 
 
-def _is_foreign(path: Path, runs: Collection[str]) -> bool:
-    """Whether the manifest says that a csv file was computed from none of these runs; what it is silent on may be."""
-    made_from = read_manifest(str(path.parent)).get(path.name, {}).get("runs", [])
-    return bool(runs and isinstance(made_from, list) and made_from and not set(map(str, made_from)) & set(runs))
+def _is_foreign(path: Path, tables: Sequence[Path]) -> bool:
+    """Whether the manifest says that a csv file was computed from none of these; what it is silent on may be."""
+    sources = Sources.of_entry(read_manifest(str(path.parent)).get(path.name, {}))
+    return bool(tables) and not any(_belongs(sources, table) for table in tables)
+
+
+def _belongs(sources: Sources, table: Path) -> bool:
+    """Whether an analysis may be of a token table."""
+    info = read_info(table)
+    # A table of an earlier version has no fingerprint, and then no analysis of tables is taken for a foreign one.
+    if sources.runs:
+        return info.options.plan is None or info.options.plan in sources.runs
+    if not sources.images:
+        return True
+    if sources.models != (info.model_id,):
+        return False
+    # An analysis of images may be of fewer of them than the table has, yet of no others.
+    missing = set(sources.images)
+    folders: set[str | None] = set()
+    columns = ["image", *({"source"} & set(column_names(table)))]
+    for batch in stream_columns(table, columns):
+        missing.difference_update(batch["image"].to_pylist())
+        folders.update(pc.unique(batch[columns[-1]]).to_pylist() if columns[1:] else ())
+    # Images of two folders often have the same names. A folder that has been moved since cannot be told from another.
+    theirs, ours = (
+        {found for name in names if "://" in (found := place(name)) or os.path.exists(found)}
+        for names in (filter(None, folders), sources.folders)
+    )
+    return not missing and not (theirs and ours and theirs.isdisjoint(ours))
 
 
 def _shows_photographs(path: Path) -> bool:

@@ -101,9 +101,7 @@ def make_view(job: ViewJob) -> Iterator[Progress | Viewed]:
     """
     infos = [_check(path, job.out) for path in job.tables]
     first = job.tables[0]
-    # Tables of earlier versions have no plan, and then no analysis is taken for a foreign one.
-    runs = [info.options.plan for info in infos if info.options.plan is not None]
-    panels, strangers = find_panels(job.beside or (first.parent if first.is_file() else first), runs)
+    panels, strangers = find_panels(job.beside or (first.parent if first.is_file() else first), job.tables)
     # The models are loaded before the tables are read, so that a wrong checkpoint is told at once.
     models = _load(job, infos) if job.pictures else {}
     remarks: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,6 +13,9 @@ from alit_cli.runs.job import Place, RunningShard, ShardInput, ShardProgress
 from alit_cli.runs.plan import Shard
 from alit_cli.runs.prepared import PreparedOutput, PreparedRun
 from alit_cli.runs.shards import commit_shard, is_being_joined, row_stats
+
+INTERRUPTED_SECONDS = 1.0
+"""How long an interrupted run waits for the shard that is being written; a large one can take many times longer."""
 
 
 class ShardRunner:
@@ -54,25 +58,31 @@ class ShardRunner:
         self.flush()
         self._written = self._writer.submit(_commit, running, shard, outputs, seconds)
 
-    def flush(self) -> None:
-        """Wait until every shard that do() finished is on disk. Raises AlitError: it could not be written."""
+    def flush(self, patience: float | None = None) -> None:
+        """Wait until every shard that do() finished is on disk, or so many seconds.
+
+        Raises AlitError: it could not be written.
+        """
         written, self._written = self._written, None
         if written is not None:
-            written.result()
+            # A shard that is not on disk by then has no mark, and is done again by the next run.
+            with contextlib.suppress(TimeoutError):
+                written.result(patience)
 
-    def close(self) -> None:
-        """End what the worker started; every shard that do() finished is committed. Raises as flush()."""
+    def close(self, patience: float | None = None) -> None:
+        """End what the worker started; every shard that do() finished is committed, as flush() has it. Raises as it."""
         try:
-            self.flush()
+            self.flush(patience)
         finally:
-            self._writer.shutdown()
+            self._writer.shutdown(wait=patience is None)
             self.worker.close()
 
     def __enter__(self) -> ShardRunner:
         return self
 
-    def __exit__(self, *_error: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        # Ctrl-C, SIGTERM and a run that nobody follows any more are no Exceptions. None of them waits for a slow disk.
+        self.close(INTERRUPTED_SECONDS if kind is not None and not issubclass(kind, Exception) else None)
 
 
 def _commit(running: RunningShard, shard: Shard, outputs: Sequence[PreparedOutput], seconds: float) -> None:

@@ -255,15 +255,23 @@ def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def _change(key: str, was: Any, now: Any) -> str:
+    """How one option differs; of two lists of names, only what one of them lacks."""
+    if isinstance(was, list) and isinstance(now, list) and all(isinstance(value, str) for value in was + now):
+        changes = {"gained": set(now) - set(was), "lost": set(was) - set(now)}
+        named = [f"{what} {', '.join(sorted(names))}" for what, names in changes.items() if names]
+        return f"{key} has {' and '.join(named) or 'another order'}"
+    return f"{key} was {json.dumps(was)}, is {json.dumps(now)}"
+
+
 def _difference(old: Plan, new: Plan) -> str:
     """What tells two plans apart, in a few words."""
-    was = {**old.options, "shard size": old.shard_size}
-    now = {**new.options, "shard size": new.shard_size}
-    words = [
-        f"{key} was {json.dumps(was.get(key))}, is {json.dumps(now.get(key))}"
-        for key in {**was, **now}
-        if was.get(key) != now.get(key)
-    ]
+    # The options of a table are nested in its description; each of them is compared by itself.
+    was, now = (
+        {**plan.options, **plan.options.get("options", {}), "options": None, "shard size": plan.shard_size}
+        for plan in (old, new)
+    )
+    words = [_change(key, was.get(key), now.get(key)) for key in {**was, **now} if was.get(key) != now.get(key)]
     if max(len(old.items), len(new.items)) > MAX_COMPARED:
         return "; ".join(words) or "the images are others, have changed, or come in another order"
     before, after = (

@@ -164,6 +164,7 @@ def _check_same(path: Path, wanted: str) -> None:
     """Raises InputError: the finished table `path` was made by another plan than the one of this fingerprint."""
     if recorded_description(path)["options"].get("plan") != wanted:
         raise InputError(
-            f"'{readable(os.fspath(path))}' is the finished table of another run (other images, other options or "
-            "another model): give --overwrite to replace it, or choose another --out."
+            f"'{readable(os.fspath(path))}' is the finished table of another run (other images, other options, "
+            "another model, or the columns of another version of alit): give --overwrite to replace it, or choose "
+            "another --out."
         )

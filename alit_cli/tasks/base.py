@@ -52,6 +52,7 @@ class Request:
         depth_maps, depth_unit: a folder of maps, and what a number in them means.
         questions: a file of questions or captions.
         lpips: weight files.
+        codec: the name of another codec whose pictures are scored; '' for the tokens' own reconstructions.
     """
 
     tokenizer: Tokenizer
@@ -65,6 +66,7 @@ class Request:
     depth_unit: str | None = None
     questions: Path | None = None
     lpips: Sequence[Path] = ()
+    codec: str = ""
 
 
 class Task(ABC, Generic[Seen]):
@@ -93,7 +95,7 @@ class Task(ABC, Generic[Seen]):
         Args:
             seen: what `look` made of the originals.
             pictures: b 3 h w, clamped to [0, 1]; the originals themselves where `reconstructions` is False.
-            budget: tokens per image.
+            budget: tokens per image; 0 for the pictures of another codec.
         """
 
 

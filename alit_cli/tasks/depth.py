@@ -9,7 +9,7 @@ most the map's largest), and the depths are compared. Networks of metric depth a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from alit_cli.data.annotations.depth_maps import find_depth_maps, read_map
-from alit_cli.data.tables.score_table import Measure
+from alit_cli.data.tables.score_table import MAP_ERROR, Kind, Measure
 from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
 from alit_cli.tasks.base import Batch, Request, Task, Values, digest_of
@@ -62,7 +62,10 @@ class Depth(Task[Reference]):
         self.measures = fitted if given else (*fitted, Measure("depth_raw"))
         self.options = {"network": network.digest, "reference": "maps" if given else "predicted"}
         if given:
-            self.options |= {"unit": unit, "maps_digest": digest_of(list(map(str, maps or ())))}
+            self.extras: Mapping[str, Kind] = {MAP_ERROR: "string"}
+            # The column is named, so that a run that an earlier version began without it is not resumed.
+            digest = digest_of(list(map(str, maps or ())))
+            self.options |= {"unit": unit, "maps_digest": digest, "columns": MAP_ERROR}
 
     def look(self, batch: Batch) -> tuple[Reference, Values]:
         """The maps, and the errors of the originals against them; or the depths of the originals."""
@@ -70,9 +73,10 @@ class Depth(Task[Reference]):
         if self.maps is None:
             return Reference(depths, inverse=False), {}
         paths = [self.maps[row] for row in batch.rows]
-        values = torch.from_numpy(np.stack(list(self.threads.map(self._map, paths)))).to(depths)
-        reference = Reference(values, self.inverse)
-        return reference, {f"{name}_original": value for name, value in compare(depths, reference).items()}
+        maps, errors = zip(*self.threads.map(self._map, paths), strict=True)
+        reference = Reference(torch.from_numpy(np.stack(maps)).to(depths), self.inverse)
+        originals = {f"{name}_original": value for name, value in compare(depths, reference).items()}
+        return reference, {**originals, MAP_ERROR: errors}
 
     def score(self, seen: Reference, pictures: Tensor, budget: int) -> Values:
         """Relative error and δ1; against the network's own view also the raw error."""
@@ -91,16 +95,16 @@ class Depth(Task[Reference]):
         # Least squares need float64, which some devices (mps) do not have; the work is small enough for the CPU.
         return found[:, 0].to("cpu", torch.float64)
 
-    def _map(self, path: Path | None) -> NDArray[np.float32]:
-        """A fitted map; one that is not there or cannot be read is unknown everywhere."""
-        side = self.info.image_size
+    def _map(self, path: Path | None) -> tuple[NDArray[np.float32], str | None]:
+        """A fitted map, unknown everywhere where it is not there or cannot be read; and why it cannot."""
+        side, error = self.info.image_size, None
         if path is not None:
             # One damaged map must not end the scoring of a whole table: its image has no numbers.
             try:
-                return read_map(path, side, self.info.fit)
-            except InputError:
-                pass
-        return np.full((side, side), np.nan, np.float32)
+                return read_map(path, side, self.info.fit), None
+            except InputError as problem:
+                error = str(problem)
+        return np.full((side, side), np.nan, np.float32), error
 
 
 def build(request: Request) -> Depth:

@@ -14,17 +14,21 @@ from skimage.metrics import structural_similarity
 from torch import Tensor
 
 from alit_cli.data.tables.score_table import Measure
-from alit_cli.model.losses import mse_per_image
+from alit_cli.model.losses import l1_per_image, mse_per_image
 from alit_cli.model.lpips import Lpips, load_lpips
 from alit_cli.tasks.base import Batch, Request, Task, Values
 
 
 class Recon(Task[Tensor]):
-    """Distances between pixels in [0, 1]; the L1 is the token table's own."""
+    """Distances between pixels in [0, 1].
 
-    def __init__(self, lpips: Lpips | None, files: Sequence[Path], threads: Executor) -> None:
+    The L1 of tokens is the token table's own, so that only pictures of another codec (`with_l1`) get one here.
+    """
+
+    def __init__(self, lpips: Lpips | None, files: Sequence[Path], threads: Executor, with_l1: bool = False) -> None:
         self.lpips, self.threads = lpips, threads
-        self.measures = tuple(map(Measure, ["mse", "psnr", "ssim", *(["lpips"] if lpips else [])]))
+        self._l1 = ["l1"] if with_l1 else []
+        self.measures = tuple(map(Measure, [*self._l1, "mse", "psnr", "ssim", *(["lpips"] if lpips else [])]))
         # Only the names: the same weights in another folder give the same numbers.
         self.options = {"lpips": [file.name for file in files]} if files else {}
 
@@ -41,6 +45,8 @@ class Recon(Task[Tensor]):
         # scikit-image computes one picture at a time on the CPU, so that threads share the batch.
         similar = list(self.threads.map(lambda pair: ssim(*pair), pairs))
         values: dict[str, Any] = {"mse": mse, "psnr": psnr(mse), "ssim": similar}
+        if self._l1:
+            values["l1"] = l1_per_image(pictures, seen).cpu().numpy()
         if self.lpips is not None:
             values["lpips"] = self.lpips(pictures, seen).cpu().numpy()
         return values
@@ -49,7 +55,7 @@ class Recon(Task[Tensor]):
 def build(request: Request) -> Recon:
     """The task; LPIPS where its weight files are given."""
     lpips = load_lpips(request.lpips).to(request.tokenizer.device) if request.lpips else None
-    return Recon(lpips, request.lpips, request.threads)
+    return Recon(lpips, request.lpips, request.threads, with_l1=bool(request.codec))
 
 
 def psnr(mse: NDArray[np.float64]) -> NDArray[np.float64]:

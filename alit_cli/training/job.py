@@ -17,9 +17,6 @@ from alit_cli.training.distributed import Distributed
 from alit_cli.training.recipe import STAGES, Recipe, StageName, current_keys, recipe_for
 from alit_cli.training.start import Start, choose_start
 
-RELEASE_STEPS = 400
-"""Steps over which attention between the tiles of a tiled model is released, unless the user says otherwise."""
-
 
 @dataclass(frozen=True)
 class ModelOptions:
@@ -88,7 +85,6 @@ def training_job(
     stages: Sequence[StageName],
     stage_changes: Mapping[StageName, Mapping[str, Any]],
     changes: Mapping[str, Any],
-    release_steps: int | None = None,
     **rest: Any,
 ) -> TrainJob:
     """A job from what a user gives.
@@ -100,7 +96,6 @@ def training_job(
         stages: the stages to run, in any order.
         stage_changes: fields of StageRecipe by stage; None leaves the recipe's value.
         changes: other fields of Recipe; None leaves the recipe's value.
-        release_steps: see Recipe; the default is RELEASE_STEPS for a tiled model.
         rest: half, decode_threads, overwrite and distributed of TrainJob.
 
     Raises:
@@ -110,8 +105,6 @@ def training_job(
     # The name says whose model this is, not by which recipe it was trained.
     sizes = {**model.sizes, "name": model.name or out.stem}
     start = choose_start(model.init, model.preset, sizes, model.base, model.continuous, model.init_fit)
-    if release_steps is not None and start.fitting != "tile":
-        raise InputError("--release-tiles needs an --init that is tiled: a model for smaller images.")
     fields = dict(changes)
     # Stages build on each other, in whatever order they were named.
     ordered = [name for name in STAGES if name in stages]
@@ -123,8 +116,6 @@ def training_job(
             "full_rollouts_from": 0.0,
             "quantize_from": 0.0,
         }
-    if start.fitting == "tile":
-        fields |= {"tiles": start.tiles, "release_steps": RELEASE_STEPS if release_steps is None else release_steps}
     return TrainJob(photos, out, start, recipe_for(start.preset, stage_changes, **fields), ordered, **rest)
 
 

@@ -31,7 +31,6 @@ from alit_cli.training.recipe import Recipe
 from alit_cli.training.signals import DeferredSignals
 from alit_cli.training.speed import peak_memory, training_precision
 from alit_cli.training.stages.stage import Stage
-from alit_cli.training.stages.tiles import TileSeparation
 
 FINAL_RATE = 0.02
 """The cosine ends at this share of the learning rate, so that the last steps still move something. The authors' ends at
@@ -76,11 +75,9 @@ class StageRun:
     optimizer: Optimizers
     log: TrainLog | None
 
-    def __init__(
-        self, stage: Stage, recipe: Recipe, crops: CropDataset, folder: Path, tiles: TileSeparation | None = None
-    ) -> None:
+    def __init__(self, stage: Stage, recipe: Recipe, crops: CropDataset, folder: Path) -> None:
         self.stage, self.recipe, self.stage_recipe = stage, recipe, recipe.stage(stage.name)
-        self.crops, self.folder, self.tiles = crops, folder, tiles
+        self.crops, self.folder = crops, folder
         self.distributed: Distributed = stage.distributed
         self.device = stage.distributed.device
         self.precision = training_precision(self.stage_recipe.precision, self.device)
@@ -121,8 +118,6 @@ class StageRun:
                     self.save()
         if self.log is not None:
             self.log.close()
-        if self.tiles is not None:
-            self.tiles.set_step(self.tiles.steps)  # released for good
         return (yield from self.stage.finish(self.ema))
 
     def _begin(self) -> None:
@@ -130,15 +125,12 @@ class StageRun:
         with named_write_errors(self.folder):
             self.log = TrainLog(self.folder) if self.distributed.is_main else None
         model = self.stage.model
-        if self.tiles is not None:
-            self.tiles.attach(model)  # before the copy, so that both are separated alike
         self.ema = copy.deepcopy(model).eval()
         # Frozen parts get no gradients, no optimizer state and no averaging.
         model.requires_grad_(False)
         for module in self.stage.trained():
             module.requires_grad_(True)
-        # With tiles, the attention bias changes every few steps, and would be compiled again and again.
-        speed_up(model, self.device, compiled=self.tiles is None)
+        speed_up(model, self.device)
         self.trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         self.optimizer = Optimizers(self.trained, self.stage_recipe)
         if self.state_path.exists():
@@ -191,8 +183,6 @@ class StageRun:
         self.crops.prefetch(np.concatenate([self.distributed.shard(rows) for rows in (plan.rows, following)]))
         # What the network itself draws depends on the step and the process alone, so a resumed run repeats it.
         torch.manual_seed(plan.torch_seed(self.distributed.rank))
-        if self.tiles is not None:
-            self.tiles.set_step(self.step)
         for report in self.stage.prepare(plan, self.ema):
             self._stop_if_asked()  # it may take minutes
             yield report

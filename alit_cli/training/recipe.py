@@ -42,6 +42,7 @@ class StageRecipe:
         muon: learning rate of Muon for the matrices of the transformers; 0 leaves them to AdamW.
         late_bias: how strongly sampling prefers late iterations: iteration t (from 0) is drawn with a weight of
             (t + 1) to this power. Fine-tuning takes iterations in turn where it is 0, as the paper does.
+        iteration_odds: weights with which the iterations are drawn, one for each; they replace late_bias.
         accumulate: pieces in which each process works its part of a batch off, to save memory.
         precision: auto (bf16 where the hardware has it), float32 or bf16. Weights and optimizer stay float32.
     """
@@ -55,12 +56,15 @@ class StageRecipe:
     clip: float = 3.0
     muon: float = 0.0
     late_bias: float = 0.0
+    iteration_odds: tuple[float, ...] = ()
     accumulate: int = 1
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         if self.steps < 0 or min(self.batch_size, self.accumulate) < 1 or self.learning_rate <= 0:
             raise InputError("Steps, batch size and learning rate must be positive.")
+        if self.iteration_odds and not (min(self.iteration_odds) >= 0 < sum(self.iteration_odds)):
+            raise InputError("--iteration-odds takes numbers from 0 on, which are not all 0.")
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,6 @@ class Recipe:
         quantize_from: share of the distillation steps after which the codebook is filled (k-means) and used.
         continue_transformers: distillation continues from trained transformers: the codebook in use is kept, and no
             bias is reset.
-        tiles: tiles along one side of an image whose attention is separated at first, because each was copied from a
-            smaller model; 1 is none.
-        release_steps: steps over which attention between the tiles is released, in the first stage that trains the
-            transformers.
         halting: dynamic halting of image tokens (`all` only).
         iteration_weights: λ_t of the distillation loss; later iterations count 1.
         kl_weight: weight of a VAE's KL divergence in the base stage.
@@ -116,8 +116,6 @@ class Recipe:
     full_rollouts_from: float = 0.0
     quantize_from: float = 0.0
     continue_transformers: bool = False
-    tiles: int = 1
-    release_steps: int = 0
     halting: bool = True
     iteration_weights: tuple[float, ...] = ITERATION_WEIGHTS
     kl_weight: float = 1e-4

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, repeat
 from torch import Tensor
 
 from alit_cli.config import BaseKind, ModelConfig, preset
@@ -25,8 +25,6 @@ from alit_cli.model.initialization import RMS_OF_WAVES, sincos, spread_places
 from alit_cli.model.rollout import Alit
 
 Fitting = Literal["fresh", "base", "same", "tile", "resample"]
-TILE_SPREAD = 0.3
-"""How different the positions of the tiles are at the start, as a share of the positions' own length."""
 FIXED = ("width", "layers", "heads", "codes", "token_dim")
 """Sizes that a trained model keeps: they are the shapes of its weights."""
 
@@ -41,7 +39,6 @@ class Start:
         path: the checkpoint to start from, or None.
         fitting: what is taken of it: nothing (fresh), the base tokenizer alone (base), or everything: as it is (same),
             tiled or resampled.
-        tiles: tiles along one side of the image; 1 unless the fitting is `tile`.
         sentence: the same in one line, for the first lines of a run and its record.
         trained: stages whose work is taken over.
     """
@@ -50,7 +47,6 @@ class Start:
     preset: str
     path: Path | None = None
     fitting: Fitting = "fresh"
-    tiles: int = 1
     sentence: str = "from random weights"
     trained: tuple[str, ...] = ()
 
@@ -84,7 +80,7 @@ def choose_start(
             return Start(dataclasses.replace(preset(name, base, continuous), **given), name)
         wanted = preset(name, None, continuous)
         config = dataclasses.replace(wanted, **{"base": record.base_config, **given})
-        return Start(config, name, path, "base", 1, f"from the base tokenizer of {path}", ("base",))
+        return Start(config, name, path, "base", f"from the base tokenizer of {path}", ("base",))
     old = record.alit_config
     name = preset_name or _preset_of(record)
     # The authors' files hold a fully trained model.
@@ -98,11 +94,9 @@ def choose_start(
     config = dataclasses.replace(old, **given)
     same = ("image_size", "tokens_per_iteration", "iterations")
     if all(getattr(config, key) == getattr(old, key) for key in same):
-        return Start(config, name, path, "same", 1, f"from {path}", stages)
-    change = (
-        f"from {path} ({old.image_size} px, {old.tokens_per_iteration} tokens per iteration, {old.iterations} "
-        f"iterations)"
-    )
+        return Start(config, name, path, "same", f"from {path}", stages)
+    described = f"{old.image_size} px, {old.tokens_per_iteration} tokens per iteration, {old.iterations} iterations"
+    change = f"from {path} ({described})"
     tiles = _tiles(old, config)
     if fit == "tile" and tiles is None:
         raise InputError(
@@ -111,8 +105,11 @@ def choose_start(
             "iterations as many. Change the sizes, or give --init-fit resample."
         )
     if tiles is not None and fit != "resample":
-        return Start(config, name, path, "tile", tiles, f"{change}, tiled {tiles}×{tiles}", stages)
-    return Start(config, name, path, "resample", 1, f"{change}, its positions resampled", stages)
+        tiled_config = dataclasses.replace(config, tiles=tiles)
+        return Start(tiled_config, name, path, "tile", f"{change}, tiled {tiles}×{tiles}", stages)
+    if old.tiles > 1:
+        raise InputError(f"{path} is made of {old.tiles}×{old.tiles} tiles already, so its sizes cannot be changed.")
+    return Start(config, name, path, "resample", f"{change}, its positions resampled", stages)
 
 
 def load_start(start: Start) -> tuple[Alit, Record]:
@@ -131,8 +128,9 @@ def load_start(start: Start) -> tuple[Alit, Record]:
         old.config = start.config  # a new name at most
         return old, record
     model = Alit(start.config)
-    weights = tiled(old, start.tiles) if start.fitting == "tile" else resampled(old, start.config)
-    model.load_state_dict({**old.state_dict(), **weights})
+    weights = tiled(old, start.config.tiles) if start.fitting == "tile" else resampled(old, start.config)
+    # What is in neither, a tiled model's separation of its tiles, stays as a new model has it.
+    model.load_state_dict({**model.state_dict(), **old.state_dict(), **weights})
     return model, record
 
 
@@ -140,31 +138,22 @@ def load_start(start: Start) -> tuple[Alit, Record]:
 def tiled(old: Alit, tiles: int) -> dict[str, Tensor]:
     """Positions and latents of a model for an image of tiles × tiles copies; all other weights stay as they are.
 
-    The latents of an iteration lie tile after tile. The class token remains one. Positions of different tiles differ by
-    a small vector per tile, so that attention can tell tiles apart once it reaches from one to another.
+    The latents of an iteration lie tile after tile (model/tiles.py). The class token remains one. All tiles begin with
+    the same positions: a vector that told them apart would be noise to weights that never saw it.
     """
     config, weights = old.config, old.state_dict()
-    side, m, count = config.grid_side, config.tokens_per_iteration, tiles**2
-    cell = torch.arange(tiles * side)
-    tile_of = (tiles * (cell // side)[:, None] + cell // side).flatten()
-    place_of = (side * (cell % side)[:, None] + cell % side).flatten()
-    generator = torch.Generator().manual_seed(0)  # every process makes the same vectors
+    m, count = config.tokens_per_iteration, tiles**2
+    cell = torch.arange(tiles * config.grid_side) % config.grid_side
+    place_of = (config.grid_side * cell[:, None] + cell).flatten()
     changed = {}
     for part in ("encoder", "decoder"):
         positions = weights[f"{part}.positions"]
-        length = TILE_SPREAD * positions[1:].norm(dim=1).mean()
-        directions = torch.linalg.qr(torch.randn(config.width, count, generator=generator))[0].T
-        labels = length * (directions - directions.mean(dim=0))  # count w; mean 0 leaves the image as a whole in place
-        changed[f"{part}.positions"] = torch.cat([positions[:1], positions[1:][place_of] + labels[tile_of]])
-        if part == "encoder":
-            changed["encoder.latent_tokens"] = weights["encoder.latent_tokens"].repeat(count, 1)
-            changed["encoder.latent_positions"] = weights["encoder.latent_positions"].repeat(count, 1) + (
-                labels.repeat_interleave(m, dim=0)
-            )
-            changed["encoder.iteration_embedding"] = weights["encoder.iteration_embedding"].repeat(1, count, 1)
-        else:
-            latents = rearrange(weights["decoder.latent_positions"], "(t m) w -> t 1 m w", m=m)
-            changed["decoder.latent_positions"] = rearrange(latents + labels[:, None], "t q m w -> (t q m) w")
+        changed[f"{part}.positions"] = torch.cat([positions[:1], positions[1:][place_of]])
+    for name in ("latent_tokens", "latent_positions"):
+        changed[f"encoder.{name}"] = weights[f"encoder.{name}"].repeat(count, 1)
+    changed["encoder.iteration_embedding"] = weights["encoder.iteration_embedding"].repeat(1, count, 1)
+    latents = weights["decoder.latent_positions"]
+    changed["decoder.latent_positions"] = repeat(latents, "(t m) w -> (t q m) w", m=m, q=count)
     return changed
 
 
@@ -212,7 +201,7 @@ def _tiles(old: ModelConfig, config: ModelConfig) -> int | None:
     """How many times as large the image is, where all sizes fit a tiling; else None."""
     # A tile must be exactly what the small model has seen.
     tiles, rest = divmod(config.image_size, old.image_size)
-    if rest or tiles < 2 or config.iterations != old.iterations:
+    if old.tiles > 1 or rest or tiles < 2 or config.iterations != old.iterations:
         return None
     return tiles if config.tokens_per_iteration == tiles**2 * old.tokens_per_iteration else None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from alit_cli.data.files import claimed, make_folder, named_write_errors
+from alit_cli.data.files import claimed, make_folder, named_write_errors, remove_orphans_below
 from alit_cli.data.pictures.measures import measure
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
@@ -29,7 +29,6 @@ from alit_cli.training.stages.base import BaseStage
 from alit_cli.training.stages.distill import DistillStage
 from alit_cli.training.stages.finetune import FinetuneStage
 from alit_cli.training.stages.stage import Stage
-from alit_cli.training.stages.tiles import TileSeparation
 from alit_cli.training.start import load_start
 
 STAGE_CLASSES: dict[StageName, type[Stage]] = {"base": BaseStage, "distill": DistillStage, "finetune": FinetuneStage}
@@ -43,8 +42,6 @@ def headline(job: TrainJob) -> str:
         f"training {config.name} on {distributed.device.type}{crowd}: {config.image_size} px, "
         f"{config.budgets[0]}…{config.budgets[-1]} tokens, {job.start.sentence}"
     ]
-    if recipe.tiles > 1 and recipe.release_steps:
-        lines.append(f"attention between tiles is released over the first {recipe.release_steps} steps")
     for name in job.stages:
         stage = recipe.stage(name)
         precision = training_precision(stage.precision, distributed.device)
@@ -104,7 +101,7 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
             model = model.to(distributed.device)
         else:
             stage = STAGE_CLASSES[name](model.train(), recipe, crops, distributed)
-            run = StageRun(stage, recipe, crops, job.work, _tiles_of(job, name))
+            run = StageRun(stage, recipe, crops, job.work)
             model = yield from run.run(intervals)
             seconds[name] = run.seconds
             record = _extended(record, model, job, run)
@@ -136,15 +133,6 @@ def _about_photographs(job: TrainJob, crops: CropDataset, listed: int) -> Iterat
         yield Remark(f"for comparison, L1 of a thumbnail of as many bits, by tokens  {figures}")
 
 
-def _tiles_of(job: TrainJob, name: StageName) -> TileSeparation | None:
-    """The separation of tiles, in the first stage that trains the transformers of a tiled model."""
-    # The base stage has no attention between latents and image tokens to separate.
-    transformer_stages = [stage for stage in job.stages if stage != "base"]
-    if job.recipe.tiles == 1 or not job.recipe.release_steps or name != transformer_stages[0]:
-        return None
-    return TileSeparation(job.config, job.recipe.tiles, min(job.recipe.release_steps, job.recipe.stage(name).steps))
-
-
 def _check_stages(job: TrainJob) -> None:
     """Raises InputError: a stage is to run without an earlier one."""
     have = set(job.start.trained)
@@ -168,6 +156,8 @@ def _folder_of_ours(job: TrainJob) -> Iterator[None]:
         with _folder_lock(job):
             shutil.rmtree(job.work, ignore_errors=True)
     with _folder_lock(job):
+        # Pictures and small files of a killed run; no other process writes here while this one has the lock.
+        remove_orphans_below(job.work, min_age=0)
         yield
 
 

@@ -23,14 +23,16 @@ def write_scores(
     budgets: Sequence[int] = BUDGETS,
     run: str | None = None,
     model_id: str | None = None,
+    codec: str = "",
 ) -> Path:
     """Write a score table: each measure n T or n T+1 (the last: the originals) or with a further d; NaN for null.
 
     `run` is the fingerprint of the run of `alit tokenize` that it says it scores, `model_id` the model of that run.
+    With a `codec` the measures are n 1, those of its pictures.
     """
     columns: dict[str, Any] = {"image": list(images)}
     for name, values in measures.items():
-        names = [*budgets, "original"][: values.shape[1]]
+        names = [codec] if codec else [*budgets, "original"][: values.shape[1]]
         for place, tail in enumerate(names):
             columns[f"{name}_{tail}"] = _column(name, values[:, place])
     columns |= dict(extras or {})
@@ -42,7 +44,7 @@ def write_scores(
         image_size=info().image_size,
         budgets=tuple(budgets),
         measures=tuple(measures),
-        options={} if run is None else {"tokens": run},
+        options=({} if run is None else {"tokens": run}) | ({"reconstructions": {"name": codec}} if codec else {}),
         versions={},
     )
     table = pa.table(columns).replace_schema_metadata({KEY: about.to_json().encode()})

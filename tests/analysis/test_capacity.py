@@ -15,7 +15,7 @@ from alit_cli.analysis.selection.sweep import read_allocations, read_outcomes, r
 from alit_cli.analysis.studies.capacity import Capacity, measure_capacity, save_tables
 from alit_cli.data.pictures.views import VIEWS
 from alit_cli.errors import InputError
-from tests.analysis.score_tables import frechet_distance, write_world
+from tests.analysis.score_tables import frechet_distance, write_scores, write_world
 from tests.analysis.tables import BUDGETS, write_tokens
 
 
@@ -74,6 +74,20 @@ def test_every_point_is_what_one_would_compute_by_hand(world: tuple[Path, dict[s
     assert originals.value.to_dict() == pytest.approx(
         {"top1": (rank[:, 3] <= 1).mean(), "top5": (rank[:, 3] <= 5).mean()}
     )
+
+
+def test_pictures_of_another_codec_are_a_line_without_tokens(tmp_path: Path) -> None:
+    known = np.isfinite(write_world(tmp_path)["l1"][:, :1])
+    names = pd.read_parquet(tmp_path / "tokens.parquet")["image"].tolist()
+    losses = np.where(known, np.arange(len(names), dtype=float)[:, None], np.nan)
+    write_scores(tmp_path / "scores" / "recon-of-bpg.parquet", names, {"l1": losses}, codec="bpg")
+    result, _ = measure(tmp_path / "tokens.parquet", "recon", "recon,classify")
+    (point,) = [point for point in result.points if point.line == "pictures of bpg"]
+    assert (point.outcome, point.known) == ("l1", known.sum())
+    assert point.value == pytest.approx(losses[known].mean())
+    assert math.isnan(point.capacity)
+    assert point.low < point.value < point.high
+    assert "pictures of bpg" not in {near.line for near in result.nearly}
 
 
 def test_chosen_thresholds_spread_over_the_capacity(world: tuple[Path, dict[str, Any]]) -> None:

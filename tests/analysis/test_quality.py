@@ -91,6 +91,21 @@ def test_every_number_is_that_of_its_columns(here: Path) -> None:
     assert all(0 < threshold < 0.2 for threshold in spread(result))
 
 
+def test_pictures_of_another_codec_are_levels(here: Path, alit: Alit) -> None:
+    names = pd.read_parquet("tokens.parquet")["image"].tolist()
+    values = np.full((len(names), 1), 0.25)
+    values[0] = np.nan
+    measures = {"l1": values, "psnr": 100 * values}
+    write_scores(here / "scores" / "recon-of-bpg.parquet", names, measures, codec="bpg")
+    result = measure_quality(Tables(Path("tokens.parquet")))
+    (row,) = result.of("codec bpg")
+    assert (row.budget, row.images, row.l1, row.psnr) == (None, len(names) - 2, 0.25, 25.0)
+    assert math.isnan(row.bits)
+    printed = alit("analyze", "quality")
+    assert printed.exit_code == 0, printed.stderr
+    assert f"The pictures of bpg ({len(names) - 2} images, bits not known): L1 0.2500, PSNR 25.00 dB." in printed.stdout
+
+
 def test_partial_scores_are_said_and_nothing_is_made_up(here: Path) -> None:
     names = pd.read_parquet("tokens.parquet")["image"].tolist()
     (here / "scores" / "baselines.parquet").unlink()
@@ -123,6 +138,7 @@ def test_the_command_prints_and_writes_every_format(here: Path, alit: Alit) -> N
     assert ["tokens", "0.05", "0.08"] in lines
     assert "base tokenizer: L1 0.0300" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 120
+    assert "Next: alit view tokens.parquet --beside q" in result.stderr
     assert b"<svg" in (here / "q" / "quality.svg").read_bytes()[:1000]
     written = pd.read_csv("q/quality.csv")
     assert len(written) == 13

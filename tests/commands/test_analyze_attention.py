@@ -61,6 +61,19 @@ def test_json_and_chosen_iterations(here: Path, alit: Alit) -> None:
     assert result.stderr == ""
 
 
+def test_masks_that_cannot_be_used_are_counted_and_one_is_named(here: Path, alit: Alit) -> None:
+    Path("masks/img_1.png").write_bytes(b"no picture")
+    words = ["analyze", "attention", "images", "--masks", "masks", "-c", "tiny.safetensors", "--sheets", "0"]
+    result = alit(*words)
+    assert result.exit_code == 0, result.stderr
+    said = " ".join(result.stderr.split())
+    assert "1 of 3 images have a mask that cannot be used, and count only for the maps: The mask 'img_1.png'" in said
+    assert "1 images have no mask" in said
+    assert "(1 images, 1 segments)" in result.stdout
+    found = json.loads(alit(*words, "--json").stdout)
+    assert (list(found["unreadable_masks"]), found["without_mask"]) == (["img_1.png"], ["img_2.png"])
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -1,6 +1,7 @@
 """`alit score` as one types it, through real networks in folders."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -81,6 +82,21 @@ def test_labels_and_maps_of_ones_own(here: Path, alit: Alit) -> None:
     assert table["class_rank_2"].null_count == 4
     depth = pq.read_table("own/depth@depth.parquet")
     assert depth["depth_error_original"].null_count == depth["depth_delta1_4"].null_count == 3
+
+
+def test_depth_maps_that_cannot_be_read_are_counted_and_one_is_named(here: Path, alit: Alit) -> None:
+    shutil.copytree("maps", "some-maps")
+    Path("some-maps/cat/img_1.png").write_bytes(b"no picture")
+    words = ["score", *TINY, "--task", "depth", "--model", "nets/depth", "--depth-maps", "some-maps", "--out", "some"]
+    result = alit(*words, "--json")
+    assert result.exit_code == 0, result.stderr
+    (found,) = json.loads(result.stdout)["tables"]
+    unreadable, missing = found["remarks"]
+    assert unreadable.startswith("1 of 6 images have a depth map that cannot be read, such as 'cat/img_1.png': The")
+    assert missing.startswith("3 of 5 images have no depth_error")
+    errors = pq.read_table("some/depth@depth.parquet")["depth_map_error"].to_pylist()
+    assert [error is not None for error in errors] == [False, True, False, False, False, False]
+    assert "cannot be read" in alit(*words).stderr
 
 
 @pytest.mark.parametrize(

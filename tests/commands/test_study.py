@@ -12,15 +12,17 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from alit_cli.analysis.studies.findings import collect_findings
 from alit_cli.analysis.studies.study import RECORD, StudyJob, plan_steps
 from alit_cli.errors import InputError
 from tests.conftest import Alit
 from tests.model import tiny
-from tests.tasks.networks import classifier
+from tests.tasks.networks import classifier, depth_estimator, vit
 from tests.training.photos import write_photos
 
 UNLABELLED = ("study", "photos", "-c", "tiny.safetensors", "--device", "cpu", "--bootstrap", "50")
@@ -106,10 +108,37 @@ def test_steps_follow_from_what_is_given(tmp_path: Path) -> None:
     assert names(labels="folders", classify=("a", "b"))[4:] == ["strength", "probe", "view"]
     assert names(scores="s.csv", masks="m")[4:] == ["complexity", "attention", "view"]
     assert names(against=("ood/art", "b.tar"))[4:] == ["tokenize art", "tokenize b", "familiarity", "view"]
+    assert names(against=("ood/art",), features="x/net")[4:] == ["tokenize art", "score art", "familiarity", "view"]
     with pytest.raises(InputError, match="same name"):
         names(classify=("a/net", "b/net"))
     with pytest.raises(InputError, match="another set's"):
         names(against=("a/art", "b/art"))
+
+
+@pytest.mark.slow
+def test_depth_features_masks_and_other_images_run_from_a_file(here: Path, alit: Alit) -> None:
+    depth_estimator(here / "nets" / "depth")
+    vit(here / "nets" / "vit")
+    write_photos(here / "sketches", 5, seed=2)
+    for image in sorted((here / "photos").rglob("*.png")):
+        mask = here / "masks" / image.relative_to(here / "photos")
+        mask.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(image) as picture:
+            ids = np.zeros(picture.size[::-1], np.uint8)
+        ids[: len(ids) // 2] = 1
+        Image.fromarray(ids).save(mask)
+    Path("study.toml").write_text(
+        '[study]\nimages = ["photos"]\ncheckpoint = "tiny.safetensors"\ndevice = "cpu"\nbootstrap = 20\n'
+        'depth = "nets/depth"\nfeatures = "nets/vit"\nmasks = "masks"\nagainst = ["sketches"]\n'
+    )
+    result = alit("study", "--config", "study.toml")
+    assert result.exit_code == 0, result.stderr
+    assert "left out" not in result.stderr
+    assert (here / "study" / "scores-sketches" / "features@vit.parquet").exists()
+    familiarity = pd.read_csv(here / "study" / "familiarity.csv")
+    assert set(familiarity.set) == {"photos", "sketches"}
+    assert any("frechet" in str(column) and familiarity[column].notna().all() for column in familiarity)
+    assert findings_equal_the_csv_files(here / "study") >= 20
 
 
 def test_an_analysis_that_refuses_is_left_out_and_said(here: Path, alit: Alit) -> None:

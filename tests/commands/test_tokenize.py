@@ -112,8 +112,12 @@ def test_train_in_one_go(here: Path, alit: Alit) -> None:
     steps = [word for stage in ("base", "distill", "finetune") for word in (f"--{stage}-steps", 2)]
     Path("t.toml").write_text('[train]\nlr = 0.01\npreset = "nano"\nbase_tokenizer = "vae"\nviews = 1\n')
     line = ["train", "images", "--out", "m.safetensors", *steps, "--batch-size", 2, "--config", "t.toml", "--half"]
-    result = alit(*line)
+    result = alit(*line, "--json")
     assert result.exit_code == 0, result.stderr
+    made = json.loads(result.stdout)
+    assert (made["out"], made["trained"]) == ("m.safetensors", True)
+    assert {stage: about["steps"] for stage, about in made["stages"].items()} == dict.fromkeys(made["stages"], 2)
+    assert len(made["stages"]["finetune"]["l1"]) == 8
     assert "base: 2 steps of 2 photographs, in " in result.stderr  # bf16 or float32, as the processor is
     assert "base step 2: L1 of held-out photographs by grid tokens  64: " in result.stderr
     assert read_record(Path("m.safetensors")).training[1]["recipe"]["distill"]["learning_rate"] == 0.01

@@ -33,6 +33,23 @@ if sys.platform == "linux":
 
 Rng = np.random.Generator
 
+READ = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "WEBP": ".webp",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+    "DIB": ".bmp",
+    "GIF": ".gif",
+    "PPM": ".ppm",
+    "AVIF": ".avif",
+    "JPEG2000": ".jp2",
+    "MPO": ".jpeg",
+}
+"""The formats that are read, and how their files are called."""
+NOT_READ = ("ICO", "DDS", "QOI", "PDF", "EPS")
+"""Formats that are recognised by their first bytes, whatever the files are called."""
+
 
 def write_fuzzed(folder: Path, count: int, seed: int = 0) -> dict[Path, frozenset[str]]:
     """Write `count` files; by file, the statuses that it may have."""
@@ -59,10 +76,8 @@ def _saved(image: Image.Image, form: str, **options: object) -> bytes:
 
 
 def _good(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
-    form, suffix = [("JPEG", ".jpg"), ("PNG", ".png"), ("WEBP", ".webp"), ("BMP", ".bmp"), ("TIFF", ".tif")][
-        rng.integers(5)
-    ]
-    return suffix, _saved(_image(rng), form), frozenset({"ok"})
+    form = list(READ)[rng.integers(len(READ))]
+    return READ[form], _saved(_image(rng), form), frozenset({"ok"})
 
 
 def _flipped(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
@@ -78,6 +93,16 @@ def _cut(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
     form, suffix = [("JPEG", ".jpg"), ("PNG", ".png")][rng.integers(2)]
     data = _saved(image, form)
     return suffix, data[: int(len(data) * rng.uniform(0.2, 0.9))], frozenset({"truncated"})
+
+
+def _broken_off(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
+    suffix, data, _ = _good(rng)
+    return suffix, data[: int(rng.integers(1, len(data)))], ANY - {"empty"}
+
+
+def _spliced(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
+    (suffix, first, _), (_, second, _) = _good(rng), _good(rng)
+    return suffix, first[: int(rng.integers(1, len(first)))] + second[int(rng.integers(len(second))) :], ANY - {"empty"}
 
 
 def _empty(_rng: Rng) -> tuple[str, bytes, frozenset[str]]:
@@ -129,8 +154,14 @@ def _floating(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
     return ".tiff", _saved(image, "TIFF"), frozenset({"unsupported"})
 
 
-def _foreign(_rng: Rng) -> tuple[str, bytes, frozenset[str]]:
-    return ".heic", b"\0\0\0\x18ftypheic" + bytes(200), frozenset({"unsupported"})
+def _foreign(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
+    beginnings = {".heic": b"\0\0\0\x18ftypheic", ".jxl": b"\xff\x0a", ".heif": b"\0\0\0\x18ftypmif1"}
+    suffix = list(beginnings)[rng.integers(len(beginnings))]
+    return suffix, beginnings[suffix] + bytes(200), frozenset({"unsupported"})
+
+
+def _not_read(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
+    return ".png", _saved(_image(rng), NOT_READ[rng.integers(len(NOT_READ))]), frozenset({"unsupported"})
 
 
 def _turned(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
@@ -141,6 +172,6 @@ def _turned(rng: Rng) -> tuple[str, bytes, frozenset[str]]:
 
 
 KINDS: tuple[Callable[[Rng], tuple[str, bytes, frozenset[str]]], ...] = (
-    *(_good, _flipped, _flipped, _flipped, _cut, _empty, _text, _noise, _mislabelled, _bomb),
-    *(_deep, _cmyk, _modes, _animation, _floating, _foreign, _turned),
+    *(_good, _flipped, _flipped, _flipped, _cut, _broken_off, _spliced, _empty, _text, _noise, _mislabelled, _bomb),
+    *(_deep, _cmyk, _modes, _animation, _floating, _foreign, _not_read, _turned),
 )

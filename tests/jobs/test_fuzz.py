@@ -188,6 +188,7 @@ def test_damaged_tables_through_every_command(
     Path("s.csv").write_text("image,score\n" + "".join(f"img_{index}.png,{index}\n" for index in range(4)))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     codes: Counter[int] = Counter()
+    faults: list[str] = []
     for number, table in enumerate(fuzzed_inputs.tables(pq.read_table("good.parquet"), count, tmp_path, seed=count)):
         for name, line in _commands(table, model, tmp_path / f"out{number}").items():
             begun = time.monotonic()
@@ -195,11 +196,14 @@ def test_damaged_tables_through_every_command(
             codes[result.exit_code] += 1
             # Only alit verify ends with 1, when it has found something.
             allowed = {0, 1, 2} if name == "verify" else {0, 2, 3}
-            assert result.exit_code in allowed, f"{name} of {table.name}: {result.stderr}"
-            assert "ALIT_DEBUG" not in result.stderr, f"{name} of {table.name}: {result.stderr}"
+            # All faults of a run are told, as a run of 200 tables takes half an hour.
+            if result.exit_code not in allowed or "ALIT_DEBUG" in result.stderr:
+                faults.append(f"{name} of {table.name}: {result.stderr}")
             _bounded(begun)
         shutil.rmtree(tmp_path / f"out{number}", ignore_errors=True)
+    assert not faults, "\n".join(faults)
     assert codes[2] > count
+    print(f"{count} tables through {len(_commands(tmp_path, model, tmp_path))} commands, by exit code: {codes}")
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -21,7 +21,7 @@ from alit_cli.jobs.verify import problems
 from alit_cli.runs.prepared import is_complete
 from alit_cli.runs.status import status
 from alit_cli.runs.workers import Workers, WorkerShare
-from tests.conftest import Alit
+from tests.conftest import KILLS, Alit
 from tests.model import tiny
 from tests.training.photos import write_photos
 
@@ -153,7 +153,7 @@ def test_only_failed_rows_are_done_again(job: ScoreJob, made: ScoreJob, tmp_path
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_moments_a_run_ends_in_the_same_tables(job: ScoreJob, made: ScoreJob) -> None:
+def test_killed_at_random_moments_a_run_ends_in_the_same_tables(job: ScoreJob, made: ScoreJob) -> None:
     context = get_context("forkserver")
     context.set_forkserver_preload(["alit_cli.jobs.score"])
     begun = time.monotonic()
@@ -162,7 +162,7 @@ def test_killed_at_twenty_moments_a_run_ends_in_the_same_tables(job: ScoreJob, m
     process.join()
     seconds = time.monotonic() - begun
     moments, kills = random.Random(0), 0
-    while kills < 20:
+    while kills < KILLS:
         process = context.Process(target=run_to_the_end, args=(job,))
         process.start()
         process.join(moments.uniform(0, seconds))

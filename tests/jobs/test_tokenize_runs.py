@@ -9,12 +9,14 @@ import pickle
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.sources.listing import list_items
 from alit_cli.data.tables.parts import part_path
 from alit_cli.data.tables.summary import summarize
@@ -94,6 +96,27 @@ def test_a_folder_of_parts_has_the_rows_of_the_file(job: TokenizeJob, tmp_path: 
     with pytest.raises(InputError, match="another run"):
         list(tokenize(dataclasses.replace(folder, limit=5)))
     assert "in all" in alit("status", folder.out).stdout
+
+
+def test_work_with_the_columns_of_another_version_is_neither_resumed_nor_retried(
+    job: TokenizeJob, monkeypatch: pytest.MonkeyPatch, repaired: Callable[..., None]
+) -> None:
+    whole = dataclasses.replace(job, out=job.out.with_name("whole.parquet"))
+    with monkeypatch.context() as older:
+        for module in ("jobs.tokenize", "data.tables.token_table"):
+            older.setattr(f"alit_cli.{module}.PLAIN_MEASURES", PLAIN_MEASURES[:5])
+        # A job keeps what it knows of its table, and later ones must look it up again.
+        begun = tokenize(dataclasses.replace(job))
+        assert any(progress.done >= 4 for progress in begun)
+        begun.close()
+        frame(dataclasses.replace(whole))
+    with pytest.raises(InputError, match=r"unfinished work .* \(plain_measures has gained distinct_colours"):
+        frame(job)
+    with pytest.raises(InputError, match="finished table of another run"):
+        frame(whole)
+    repaired(2)
+    with pytest.raises(InputError, match="made with other options"):
+        frame(dataclasses.replace(whole, retry_errors=True))
 
 
 def test_an_unfinished_folder_is_no_table_yet(job: TokenizeJob, tmp_path: Path) -> None:

@@ -239,6 +239,29 @@ def test_analyses_of_another_table_are_left_out_and_named(
     assert page.data["strangers"] == ["quality/quality.csv", "quality/quality_below.csv"]
 
 
+def test_analyses_of_other_images_are_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alit: Alit
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine, _ = (tokenized(tmp_path / name, 24) for name in ("mine", "other"))
+    model = next(mine.parent.glob("*.safetensors"))
+    # Fewer images than the table has are still its images.
+    words = ("mine/photos", "-c", model, "--limit", "3", "--sheets", "0", "--out", "mine/study/attention", "-q")
+    assert alit("analyze", "attention", *words).exit_code == 0
+    others = ("other/photos", "-c", model, "--labels", "folders", "--folds", "2", "--out", "mine/probe", "-q")
+    assert alit("analyze", "probe", *others).exit_code == 0
+    page = make(ViewJob((mine,), tmp_path / "page.html", pictures=False))
+    assert [panel["topic"] for panel in page.data["panels"]] == ["attention"]
+    assert page.data["strangers"] == ["probe/probe.csv"]
+    # Another model sees other things in the same images.
+    panels, strangers = find_panels(mine.parent / "study", [losses_table(tmp_path)])
+    assert (panels, strangers) == ([], ["attention/attention.csv"])
+    # A folder that was moved is still that of the table.
+    (tmp_path / "mine" / "photos").rename(tmp_path / "moved")
+    panels, strangers = find_panels(mine.parent / "study", [mine])
+    assert ([panel.topic for panel in panels], strangers) == (["attention"], [])
+
+
 def test_without_originals_the_page_says_so(made: Made, tmp_path: Path) -> None:
     photos = made.job.tables[0].parent / "photos"
     moved = photos.rename(tmp_path / "elsewhere")

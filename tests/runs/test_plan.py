@@ -16,7 +16,7 @@ from alit_cli.runs.item_file import ItemFile, write_items
 from alit_cli.runs.plan import Plan, Shard, remove_work
 from alit_cli.runs.plan import open_plan as open_found
 
-OPTIONS: dict[str, Any] = {"model": "abc", "budgets": (8, 16), "fit": "crop"}
+OPTIONS: dict[str, Any] = {"model": "abc", "budgets": (8, 16), "fit": "crop", "options": {"columns": ["a", "b"]}}
 
 
 def open_plan(folder: Path, items: list[Item], *rest: Any, **options: Any) -> Plan:
@@ -90,6 +90,8 @@ def test_other_work_is_refused_and_the_difference_is_named(tmp_path: Path) -> No
     for other, size, options, words in (
         (items, 1, {**OPTIONS, "model": "xyz"}, 'model was "abc", is "xyz"'),
         (items, 1, {**OPTIONS, "new": 1}, "new was null, is 1"),
+        (items, 1, {**OPTIONS, "options": {"columns": ["a", "c"]}}, "(columns has gained c and lost b)"),
+        (items, 1, {**OPTIONS, "options": {}}, '(columns was ["a", "b"], is null)'),
         (items, 2, OPTIONS, "shard size was 1, is 2"),
         (items[:2], 1, OPTIONS, "1 image is gone, such as '3.jpg'"),
         ([*items, Item("4.jpg", "in", "/nowhere")], 1, OPTIONS, "1 image is new, such as '4.jpg'"),

@@ -129,8 +129,12 @@ def test_maps_are_fitted_as_their_images_and_hide_what_they_do_not_know(tmp_path
     assert set(large[np.isfinite(large)]) <= set(range(1, 401))
     (tmp_path / "b.npy").write_bytes(b"no")
     np.save(tmp_path / "c.npy", np.zeros((2, 2, 3)))
-    for name in ("b.npy", "c.npy", "none.png"):
-        with pytest.raises(InputError, match=name):
+    (tmp_path / "d.npy").write_bytes(b"")
+    (tmp_path / "e.npy").write_bytes(b"PK\3\4 broken")
+    np.save(tmp_path / "f.npy", np.array([["x"]]))
+    (tmp_path / "g.png").write_bytes((tmp_path / "a.png").read_bytes()[:-60])
+    for name in ("b.npy", "c.npy", "d.npy", "e.npy", "f.npy", "g.png", "none.png"):
+        with pytest.raises(InputError, match=rf"The depth map '.*{name}' .*\.$"):
             read_map(tmp_path / name, 20, "crop")
     assert find_depth_maps(tmp_path, ["deep/a.jpg", "q.jpg"]) == [tmp_path / "a.png", None]
     with pytest.raises(InputError, match="no folder"):

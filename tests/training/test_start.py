@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor
 
 from alit_cli.config import ModelConfig
 from alit_cli.errors import InputError
@@ -18,7 +18,6 @@ from alit_cli.model.rollout import Alit
 from alit_cli.training.crops import CROPS_MARK
 from alit_cli.training.job import ModelOptions, TrainJob, claim_folder, training_job
 from alit_cli.training.recipe import StageName
-from alit_cli.training.stages.tiles import HOLD, SEPARATION, TileSeparation
 from alit_cli.training.start import choose_start, load_start, tiled
 from tests.model import tiny
 
@@ -34,12 +33,12 @@ def small(tmp_path: Path) -> Path:
 
 
 def _tiled_config(config: ModelConfig) -> ModelConfig:
-    return dataclasses.replace(config, image_size=64, tokens_per_iteration=8)
+    return dataclasses.replace(config, image_size=64, tokens_per_iteration=8, tiles=2)
 
 
-def _job(folder: Path, model: ModelOptions, release_steps: int | None = None) -> TrainJob:
+def _job(folder: Path, model: ModelOptions) -> TrainJob:
     stages: list[StageName] = ["distill", "finetune"]
-    return training_job(["photos"], folder / "mine.safetensors", model, stages, {}, {}, release_steps)
+    return training_job(["photos"], folder / "mine.safetensors", model, stages, {}, {})
 
 
 def test_sizes_and_name_come_from_the_options(tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_a_base_tokenizer_alone_gets_fresh_transformers_of_any_size(tmp_path: Pa
 
 def test_a_whole_model_goes_on_as_it_is(small: Path, tmp_path: Path) -> None:
     job = _job(tmp_path, ModelOptions(init=small))
-    assert (job.start.fitting, job.config.name, job.recipe.tiles) == ("same", "mine", 1)
+    assert (job.start.fitting, job.config.name, job.config.tiles) == ("same", "mine", 1)
     # Trained transformers need no first lesson, and their codebook stays in use.
     recipe = job.recipe
     assert (recipe.parallel_until, recipe.full_rollouts_from, recipe.quantize_from) == (0, 0, 0)
@@ -84,8 +83,11 @@ def test_what_does_not_fit_is_refused_in_a_sentence(small: Path, tmp_path: Path)
         choose_start(small, None, {"width": 32})
     with pytest.raises(InputError, match="cannot be tiled"):
         choose_start(small, None, {"image_size": 48}, fit="tile")
-    with pytest.raises(InputError, match="--release-tiles needs"):
-        _job(tmp_path, ModelOptions(init=small), release_steps=10)
+    tiled_path = tmp_path / "tiled.safetensors"
+    big, record = load_start(choose_start(small, None, {"image_size": 64, "tokens_per_iteration": 8}))
+    write_checkpoint(tiled_path, big, record)
+    with pytest.raises(InputError, match="made of 2×2 tiles already"):
+        choose_start(tiled_path, None, {"image_size": 128, "tokens_per_iteration": 32})
 
 
 @torch.no_grad()
@@ -94,18 +96,10 @@ def test_separate_tiles_see_what_the_small_model_sees(small: Path) -> None:
     old, _ = read_alit(small)
     config = _tiled_config(old.config)
     big = Alit(config).eval()
-    big.load_state_dict({**old.state_dict(), **tiled(old, 2)})
-    # Without the vectors that tell tiles apart, and without the class token, which sees all tiles.
-    for part, model in ((big.encoder, old.encoder), (big.decoder, old.decoder)):
-        side, m = old.config.grid_side, old.config.tokens_per_iteration
-        grid = model.positions[1:].view(side, side, -1).repeat(2, 2, 1).flatten(0, 1)
-        part.positions.copy_(torch.cat([part.positions[:1], grid]))
-    big.encoder.latent_positions.copy_(old.encoder.latent_positions.repeat(4, 1))
-    latents = old.decoder.latent_positions.view(3, 1, m, -1).expand(3, 4, m, -1)
-    big.decoder.latent_positions.copy_(latents.reshape(-1, config.width))
-    separation = TileSeparation(config, 2, steps=100)
-    separation.strength = 1e4
-    separation.attach(big)
+    big.load_state_dict({**big.state_dict(), **old.state_dict(), **tiled(old, 2)})
+    for name, parameter in big.named_parameters():
+        if name.endswith("separation"):
+            parameter.fill_(1e3)  # nothing at all is seen of other tiles
     _hide_class_token(old)
     _hide_class_token(big)
     images = torch.rand(1, 3, 64, 64)
@@ -122,45 +116,64 @@ def test_separate_tiles_see_what_the_small_model_sees(small: Path) -> None:
 
 def _hide_class_token(model: Alit) -> None:
     """Let no token look at the class token, of which a tiled model has one and its copies have four."""
-
-    def hide(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        length = args[0].shape[1]
-        bias = kwargs.get("bias", torch.zeros(length, length)).clone()
-        bias[1:, 0] = -1e4
-        return args, {**kwargs, "bias": bias}
-
     for part in (model.encoder, model.decoder):
         for block in part.blocks:
             assert isinstance(block, Block)
-            block.attention.register_forward_pre_hook(hide, with_kwargs=True)
+            attention = block.attention
+            original = attention._bias
+
+            def hide(apart: Tensor | None, q: Tensor, original: Any = original) -> Tensor:
+                bias = original(apart, q)
+                shown = torch.zeros(q.shape[-2], q.shape[-2]) if bias is None else bias.clone()
+                shown[..., 1:, 0] = -1e4
+                return shown
+
+            attention._bias = hide  # type: ignore[method-assign]
 
 
-def test_the_separation_of_tiles_ends(small: Path) -> None:
-    import copy
+def test_every_head_learns_how_far_its_tiles_are_apart() -> None:
+    """Where tiles are apart by nothing, attention is the plain one; training moves the separation of every head."""
+    torch.manual_seed(0)
+    model = Alit(_tiled_config(tiny.config()))
+    plain = tiny.model().encoder.blocks
+    names = plain.load_state_dict(model.encoder.blocks.state_dict(), strict=False)
+    assert all(name.endswith("attention.separation") for name in names.unexpected_keys)
+    assert not names.missing_keys
+    x = torch.randn(2, 1 + 64 + 8, 24)
+    assert not torch.allclose(model.encoder.blocks(x), plain(x))
+    separations = [p for name, p in model.encoder.blocks.named_parameters() if name.endswith("separation")]
+    with torch.no_grad():
+        for separation in separations:
+            separation.zero_()
+    torch.testing.assert_close(model.encoder.blocks(x), plain(x))
+    model.encoder.blocks(x).square().sum().backward()
+    for separation in separations:
+        assert separation.grad is not None
+        assert separation.grad.abs().min() > 0
 
-    model, _ = read_alit(small)
-    separation = TileSeparation(_tiled_config(model.config), 2, steps=200)
-    separation.attach(model)
-    ema = copy.deepcopy(model)
-    x = torch.rand(1, 1 + 64 + 8, 24)
-    free = tiny.model().encoder.blocks
-    free.load_state_dict(model.encoder.blocks.state_dict())
-    assert separation.strength == SEPARATION
-    assert not torch.allclose(model.encoder.blocks(x), free(x))
-    separation.set_step(100)
-    assert separation.strength == SEPARATION / 2
-    separation.set_step(100 + HOLD - 1)
-    assert separation.strength == SEPARATION / 2
-    separation.set_step(200)
-    for blocks in (model.encoder.blocks, ema.encoder.blocks):  # a deep copy is released with it
-        assert torch.equal(blocks(x), free(x))
+
+@torch.no_grad()
+def test_attention_probabilities_of_a_tiled_model_are_those_it_uses() -> None:
+    model = Alit(_tiled_config(tiny.config())).eval()
+    blocks = model.encoder.blocks
+    x = torch.randn(2, 1 + 64 + 8, 24)
+    block = next(iter(blocks))
+    assert isinstance(block, Block)
+    weights = blocks.attention(x, 0)
+    values = block.attention._split(block.norm_attention(x))[2]
+    attended = block.attention.out((weights @ values).transpose(1, 2).flatten(2))
+    assert blocks.tiles is not None
+    torch.testing.assert_close(block.attention(block.norm_attention(x), blocks.tiles.apart(x)), attended)
+    of = blocks.tiles.of_tokens()
+    other = (of[:, None] != of) & (of[:, None] >= 0) & (of >= 0)
+    assert weights[..., other[: x.shape[1], : x.shape[1]]].max() < 1e-2  # e⁻¹⁰ of an equal token's weight
 
 
 @torch.no_grad()
 def test_tiling_is_chosen_where_the_sizes_allow_it_and_resampling_elsewhere(small: Path, tmp_path: Path) -> None:
     twice = {"image_size": 64, "tokens_per_iteration": 8}
-    job = _job(tmp_path, ModelOptions(init=small, sizes=twice), release_steps=30)
-    assert (job.start.fitting, job.recipe.tiles, job.recipe.release_steps) == ("tile", 2, 30)
+    job = _job(tmp_path, ModelOptions(init=small, sizes=twice))
+    assert (job.start.fitting, job.config.tiles) == ("tile", 2)
     assert "32 px, 2 tokens per iteration" in job.start.sentence
     assert "tiled 2×2" in job.start.sentence
     images = torch.rand(2, 3, 64, 64)

@@ -25,7 +25,7 @@ from alit_cli.training.crops import CropDataset, CropSettings, open_crops
 from alit_cli.training.job import TrainJob
 from alit_cli.training.log import TrainRecord
 from alit_cli.training.loop import Intervals
-from alit_cli.training.optimizers import Optimizers
+from alit_cli.training.optimizers import Muon, Optimizers, orthogonal
 from alit_cli.training.recipe import Recipe, StageRecipe, recipe_for
 from alit_cli.training.stages.base import align_with_pixels
 from alit_cli.training.start import Start, choose_start
@@ -317,3 +317,28 @@ def test_muon_moves_the_transformers_matrices_and_adamw_the_rest() -> None:
     assert others == {id(p) for _, p in named} - matrices
     (alone,) = Optimizers(named, dataclasses.replace(STAGE, muon=0.0)).parts
     assert isinstance(alone[0], torch.optim.AdamW)
+
+
+def test_muon_is_torchs_but_for_its_precision() -> None:
+    """Three updates of wide and tall matrices; torch iterates in bf16, which keeps about three digits."""
+    rng = torch.Generator().manual_seed(0)
+    shapes = [(24, 72), (72, 24), (16, 16)]
+    mine = [torch.nn.Parameter(torch.randn(shape, generator=rng)) for shape in shapes]
+    theirs = [torch.nn.Parameter(matrix.detach().clone()) for matrix in mine]
+    start = [matrix.detach().clone() for matrix in mine]
+    optimizers = Muon(mine, lr=0.1), torch.optim.Muon(theirs, lr=0.1, weight_decay=0.0)
+    for _ in range(3):
+        for matrix, other in zip(mine, theirs, strict=True):
+            matrix.grad = torch.randn(matrix.shape, generator=rng)
+            other.grad = matrix.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    for matrix, other, before in zip(mine, theirs, start, strict=True):
+        moved = (matrix - before).norm()
+        assert moved > 0.1
+        assert (matrix - other).norm() < 0.02 * moved
+
+
+def test_an_orthogonal_update_has_singular_values_near_one() -> None:
+    values = torch.linalg.svdvals(orthogonal(torch.randn(40, 100, generator=torch.Generator().manual_seed(0))).float())
+    assert 0.6 < values.min() <= values.max() < 1.3

@@ -56,6 +56,15 @@ def test_two_runs_do_not_share_a_work_folder(tmp_path: Path) -> None:
     assert list(train(job, OFTEN)) == []
 
 
+def test_temporary_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    job = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
+    (job.work / "pictures").mkdir(parents=True)
+    for name in ("job.json", "pictures/base-000003.png"):
+        (job.work / f"{name}.123-0a1b2c3d.tmp").touch()
+    next(train(job, OFTEN))
+    assert not list(job.work.rglob("*.tmp"))
+
+
 def test_memory_that_runs_out_is_said_and_smaller_pieces_resume_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

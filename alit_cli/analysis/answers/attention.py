@@ -44,7 +44,10 @@ def attention_blocks(summary: pd.DataFrame, study: AttentionStudy) -> Iterator[T
 
 
 def attention_remarks(study: AttentionStudy) -> Iterator[str]:
-    """Images without a mask, and sheets that are of some images only."""
+    """Masks that cannot be used, images without a mask, and sheets that are of some images only."""
+    if unreadable := study.unreadable_masks:
+        count, why = len(unreadable), next(iter(unreadable.values()))
+        yield f"{count} of {study.images} images have a mask that cannot be used, and count only for the maps: {why}"
     if study.without_mask and study.masks is not None:
         names = study.without_mask
         yield f"{len(names)} images have no mask, or no segment in it, and count only for the maps: {names[0]}, …"

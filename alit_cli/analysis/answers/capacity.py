@@ -12,7 +12,8 @@ from alit_cli.analysis.query.criteria import comparisons, split
 from alit_cli.analysis.query.groups import group_images
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.sweep import UNIFORM, Outcome, Sweep, read_allocations, read_outcomes, read_sweeps
-from alit_cli.analysis.studies.capacity import ALL, Capacity, Point, measure_capacity, save_tables
+from alit_cli.analysis.studies.capacity import ALL, Capacity, measure_capacity, save_tables
+from alit_cli.analysis.studies.capacity_points import Point
 from alit_cli.results import Result, TextTable
 from alit_cli.table_layout import Cell
 

@@ -47,6 +47,8 @@ def _source(tables: Tables, result: Quality) -> str:
     """Where the numbers of the figure come from."""
     images = max(row.images for row in result.rows)
     features = f" · features: {result.frechet}" if result.frechet else ""
+    if features and images <= result.features:
+        features += f" (biased: {result.features} numbers of {images} images)"
     return f"{images} images · model: {made_by(tables.info)}{features}"
 
 
@@ -74,8 +76,8 @@ def quality_blocks(
     """The tokens, what as many bits buy otherwise, the base tokenizer, and images below thresholds."""
     yield _tokens_table(result)
     yield from _baselines_table(result)
-    for row in result.of(BASE):
-        yield base_sentence(result, row)
+    for row in result.levels:
+        yield level_sentence(result, row)
     thresholds = thresholds or spread(result)
     yield TextTable(
         "Images with an L1 below",
@@ -87,12 +89,19 @@ def quality_blocks(
     )
 
 
-def base_sentence(result: Quality, row: Row) -> str:
-    """What the base tokenizer reaches without tokens, and what it is by now."""
-    numbers = f"L1 {row.l1:.4f}, PSNR {row.psnr:.2f} dB, SSIM {row.ssim:.3f}"
-    # Features of the base tokenizer's pictures are only known where they were scored.
-    if not math.isnan(row.frechet):
-        numbers += f", Fréchet distance {row.frechet:.2f}"
+def level_sentence(result: Quality, row: Row) -> str:
+    """What the base tokenizer reaches without tokens and what it is by now; or what another codec's pictures reach."""
+    forms = {
+        f"L1 {row.l1:.4f}": row.l1,
+        f"PSNR {row.psnr:.2f} dB": row.psnr,
+        f"SSIM {row.ssim:.3f}": row.ssim,
+        f"LPIPS {row.lpips:.3f}": row.lpips,
+        f"Fréchet distance {row.frechet:.2f}": row.frechet,
+    }
+    # Only what was scored is known.
+    numbers = ", ".join(text for text, value in forms.items() if not math.isnan(value))
+    if row.system != BASE:
+        return f"The pictures of {result.label(row)} ({row.images} images, bits not known): {numbers}."
     text = f"The {result.base.label}: {numbers}."
     if result.base.state == "fine-tuned":
         text += (

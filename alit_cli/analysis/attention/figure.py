@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 
 from alit_cli.analysis.attention.tables import BEST, SETS, measure_name, series
-from alit_cli.analysis.figures.style import COLOURS, GREY, figure_page
+from alit_cli.analysis.figures.style import COLOURS, GREY, figure_page, is_paper
 
 # The same measure has the same colour in every panel of the figure.
 BLUE, ORANGE, GREEN = COLOURS[:3]
@@ -55,7 +55,7 @@ def _draw_sparsity(axes: Axes, summary: pd.DataFrame) -> None:
     _line(axes, summary, "latent_share", GREEN, "share of attention that goes to tokens")
     # In an even map the top tenth of the positions holds a tenth of the mass.
     axes.axhline(0.1, color=BLUE, linewidth=0.8, linestyle=":")
-    axes.annotate("even", (1, 0.1), (0, 2), ("axes fraction", "data"), "offset points", ha="right", color=BLUE)
+    axes.annotate("even", (0, 0.1), (3, -2), ("axes fraction", "data"), "offset points", va="top", color=BLUE)
     axes.set_ylim(0, 1.02)
     _finish(axes, "Sparsity: how narrow a token's map is", "mean over tokens and images (band: 95 %)")
 
@@ -78,7 +78,7 @@ def _draw_objects(figure: SubFigure, summary: pd.DataFrame, first: int, shares: 
             axes.remove()
         else:
             _draw_region(axes, summary, first, share)
-            axes.set_title(f"Objects, region: {shares[share]}", loc="left")
+            axes.set_title(f"Region: {shares[share]}", loc="left")
     for axes in grid[:, 0]:
         axes.set_ylabel("mIoU of the best token per segment")
     # All panels have the same lines, so the first one speaks for all.
@@ -96,7 +96,7 @@ def _draw_region(axes: Axes, summary: pd.DataFrame, first: int, share: str) -> N
             gain = series(summary, f"gain_{tokens}_{share}")
             # The interval of the difference is drawn around chance, so that a line above it is better than chance.
             half = (gain.high - gain.low) / 2
-            label = "its chance level: other images' maps (band: 95 % of the difference)"
+            label = "its chance level, maps of other images" + ("" if is_paper() else " (band: 95 % of the difference)")
             _line(axes, summary, measure_name(tokens, share, shuffled=True), colour, label, True, False)
             axes.fill_between(
                 chance.tokens, chance["mean"] - half, chance["mean"] + half, color=colour, alpha=0.15, linewidth=0

@@ -42,7 +42,7 @@ class AttentionStudy:
         keep: what a token's region is.
         first: tokens of the model's first budget.
         files: sheets written so far, and the folder of the arrays.
-        without_mask: images whose mask is missing or holds no segment.
+        without_mask: images that have no mask, or one without a segment.
     """
 
     def __init__(self, question: AttentionQuestion, source: str, masks: Masks | None = None) -> None:
@@ -98,15 +98,25 @@ class AttentionStudy:
         """Images and segments that objects were looked for in; None where there are none."""
         return (len(self.segments), sum(self.segments)) if self.segments else None
 
+    @property
+    def unreadable_masks(self) -> dict[str, str]:
+        """Image key → why its mask cannot be used."""
+        return {} if self.masks is None else self.masks.unreadable
+
     def rows(self) -> pd.DataFrame:
         """One row per image and iteration, as `join_rows` has them."""
         overlap = pd.concat(self.overlap, ignore_index=True) if self.overlap else None
         return join_rows(pd.concat(self.spread, ignore_index=True), overlap)
 
     def finish(self) -> pd.DataFrame:
-        """Draw the overview; the means by iteration, as `by_iteration` has them. InputError where there is no image."""
+        """Draw the overview; the means by iteration, as `by_iteration` has them.
+
+        Raises InputError: none of the images, or none of the masks, can be used.
+        """
         if not self.spread:
             raise InputError("None of the images could be read, so there is nothing to look at.")
+        if self.masks is not None and 0 < len(self.masks.unreadable) == len(self.masks.items):
+            raise InputError(f"None of the masks can be used: {next(iter(self.masks.unreadable.values()))}")
         # An overview of one image would only repeat its sheet.
         if len(self.pictured) > 1:
             self.files.append(self.question.out / f"overview.{self.question.form}")
@@ -147,6 +157,8 @@ class AttentionStudy:
         if self.masks is None:
             return None
         labels = self.masks.own(maps.image, maps.width, maps.height)
+        if maps.image in self.masks.unreadable:
+            return None
         found = None if labels is None else self._segments(labels)
         # A mask that holds nothing but background has no segment to be found.
         if found is None or not len(found.masks):

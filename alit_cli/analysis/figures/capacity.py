@@ -36,7 +36,7 @@ def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> lis
     """
     table = pd.DataFrame(result.points)
     whole = table[table.group == ALL]
-    styles = _styles(whole.line)
+    styles = _styles(whole.line, result.levels)
     paths = [folder / f"capacity.{form}"]
     differences = pd.DataFrame(result.differences)
     if len(differences):
@@ -53,10 +53,17 @@ def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> lis
             # Where differences are drawn below, they carry the intervals, and bands above would only blur the lines.
             _draw_lines(grid[0, column], points, styles, bands=rows == 1)
             _dress(grid[0, column], outcome, result.full_tokens)
-            if rows > 1:
-                own = differences[differences.outcome == outcome.name]
-                _draw_differences(grid[1, column], own, styles, outcome)
-            grid[-1, column].set_xlabel(f"tokens spent, share of {result.full_tokens} per image")
+            bottom = grid[0, column]
+            if rows > 1 and len(own := differences[differences.outcome == outcome.name]):
+                bottom = grid[1, column]
+                _draw_differences(bottom, own, styles, outcome)
+            elif rows > 1:
+                # A Fréchet distance has no number per image, and so no paired difference.
+                grid[1, column].remove()
+                bottom.tick_params(labelbottom=True)
+            # Of four panels on a paper's page, each has room for half of the words.
+            spent = "tokens, share of" if is_paper() else "tokens spent, share of"
+            bottom.set_xlabel(f"{spent} {result.full_tokens}{'' if is_paper() else ' per image'}")
         _legend(figure, "What survives, by tokens spent", _handles(styles, whole))
     if (groups := _groups(result, table)) is not None:
         paths.append(folder / f"capacity_groups.{form}")
@@ -64,14 +71,17 @@ def draw_capacity(result: Capacity, source: str, folder: Path, form: str) -> lis
     return paths
 
 
-def _styles(lines: Iterable[str]) -> Styles:
-    """Colour, marker and dash of each line."""
+def _styles(lines: Iterable[str], levels: Sequence[str]) -> Styles:
+    """Colour, marker and dash of each line; the levels are pictures without tokens."""
     # One budget for all and the originals look the same in every figure, whatever else is drawn.
     styles: dict[str, tuple[str, str, Literal["-", "--", ":"]]] = {UNIFORM: (INK, "x", "--"), ORIGINAL: (GREY, "", ":")}
-    swept = [line for line in dict.fromkeys(lines) if line not in styles]
+    swept = [line for line in dict.fromkeys(lines) if line not in styles and line not in levels]
     for number, line in enumerate(swept):
         styles[line] = (COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)], "-")
-    return {line: styles[line] for line in [*swept, UNIFORM, ORIGINAL]}
+    # Levels take colours from the other end, so that they and the lines share none unless there are many.
+    for number, line in enumerate(levels[1:]):
+        styles[line] = (COLOURS[-1 - number % len(COLOURS)], "", ":")
+    return {line: styles[line] for line in [*swept, UNIFORM, *levels]}
 
 
 def _draw_lines(axes: Axes, points: pd.DataFrame, styles: Styles, bands: bool) -> None:
@@ -81,7 +91,7 @@ def _draw_lines(axes: Axes, points: pd.DataFrame, styles: Styles, bands: bool) -
         # A line may have no points for an outcome, such as a group without labels.
         if line.empty or line.value.isna().all():
             continue
-        if name == ORIGINAL:
+        if line.capacity.isna().all():  # pictures without tokens
             axes.axhline(float(line.value.iloc[0]), color=colour, linestyle=dash)
             continue
         axes.plot(line.capacity, line.value, color=colour, marker=marker, linestyle=dash)
@@ -123,7 +133,7 @@ def _draw_differences(axes: Axes, differences: pd.DataFrame, styles: Styles, out
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+.3g}" if value else "0"))
     unit = " (points)" if outcome.test is not None else ""
-    axes.set_title(f"Difference from one budget for all{unit}", loc="left")
+    axes.set_title(f"{'Less' if is_paper() else 'Difference from'} one budget for all{unit}", loc="left")
 
 
 def _groups(result: Capacity, table: pd.DataFrame) -> pd.DataFrame | None:
@@ -162,6 +172,8 @@ def _draw_groups(result: Capacity, groups: pd.DataFrame, styles: Styles, source:
         label = f"tokens spent, share of {result.full_tokens} per image"
         if is_paper():
             figure.supxlabel(label)
+            # The wide figure says it in its title. A network has a long name, hence two lines.
+            figure.supylabel(_capital(outcome.label).replace(" of ", "\nof ", 1))
         else:
             figure.axes[0].set_xlabel("tokens spent")
         _legend(figure, title, _handles(styles, groups))

@@ -1,4 +1,4 @@
-"""The figure of `alit analyze complexity`: mean L1 by complexity, pooled and by category."""
+"""The figure of `alit analyze complexity`: the code length by complexity, pooled and by category."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
+from scipy.stats import t
 
 from alit_cli.analysis.figures.style import GREY, Colours, budget_colours, figure_page, is_paper
 from alit_cli.analysis.studies.complexity import GROUP, OVERALL, QUOTED_MEASURE, Complexity, Row
 
 # Four in a row make three rows, as high as the large panel beside them.
 MOST_PANELS = 12
-FEWEST_IN_BIN = 10
-"""Images of a bin from which on its interval is drawn: a standard error of fewer says little."""
-NORMAL_95 = 1.96
-"""Standard errors to either side of a mean that make a 95 % interval."""
+FEWEST_IN_BIN = 3
+"""Images of a bin from which on its interval is drawn; that of two would leave the panel."""
 
 
 def draw_complexity(result: Complexity, source: str, path: Path) -> None:
-    """Draw the mean L1 per complexity bin, a line per budget: all groups pooled, and a small panel for each.
+    """Draw the mean code length per complexity bin, a line per budget: all groups pooled, and a small panel for each.
 
-    Every panel says how many images it has, and the Pearson correlation r of the measure to quote (the code length at
-    the largest budget, which ranks images exactly as the lowest line does). `source` says under the figure where the
+    Every panel says how many images it has, and the Pearson correlation r of the measure to quote, which is drawn: the
+    code length at the largest budget. The main panel has its 95 % intervals. `source` says under the figure where the
     numbers come from (images, model, scores). Raises what `open_output` raises.
     """
     own, pooled = (result.bins[result.bins.scope == scope] for scope in (GROUP, OVERALL))
@@ -35,9 +34,9 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
     shown = sorted(images.nlargest(MOST_PANELS).index)
     if len(shown) < len(images):
         source += f" · panels: the {len(shown)} largest of {len(images)} categories"
-    source += " · r: code length at the largest budget and the score · bars: 95 %"
+    source += f" · r: the score and the code length at {budgets[-1]} tokens, whose 95 % intervals are drawn"
     quoted = {row.group: row for row in result.rows if row.measure == f"{QUOTED_MEASURE}_{budgets[-1]}"}
-    with figure_page((6.4, 4.6) if pooled.empty else (12.8, 5.8), "Mean L1 by complexity", source, path) as figure:
+    with figure_page((6.4, 4.6) if pooled.empty else (12.8, 5.8), "Code length by complexity", source, path) as figure:
         if pooled.empty:
             main, label = figure.subplots(), "complexity score"
         else:
@@ -54,7 +53,7 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
         whole = own if pooled.empty else pooled
         _draw_lines(main, whole, colours, bars=True)
         _count_bins(main, whole)
-        main.set(xlabel=label, ylabel="mean L1 (pixels in 0–1)")
+        main.set(xlabel=label, ylabel="code length (bits per pixel)")
         main.set_title(_title(str(whole.group.iloc[0]), whole, quoted), loc="left")
         # All panels have the same lines, so the main one speaks for all.
         lines, names = main.get_legend_handles_labels()
@@ -62,7 +61,8 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
             lines,
             names,
             loc="outside upper left" if is_paper() else "outside upper right",
-            ncols=len(names),
+            # One column of a paper has room for four of them.
+            ncols=4 if is_paper() and pooled.empty else len(names),
             title="tokens",
             columnspacing=1.2,
         )
@@ -71,7 +71,7 @@ def draw_complexity(result: Complexity, source: str, path: Path) -> None:
 def _draw_panels(
     grid: Sequence[Axes], bins: pd.DataFrame, groups: Sequence[str], colours: Colours, quoted: dict[str, Row]
 ) -> None:
-    """A small panel per group, all on one axis of losses, and of scores where those are on one scale."""
+    """A small panel per group, all on one axis of code lengths, and of scores where those are on one scale."""
     for axes, group in zip_longest(grid, groups):
         if group is None:
             axes.remove()
@@ -87,12 +87,13 @@ def _draw_lines(axes: Axes, bins: pd.DataFrame, colours: Colours, bars: bool) ->
     """A line per budget, named in the legend in the order of the budgets."""
     for budget, colour in colours.items():
         line = bins[bins.budget == budget]
-        # A bin of few images becomes NaN here, and matplotlib draws no bar for it.
-        error = NORMAL_95 * line.error.where(line.images >= FEWEST_IN_BIN)
+        # Bins are small, so that their intervals are Student's; those of several budgets would hide each other. A bin
+        # of too few images becomes NaN here, and matplotlib draws no bar for it.
+        error = line.code_error.where(line.images >= FEWEST_IN_BIN) * t.ppf(0.975, line.images - 1)
         axes.errorbar(
             line.position,
-            line.l1,
-            error if bars and error.notna().any() else None,
+            line.code_length,
+            error if bars and budget == max(colours) and error.notna().any() else None,
             color=colour,
             marker="o",
             elinewidth=0.7,
@@ -103,6 +104,8 @@ def _draw_lines(axes: Axes, bins: pd.DataFrame, colours: Colours, bars: bool) ->
 def _count_bins(axes: Axes, bins: pd.DataFrame) -> None:
     """How many images every bin has, along the bottom."""
     first = bins[bins.budget == bins.budget.min()]
+    low, high = axes.get_ylim()
+    axes.set_ylim(low - 0.05 * (high - low), high)  # room for the numbers below the lowest line
     for position, count in zip(first.position, first.images, strict=True):
         axes.annotate(
             str(count),

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from alit_cli.analysis.figures.style import COLOURS, INK, MARKERS, figure_page, thin_ticks
+from alit_cli.analysis.figures.style import COLOURS, INK, MARKERS, figure_page, is_paper, thin_ticks
 from alit_cli.analysis.studies.familiarity import Familiarity
 
 
@@ -34,14 +34,16 @@ def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
             middle.bar(places, own.share, width, color=colour)
         left.set(xlabel="tokens", ylabel="mean L1 (pixels in 0–1)", xticks=result.budgets)
         left.set_title("What more tokens buy", loc="left")
-        left.legend()
+        # The legend stands above all panels, because it covers lines where names are long.
+        figure.legend(loc="outside upper left" if is_paper() else "outside upper right", ncols=len(names))
         # The axis of the bars counts places and not tokens, so its ticks are set by hand below.
         thin_ticks(left, result.budgets)
         threshold = result.thresholds[len(result.thresholds) // 2]
-        middle.set_xticks(range(len(result.budgets)), [str(budget) for budget in result.budgets])
+        ticks = [str(budget) for budget in result.budgets]
+        middle.set_xticks(range(len(ticks)), [*ticks[:-1], f"{ticks[-1]}\nor never"])
         middle.set(xlabel="tokens needed", ylabel="share of images")
         middle.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        middle.set_title(f"Tokens needed for L1 < {threshold:g} (last: or never)", loc="left")
+        middle.set_title(f"Tokens needed for L1 < {threshold:g}", loc="left")
         _draw_differences(right, result, names, f"tokens(l1<{threshold:g})")
 
 
@@ -57,18 +59,21 @@ def _draw_differences(axes: Axes, result: Familiarity, names: Sequence[str], nee
         face = "white" if row.matched else colour
         axes.plot(row.delta, place, color=colour, marker=marker, markerfacecolor=face)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set(xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1), xlabel=f"Cliff's δ (above 0: more than {names[0]})")
+    axes.set(xlim=(-1, 1), xticks=(-1, -0.5, 0, 0.5, 1), xlabel=f"Cliff's δ (above 0: more than\n{names[0]})")
     several = len(names) > 2
     axes.set_yticks(
         range(len(labels)), [f"{name}\n{_said(measure)}" if several else _said(measure) for name, measure in labels]
     )
     axes.set_ylim(len(labels) - 0.4, -0.6)  # the first set on top, and no more room than the rows need
+    # At the ends of the axis half of a marker would be cut off.
+    for line in axes.lines:
+        line.set_clip_on(False)
     axes.set_title("Differences (open: matched)", loc="left")
 
 
 def _said(measure: str) -> str:
     """A measure of the differences in words."""
-    return "L1 that\nmore tokens\nsave" if measure == "l1 gap" else "tokens\nneeded"
+    return "L1 saved" if measure == "l1 gap" else "tokens needed"
 
 
 def _style(number: int) -> tuple[str, str]:

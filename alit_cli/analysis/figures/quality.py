@@ -13,11 +13,22 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
-from alit_cli.analysis.figures.style import GREY, INK, budget_colours, draw_panels, figure_page, is_paper, thin_ticks
+from alit_cli.analysis.figures.style import (
+    COLOURS,
+    GREY,
+    INK,
+    budget_colours,
+    draw_panels,
+    figure_page,
+    is_paper,
+    thin_ticks,
+)
 from alit_cli.analysis.stats.loss_histogram import EDGES
 from alit_cli.analysis.studies.quality import BASE, SYSTEMS, TOKENS, Quality, Row
 
-LOOKS: dict[str, tuple[str, str, Literal["-", "--", ":"]]] = {
+Style = Literal["-", "--", ":"]
+Look = tuple[str, str, Style]
+LOOKS: dict[str, Look] = {
     TOKENS: ("#0d6b63", "o", "-"),
     "thumb": ("#8a857b", "s", "-"),
     "jpeg": ("#b9480e", "D", "-"),
@@ -39,52 +50,61 @@ def draw_quality(result: Quality, budgets: Sequence[int], source: str, path: Pat
 
     `source` says under the figure where the numbers come from. Raises what `open_output` raises.
     """
-    measures = [name for name in AXES if any(not math.isnan(getattr(row, name)) for row in result.rows)]
+    # A measure of other codecs alone has no panel: there would be nothing beside it.
+    measures = [name for name in AXES if any(not math.isnan(getattr(row, name)) for row in result.of(TOKENS))]
     panels: list[Callable[[Axes], None]] = [partial(_draw_measure, result=result, name=name) for name in measures]
     panels.append(partial(_draw_below, result=result, budgets=budgets))
     if result.codes:
         panels += [partial(_draw_codes, result=result), partial(_draw_changed, result=result)]
     # Four panels fill a square; more of them in rows of two would make the figure too high for a page.
-    columns = 2 if len(panels) == 4 else min(3, len(panels))
+    # Seven or eight of them would leave one or two in a third row, where a page is wide enough for four in a row.
+    columns = 2 if len(panels) == 4 else 4 if len(panels) in (7, 8) and not is_paper() else min(3, len(panels))
     rows = math.ceil(len(panels) / columns)
     # A codec at its smallest size is one point for all budgets, which would look like a mistake without a word.
     if any(len({row.bits for row in result.of(system)}) == 1 for system in ("jpeg", "webp")):
         source += " · a codec of one point: its smallest files are larger than the tokens"
     with figure_page((4.1 * columns, 3.3 * rows + 1), "Quality by tokens", source, path) as figure:
         draw_panels(figure, panels, rows, columns)
-        shown = [system for system in SYSTEMS if result.of(system)]
-        handles = [_handle(system, result) for system in shown]
+        curves = [system for system in SYSTEMS if system != BASE and result.of(system)]
+        handles = [_handle(SYSTEMS[system], *LOOKS[system]) for system in curves]
+        handles += [_handle(result.label(row), *look) for row, look in _levels(result)]
         figure.legend(
             handles=handles,
             loc="outside upper left" if is_paper() else "outside upper right",
-            ncols=3 if is_paper() else len(shown),
+            ncols=3 if is_paper() else len(handles),
         )
 
 
-def _handle(system: str, result: Quality) -> Line2D:
-    label = result.base.label if system == BASE else SYSTEMS[system]
-    colour, marker, style = LOOKS[system]
+def _handle(label: str, colour: str, marker: str, style: Style) -> Line2D:
     return Line2D([], [], color=colour, marker=marker, linestyle=style, label=label)
 
 
+def _levels(result: Quality) -> list[tuple[Row, Look]]:
+    """The rows whose bits are not in the tables, and how their levels look: the base tokenizer, then other codecs."""
+    codecs = [row for row in result.levels if row.system != BASE]
+    looks: list[Look] = [(COLOURS[-1 - number % len(COLOURS)], "", ":") for number in range(len(codecs))]
+    return [(row, LOOKS[BASE]) for row in result.of(BASE)] + list(zip(codecs, looks, strict=True))
+
+
 def _draw_measure(axes: Axes, result: Quality, name: str) -> None:
-    """One measure against the bits really spent; the base tokenizer, whose bits are not in the tables, as a level."""
+    """One measure against the bits really spent; what has bits that are not in the tables as a level."""
     spent: list[float] = []
     for system, (colour, marker, style) in LOOKS.items():
-        rows = [row for row in result.of(system) if not math.isnan(getattr(row, name))]
-        values = [getattr(row, name) for row in rows]
-        if system == BASE:
-            for value in values:
-                axes.axhline(value, color=colour, linestyle=style, linewidth=1)
-        elif rows:
-            axes.plot([row.bits for row in rows], values, style, color=colour, marker=marker)
+        rows = [row for row in result.of(system) if row.budget and not math.isnan(getattr(row, name))]
+        if rows:
+            axes.plot(
+                [row.bits for row in rows], [getattr(row, name) for row in rows], style, color=colour, marker=marker
+            )
             spent += [row.bits for row in rows]
+    for row, (colour, _, style) in _levels(result):
+        if not math.isnan(value := getattr(row, name)):
+            axes.axhline(value, color=colour, linestyle=style, linewidth=1.4)
     axes.set_xscale("log", base=2)
     ticks: list[float] = []
     # Powers of two continue the ticks, where the files of codecs are larger than all of the tokens.
     for bits in sorted([row.bits for row in result.of(TOKENS)] + [2**power for power in range(10, 25)]):
         # Labels of neighbours that are nearer than this would overlap.
-        if bits <= max(spent) and (not ticks or bits > 1.6 * ticks[-1]):
+        if bits <= max(spent) and (not ticks or bits > (2.4 if is_paper() else 1.9) * ticks[-1]):
             ticks.append(bits)
     axes.set_xticks(ticks)
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -105,14 +125,18 @@ def _draw_below(axes: Axes, result: Quality, budgets: Sequence[int]) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.set(xlabel="threshold of L1", ylabel="share of images below")
     axes.set_title("Images below each L1, by tokens", loc="left")
-    axes.legend(title="tokens", fontsize="small", title_fontsize="small", loc="lower right", ncols=2)
+    # Lines may run below the legend, which stays readable on its own ground.
+    ground = {"frameon": True, "framealpha": 0.85, "edgecolor": "none"}
+    axes.legend(title="tokens", fontsize="small", title_fontsize="small", loc="lower right", ncols=2, **ground)
 
 
 def _draw_codes(axes: Axes, result: Quality) -> None:
     """Share of the codebook that occurs; the entropy of the ids as a share of what it could be."""
     rows = result.of(TOKENS)
     budgets = [_budget(row) for row in rows]
-    axes.plot(budgets, [row.codes_used for row in rows], "-o", color="#0d6b63", label="codes that occur")
+    axes.plot(
+        budgets, [row.codes_used for row in rows], "-o", color="#0d6b63", label=f"codes that occur, of {result.codes}"
+    )
     most = math.log2(result.codes)
     entropy = [row.entropy / most for row in rows]
     label = f"entropy of the ids, of {most:.4g} bits"
@@ -125,7 +149,7 @@ def _draw_codes(axes: Axes, result: Quality) -> None:
     thin_ticks(axes, budgets)
     axes.set_ylim(0, 1.02)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.set(xlabel="tokens", ylabel=f"share of {result.codes} codes, or of the entropy")
+    axes.set(xlabel="tokens", ylabel="share")
     axes.legend(fontsize="small")
 
 

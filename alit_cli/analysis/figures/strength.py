@@ -43,6 +43,7 @@ def draw_strength(result: Strength, source: str, path: Path) -> None:
                 None if np.isnan(error).any() else error,
                 color=colour,
                 fmt="o-" if ordered else "o",
+                linewidth=0.7,  # lines that hide no point
                 elinewidth=0.8,
                 label=f"{budget} tokens",
             )

@@ -62,6 +62,7 @@ STYLE: dict[Any, object] = {
 PAPER: dict[Any, object] = {
     "font.size": 7.0,
     "axes.titlesize": 7.0,
+    "figure.labelsize": 7.0,
     "lines.linewidth": 1.0,
     "lines.markersize": 2.6,
     "axes.linewidth": 0.6,

@@ -174,6 +174,11 @@ class Tables:
         """The models of the score tables that have a measure."""
         return [source.model for source in self.sources if measure in self.stems(source.columns)]
 
+    def codecs(self) -> list[str]:
+        """The names of other codecs whose pictures were scored: each is the end of columns such as `psnr_NAME`."""
+        names = [source.info.codec for source in self.sources if source.info is not None]
+        return list(dict.fromkeys(name for name in names if name))
+
     def rows(self) -> int:
         """Rows of the token table."""
         return count_rows(self.path)

@@ -69,8 +69,12 @@ class Outcome:
     @property
     def original(self) -> str:
         """The name of the same column of the original images."""
+        return self.of("original")
+
+    def of(self, end: str) -> str:
+        """The name of the same column of pictures without tokens: the originals, or those of another codec."""
         own, at, model = self.column.partition("@")
-        return f"{own}_original{at}{model}"
+        return f"{own}_{end}{at}{model}"
 
     def values(self, column: NDArray[Any]) -> NDArray[Any]:
         """The numbers whose mean the outcome is, in the column's shape; NaN where it has none."""

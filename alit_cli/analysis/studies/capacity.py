@@ -18,6 +18,7 @@ from alit_cli.analysis.selection.decide import check_answerable
 from alit_cli.analysis.selection.frechet_sweep import Distances, frechet_distances
 from alit_cli.analysis.selection.sweep import Allocation, BudgetPolicies, Outcome, Sweep
 from alit_cli.analysis.stats.bootstrap import BinnedMeans
+from alit_cli.analysis.studies.capacity_points import NearBest, PairedDifference, Point, nearly
 from alit_cli.analysis.studies.paired import EqualTokens, equal_token_pairs
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
 
@@ -25,78 +26,10 @@ Floats = NDArray[np.float64]
 
 ORIGINAL, ALL = "originals", "all images"
 """The line of the images themselves, without tokens; and the name of the group that holds every image."""
+OF_CODEC = "pictures of "
+"""What the line of another codec's pictures begins with."""
 ALL_GROUPS = -1
 """The row of every array by group that is all images together; behind those of the groups."""
-NEAR = 0.01
-"""How far from the best, relative to it, an outcome counts as nearly as good: the paper's 1 %."""
-
-
-@dataclass(frozen=True)
-class Point:
-    """One outcome of one policy, in one group of images.
-
-    Attributes:
-        line: the criterion's name, `uniform` (one budget for all) or `originals` (no tokens: the images themselves).
-        criterion: with its number; the budget of a uniform one.
-        n: images of the group with tokens; known: those with a number for the outcome.
-        capacity: tokens spent per image as a share of `Capacity.full_tokens`, 0–1; NaN for the originals.
-        unsatisfied: share of images that no budget satisfies.
-        value: with the ends of its 95 % bootstrap interval, NaN where it is not known.
-    """
-
-    group: str
-    line: str
-    criterion: str
-    threshold: float | None
-    n: int
-    capacity: float
-    mean_tokens: float
-    unsatisfied: float
-    outcome: str
-    known: int
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class NearBest:
-    """The fewest tokens with which an outcome is within 1 % of its best in the group, along one line.
-
-    The best is that of all lines. A line that never comes so near has the criterion `never`, no capacity, and the
-    value it comes nearest with.
-    """
-
-    group: str
-    outcome: str
-    line: str
-    best: float
-    criterion: str
-    capacity: float
-    value: float
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """How much an outcome of one point of a line differs from another line's at equal tokens, over all images.
-
-    Attributes:
-        capacity: that of the point.
-        against: the other line; against_value is its outcome at as many tokens, a mixture of its two nearest points.
-        difference: value less against_value, with the ends of its paired 95 % bootstrap interval.
-    """
-
-    outcome: str
-    line: str
-    criterion: str
-    threshold: float | None
-    capacity: float
-    value: float
-    against: str
-    against_value: float
-    difference: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -104,6 +37,7 @@ class Capacity:
     """Every point, where each line comes near the best, and how lines differ at equal tokens.
 
     Attributes:
+        levels: the lines of pictures without tokens: the originals, then other codecs.
         dimension: of the features of a Fréchet distance, 0 without.
         full_tokens: tokens per image that a capacity of 1 stands for.
         photographs: how many independent photographs the intervals resample, 0 where every row is one.
@@ -113,6 +47,7 @@ class Capacity:
     nearly: tuple[NearBest, ...]
     differences: tuple[PairedDifference, ...]
     outcomes: tuple[Outcome, ...]
+    levels: tuple[str, ...]
     dimension: int
     full_tokens: int
     photographs: int
@@ -129,35 +64,40 @@ def measure_capacity(
     allocations: Sequence[Allocation] = (),
     full_tokens: int | None = None,
 ) -> Capacity:
-    """Look at the outcomes of every criterion of the sweeps, of each uniform budget and of the originals.
+    """Look at the outcomes of every criterion of the sweeps, of each uniform budget and of pictures without tokens.
 
-    Columns stream by once (features once more). A Fréchet distance is of all images, never of a group. Capacities are
-    shares of `full_tokens` per image; None takes the largest budget of the table. Raises InputError where a column is
-    missing, the table stopped early, or features are too few (unless `allow_biased`).
+    Those are the originals and what other codecs made of them. Columns stream by once (features once more). A Fréchet
+    distance is of all images, never of a group. Capacities are shares of `full_tokens` per image; None takes the
+    largest budget of the table. Raises InputError where a column is missing, the table stopped early, or features are
+    too few (unless `allow_biased`).
     """
     # A table that stopped early lacks numbers at the larger budgets, which every line here needs.
     check_answerable(tables, None)
     full = full_tokens or tables.budgets[-1]
     policies = BudgetPolicies(tuple(sweeps), tables.budgets, tuple(allocations))
     generator = np.random.default_rng(seed)
+    # By the name of the line, what stands behind the '_' of its columns.
+    levels = {ORIGINAL: "original", **{f"{OF_CODEC}{codec}": codec for codec in tables.codecs()}}
     # A Fréchet distance is no mean over images, so it is streamed on its own below.
     means_of = [outcome for outcome in outcomes if not outcome.frechet]
-    sums = _add_up(tables, policies, means_of, groups, generator)
+    sums = _add_up(tables, policies, means_of, tuple(levels.values()), groups, generator)
     # Pairs are chosen once, from all images; each resample then moves the tokens of their points as well.
     pairs = equal_token_pairs(policies, sums.mean_tokens()[ALL_GROUPS], len(means_of))
-    numbers = _numbers(sums, policies, outcomes, pairs, resamples)
+    numbers = _numbers(sums, len(policies) + len(levels), outcomes, pairs, resamples)
     dimension = 0
     for place, outcome in enumerate(outcomes):
         if outcome.frechet:
             distances = frechet_distances(tables, policies, outcome, generator, allow_biased, resamples > 0)
-            numbers.set_distances(place, distances)
+            numbers.set_distances(place, distances, len(policies))
             dimension = max(dimension, distances.dimension)
-    points = tuple(_points(policies, outcomes, groups, sums, numbers, full))
+    labels = [*policies.labels(), *((line, "", None) for line in levels)]
+    points = tuple(_points(labels, outcomes, groups, sums, numbers, full))
     return Capacity(
         points=points,
-        nearly=tuple(_nearly(points, outcomes)),
+        nearly=tuple(nearly(points, outcomes)),
         differences=tuple(_differences(policies, means_of, sums, numbers, pairs, full)),
         outcomes=tuple(outcomes),
+        levels=tuple(levels),
         dimension=dimension,
         full_tokens=full,
         photographs=0 if sums.means.photographs is None else int(sums.means.photographs.max(initial=-1)) + 1,
@@ -170,8 +110,8 @@ class _Sums:
 
     Attributes:
         images: g; tokens, unsatisfied: g s, of all images.
-        means: s + 1 blocks of o columns, one block per policy and a last one for the originals; behind them one
-            column per policy with the tokens spent, so that tokens and outcomes are resampled together.
+        means: s + l blocks of o columns, one block per policy and one for each of l kinds of pictures without tokens;
+            behind them one column per policy with the tokens spent, so that these are resampled with the outcomes.
     """
 
     images: NDArray[np.int64]
@@ -195,21 +135,28 @@ def _add_up(
     tables: Tables,
     policies: BudgetPolicies,
     outcomes: Sequence[Outcome],
+    ends: Sequence[str],
     groups: Groups | None,
     generator: np.random.Generator,
 ) -> _Sums:
-    """One pass over the columns."""
+    """One pass over the columns; `ends` are those of the columns of pictures without tokens."""
     # Images in no group get a row of their own, so that all images together still count them.
     g, s, o = len(groups.names) + 1 if groups else 1, len(policies), len(outcomes)
     budgets = np.asarray(policies.budgets, np.float64)
-    columns = (s + 1) * o
+    columns = (s + len(ends)) * o
     # The number of bins depends on these columns, which may not be zero. The columns of tokens are extra, so that they
     # change no number of bins.
     means = BinnedMeans(tables.rows(), g, columns or 1, generator, tables.photographs(), extra_columns=s)
     sums = _Sums(np.zeros(g, np.int64), np.zeros((g, s)), np.zeros((g, s), np.int64), means)
-    # Only some score tables hold the originals too; the line of originals is left out elsewhere.
-    originals = [outcome.original for outcome in outcomes if tables.has(outcome.original)]
-    for chunk in tables.stream([*policies.columns, *(outcome.column for outcome in outcomes), *originals]):
+    # Only some score tables hold the originals too, or another codec's pictures; their lines are left out elsewhere.
+    levels = {
+        (s + step) * o + place: (outcome, outcome.of(end))
+        for step, end in enumerate(ends)
+        for place, outcome in enumerate(outcomes)
+        if tables.has(outcome.of(end))
+    }
+    names = [*(outcome.column for outcome in outcomes), *(name for _, name in levels.values())]
+    for chunk in tables.stream([*policies.columns, *names]):
         rows = np.flatnonzero(chunk.ok)
         codes = groups.codes[chunk.start + rows] if groups else np.zeros(len(rows), np.int32)
         codes = np.where(codes < 0, g - 1, codes)
@@ -226,10 +173,8 @@ def _add_up(
             for place, column in enumerate(values):
                 # Columns lie policy by policy; `_numbers` and `EqualTokens` read them in the same order.
                 means.add(policy * o + place, cells, column[np.arange(len(rows)), index])
-        for place, outcome in enumerate(outcomes):
-            if outcome.original in chunk.columns:
-                # The block behind the last policy belongs to the originals.
-                means.add(s * o + place, cells, outcome.values(chunk.columns[outcome.original][rows]))
+        for number, (outcome, name) in levels.items():
+            means.add(number, cells, outcome.values(chunk.columns[name][rows]))
     return sums
 
 
@@ -242,10 +187,10 @@ def _spread(codes: NDArray[Any], rows: NDArray[np.intp], n: int) -> NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class _Numbers:
-    """Images with a number, values and the ends of intervals, each of shape (groups + 1, policies + 1, outcomes).
+    """Images with a number, values and the ends of intervals, each of shape (groups + 1, policies + l, outcomes).
 
-    The last group is all images, the last policy the originals. `differences` and its ends are (groups + 1, pairs,
-    outcomes that are means).
+    The last group is all images; behind the policies stand l kinds of pictures without tokens. `differences` and its
+    ends are (groups + 1, pairs, outcomes that are means).
     """
 
     known: NDArray[np.int64]
@@ -256,21 +201,19 @@ class _Numbers:
     difference_low: Floats
     difference_high: Floats
 
-    def set_distances(self, outcome: int, distances: Distances) -> None:
-        """Fill in a Fréchet distance: of all images, for every policy but the originals."""
-        # Only all images and only policies: the distance of the originals to themselves is zero by definition.
-        self.known[ALL_GROUPS, :-1, outcome] = distances.n
-        self.value[ALL_GROUPS, :-1, outcome] = distances.values
-        self.low[ALL_GROUPS, :-1, outcome] = distances.low
-        self.high[ALL_GROUPS, :-1, outcome] = distances.high
+    def set_distances(self, outcome: int, distances: Distances, policies: int) -> None:
+        """Fill in a Fréchet distance: of all images, for every policy."""
+        # The distance of the originals to themselves is zero by definition; that of other codecs is in the quality.
+        self.known[ALL_GROUPS, :policies, outcome] = distances.n
+        self.value[ALL_GROUPS, :policies, outcome] = distances.values
+        self.low[ALL_GROUPS, :policies, outcome] = distances.low
+        self.high[ALL_GROUPS, :policies, outcome] = distances.high
 
 
-def _numbers(
-    sums: _Sums, policies: BudgetPolicies, outcomes: Sequence[Outcome], pairs: EqualTokens, resamples: int
-) -> _Numbers:
+def _numbers(sums: _Sums, blocks: int, outcomes: Sequence[Outcome], pairs: EqualTokens, resamples: int) -> _Numbers:
     """The means and their intervals; Fréchet distances are left open (0 images, NaN)."""
     mean_places = [place for place, outcome in enumerate(outcomes) if not outcome.frechet]
-    groups, blocks, o = len(sums.images) + 1, len(policies) + 1, len(mean_places)
+    groups, o = len(sums.images) + 1, len(mean_places)
     shape = (groups, blocks, len(outcomes))
     known = np.zeros(shape, np.int64)
     value, low, high = np.full((3, *shape), np.nan)
@@ -296,27 +239,27 @@ def _rows_of_groups(groups: Groups | None) -> dict[int, str]:
 
 
 def _points(
-    policies: BudgetPolicies,
+    labels: Sequence[tuple[str, str, float | None]],
     outcomes: Sequence[Outcome],
     groups: Groups | None,
     sums: _Sums,
     numbers: _Numbers,
     full: int,
 ) -> Iterator[Point]:
-    """All images, then group by group: the lines, the uniform budgets, the originals."""
-    labels = [*policies.labels(), (ORIGINAL, "", None)]
+    """All images, then group by group: the lines, the uniform budgets, pictures without tokens."""
+    policies = sums.tokens.shape[1]
     images, tokens, unsatisfied = _with_all(sums.images), _with_all(sums.tokens), _with_all(sums.unsatisfied)
     for group, name in _rows_of_groups(groups).items():
         for policy, (line, text, threshold) in enumerate(labels):
             mean, never = math.nan, math.nan
-            if line != ORIGINAL and images[group]:
+            if policy < policies and images[group]:
                 mean = float(tokens[group, policy] / images[group])
                 never = float(unsatisfied[group, policy] / images[group])
             for place, outcome in enumerate(outcomes):
                 cell = group, policy, place
                 known = int(numbers.known[cell])
-                # Originals without a number have no point, but a policy always has one: it shows what it spends.
-                if known or line != ORIGINAL:
+                # Pictures without a number have no point, but a policy always has one: it shows what it spends.
+                if known or policy < policies:
                     yield Point(
                         group=name,
                         line=line,
@@ -360,27 +303,6 @@ def _differences(
                     low=float(numbers.difference_low[ALL_GROUPS, number, place]),
                     high=float(numbers.difference_high[ALL_GROUPS, number, place]),
                 )
-
-
-def _nearly(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Iterator[NearBest]:
-    """Where each line comes within 1 % of the best that any policy reaches in the group."""
-    lower = {outcome.name: outcome.lower_is_better for outcome in outcomes}
-    spent: dict[tuple[str, str], list[Point]] = {}
-    for point in points:
-        if point.line != ORIGINAL and math.isfinite(point.value):
-            spent.setdefault((point.group, point.outcome), []).append(point)
-    for (group, outcome), some in spent.items():
-        best = min(point.value for point in some) if lower[outcome] else max(point.value for point in some)
-        for line in dict.fromkeys(point.line for point in some):
-            of_line = [point for point in some if point.line == line]
-            # A distance from the best is relative to its size, because outcomes have different units.
-            near = [point for point in of_line if abs(point.value - best) <= NEAR * abs(best)]
-            if near:
-                first = min(near, key=lambda point: point.capacity)
-                yield NearBest(group, outcome, line, best, first.criterion, first.capacity, first.value)
-            else:
-                nearest = min(of_line, key=lambda point: abs(point.value - best))
-                yield NearBest(group, outcome, line, best, "never", math.nan, nearest.value)
 
 
 def save_tables(result: Capacity, folder: Path) -> list[Path]:

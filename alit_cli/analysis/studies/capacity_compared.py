@@ -27,7 +27,8 @@ from alit_cli.analysis.selection.sweep import (
     threshold_of,
 )
 from alit_cli.analysis.studies.capacity import ALL as ALL_IMAGES
-from alit_cli.analysis.studies.capacity import ORIGINAL, Capacity, Point, measure_capacity
+from alit_cli.analysis.studies.capacity import ORIGINAL, Capacity, measure_capacity
+from alit_cli.analysis.studies.capacity_points import Point
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
 from alit_cli.errors import InputError
 

@@ -300,33 +300,51 @@ def _mean(values: NDArray[Any]) -> float:
 def _bin_table(study: Study) -> pd.DataFrame:
     """`Complexity.bins`: bins of equally many images, images of one score kept together."""
     percentile = np.empty(len(study.score))
+    losses, lengths = study.losses, code_length(study.losses, study.info)
+    budgets = study.info.budgets
     parts = []
     members = _members(study)
     for name, rows in members.items():
         # Middle ranks keep images of one score together and the percentile inside 0 and 1.
         percentile[rows] = (rankdata(study.score[rows]) - 0.5) / max(len(rows), 1)
-        parts.append(_binned(GROUP, name, percentile[rows], study.score[rows], study.losses[rows], study.info.budgets))
+        parts.append(_binned(GROUP, name, percentile[rows], study.score[rows], losses[rows], lengths[rows], budgets))
     if len(members) > 1:
         # Scores of different groups may have different scales, so the pooled axis is a percentile.
-        parts.append(_binned(OVERALL, POOLED, percentile, 100 * percentile, study.losses, study.info.budgets))
+        parts.append(_binned(OVERALL, POOLED, percentile, 100 * percentile, losses, lengths, budgets))
     return pd.concat(parts, ignore_index=True)
 
 
 def _binned(
-    scope: str, group: str, percentile: Floats, position: Floats, losses: NDArray[np.float32], budgets: Sequence[int]
+    scope: str,
+    group: str,
+    percentile: Floats,
+    position: Floats,
+    losses: NDArray[np.float32],
+    lengths: Floats,
+    budgets: Sequence[int],
 ) -> pd.DataFrame:
-    """The bins of one group: its images' places in it (0–1), where they stand on the axis, and losses (n T)."""
+    """The bins of one group: its images' places in it (0–1) and on the axis, losses and code lengths (n T)."""
     images = len(percentile)
     # Ten images a bin and ten bins at most: fewer images would make the mean of a bin mostly noise. A few images still
     # get up to three bins.
     bins = min(max(images // 10, min(images, 3)), 10)
     frame = pd.DataFrame(losses, columns=list(budgets))
     frame = frame.assign(bin=np.floor(percentile * bins).astype(int), position=position)
-    rows = frame.melt(["bin", "position"], var_name="budget", value_name="l1").groupby(["bin", "budget"])
-    means = rows.agg(
-        images=("l1", "count"), position=("position", "mean"), l1=("l1", "mean"), error=("l1", "sem")
-    ).reset_index()
-    columns = ["group", "scope", "bin", "images", "position", "budget", "l1", "error"]
+    # `melt` puts the budgets one below the other, as ravel does with the transposed lengths.
+    rows = frame.melt(["bin", "position"], var_name="budget", value_name="l1").assign(code_length=lengths.T.ravel())
+    means = (
+        rows.groupby(["bin", "budget"])
+        .agg(
+            images=("l1", "count"),
+            position=("position", "mean"),
+            l1=("l1", "mean"),
+            error=("l1", "sem"),
+            code_length=("code_length", "mean"),
+            code_error=("code_length", "sem"),
+        )
+        .reset_index()
+    )
+    columns = ["group", "scope", "bin", "images", "position", "budget", "l1", "error", "code_length", "code_error"]
     return means.assign(group=group, scope=scope)[columns]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ ROWS = 20_000
 FEATURE_ROWS = 2000
 """Rows held at a time, where a row has one long feature per budget."""
 TOKENS, BASE = "tokens", "base"
+OF_CODEC = "codec "
+"""What stands before the name of another codec whose pictures were scored, so that none is taken for a baseline."""
 SYSTEMS = {TOKENS: "tokens", "thumb": "thumbnail", "jpeg": "JPEG", "webp": "WebP", BASE: "base tokenizer"}
 """What is compared, and how it is called; all but the first come from `alit score --task baselines`."""
 BASE_LABELS = {
@@ -42,7 +44,8 @@ class Row:
     """One system at one budget; NaN where the tables do not say.
 
     Attributes:
-        system: 'tokens', 'thumb', 'jpeg', 'webp' (at the bits of these tokens), 'base' (the base tokenizer).
+        system: 'tokens', 'thumb', 'jpeg', 'webp' (at the bits of these tokens), 'base' (the base tokenizer), or the
+            name of another codec with the prefix of OF_CODEC, whose bits nobody knows.
         images: those with an L1.
         bits, bits_per_pixel: means over the images, as stored; codecs have files that may be larger than the tokens.
         l1, psnr, ssim, lpips: means over the images.
@@ -111,6 +114,17 @@ class Quality:
         """The rows of a system."""
         return [row for row in self.rows if row.system == system]
 
+    @property
+    def levels(self) -> list[Row]:
+        """The rows without a budget: the base tokenizer and the pictures of other codecs."""
+        return [row for row in self.rows if row.budget is None]
+
+    def label(self, row: Row) -> str:
+        """What figures and sentences call a row's system."""
+        if row.system == BASE:
+            return self.base.label
+        return SYSTEMS.get(row.system, row.system.removeprefix(OF_CODEC))
+
 
 class _Means:
     """Sums and counts of columns that stream by: n or n T, NaN where there is nothing."""
@@ -143,7 +157,7 @@ def measure_quality(tables: Tables) -> Quality:
     """
     _check(tables)
     strangers = dict(_strangers(tables))
-    names = [name for name in _names() if tables.has(name) and tables.find(name).source not in strangers]
+    names = [name for name in _names(tables.codecs()) if tables.has(name) and tables.find(name).source not in strangers]
     # Continuous latents have no ids that could be counted.
     ids = [f"tokens_{budget}" for budget in tables.budgets] if tables.info.codes else []
     means, codes = _Means(), CodeCounts(tables.info.codes, len(ids))
@@ -154,9 +168,9 @@ def measure_quality(tables: Tables) -> Quality:
         for step, losses in enumerate(chunk.columns["l1"][chunk.ok].T):
             counted[step] += histogram(losses)
         codes.add([chunk.table[name] for name in ids])
-    source, distances, base_distance, width = _frechet(tables, strangers)
+    source, distances, level_distances, width = _frechet(tables, strangers)
     rows = [_token_row(tables, step, means, codes, distances) for step in range(len(tables.budgets))]
-    rows += _baselines(tables, means, base_distance)
+    rows += _baselines(tables, means, level_distances)
     # Counts between edges become counts below edges; the last one lies above every edge. The maximum keeps a table
     # without losses from dividing by zero.
     below = counted.cumsum(axis=1)[:, :-1] / np.maximum(counted.sum(axis=1, keepdims=True), 1)
@@ -184,8 +198,9 @@ def _strangers(tables: Tables) -> Iterator[tuple[int, str]]:
             yield number, f"{problem} It is left out; --scores names another folder."
 
 
-def _names() -> Iterator[str]:
+def _names(codecs: Sequence[str]) -> Iterator[str]:
     yield from MEASURES
+    yield from (f"{measure}_{codec}" for codec in codecs for measure in MEASURES)
     for system in ("thumb", "jpeg", "webp", BASE):
         yield from (f"{system}_{measure}" for measure in MEASURES)
         yield f"{system}_size"
@@ -221,8 +236,12 @@ def _base(tables: Tables) -> Base:
     return Base(str(info.options.get("base", "")), None if stage_l1 is None else float(stage_l1))
 
 
-def _baselines(tables: Tables, means: _Means, base_distance: float) -> Iterator[Row]:
-    """A row for each baseline and budget, and one for the base tokenizer."""
+def _baselines(tables: Tables, means: _Means, distances: Mapping[str, float]) -> Iterator[Row]:
+    """A row for each baseline and budget, one for the base tokenizer and one for each other codec.
+
+    Args:
+        distances: Fréchet distances of what has no budgets, by the end of its column of features.
+    """
     pixels = tables.info.image_size**2
     for system in ("thumb", "jpeg", "webp"):
         # The token table itself may know the L1 of thumbnails, which stands in where baselines were not scored.
@@ -236,7 +255,14 @@ def _baselines(tables: Tables, means: _Means, base_distance: float) -> Iterator[
     # The base tokenizer has no budgets, hence a single row.
     if f"{BASE}_l1" in means.sums:
         errors = {measure: means.mean(f"{BASE}_{measure}", None) for measure in MEASURES}
-        yield Row(BASE, None, means.count(f"{BASE}_l1", None), **errors, frechet=base_distance)
+        yield Row(BASE, None, means.count(f"{BASE}_l1", None), **errors, frechet=distances.get(BASE, math.nan))
+    for codec in tables.codecs():
+        errors = {measure: means.mean(f"{measure}_{codec}", None) for measure in MEASURES}
+        distance = distances.get(codec, math.nan)
+        # A codec of which only classes or depths were scored has nothing to say here.
+        if not all(map(math.isnan, [*errors.values(), distance])):
+            count = means.count(f"l1_{codec}", None)
+            yield Row(f"{OF_CODEC}{codec}", None, count, **errors, frechet=distance)
 
 
 def _unequal(means: _Means) -> Iterator[str]:
@@ -245,41 +271,41 @@ def _unequal(means: _Means) -> Iterator[str]:
     for name, counts in means.counts.items():
         count = int(np.asarray(counts).reshape(-1)[-1])
         # One measure speaks for its whole score table, so that each table is named once.
-        if count < images and name in ("psnr", "jpeg_l1"):
-            table = "recon" if name == "psnr" else "baselines"
+        if count < images and (name in ("psnr", "jpeg_l1") or name.startswith("l1_")):
+            table = {"psnr": "recon", "jpeg_l1": "baselines"}.get(name, f"recon of {name.removeprefix('l1_')}")
             yield f"The scores of {table} are of {count} of the {images} images: score the whole table to compare."
 
 
-def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float], float, int]:
+def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float], dict[str, float], int]:
     """The score table of features, the first by name: its name, the distances from the originals, a feature's length.
 
-    The distances are those at every budget, then that of the base tokenizer (NaN where the table has none).
+    The distances are those at every budget, then those of the base tokenizer and of other codecs by their names.
     """
     models = tables.models("features")
     names = [f"features@{models[0]}", f"features_original@{models[0]}"] if models else []
     if not names or not all(map(tables.has, names)) or tables.find(names[0]).source in strangers:
-        return "", [], math.nan, 0
-    base_name = f"features_base@{models[0]}"
-    names += [base_name] if tables.has(base_name) else []
+        return "", [], {}, 0
+    levels = [end for end in (BASE, *tables.codecs()) if tables.has(f"features_{end}@{models[0]}")]
+    names += [f"features_{end}@{models[0]}" for end in levels]
     original, moments = None, []
     for chunk in tables.stream(names, rows=FEATURE_ROWS):
-        features, fitted, *of_base = (chunk.columns[name][chunk.ok] for name in names)
+        features, fitted, *of_levels = (chunk.columns[name][chunk.ok] for name in names)
         if original is None:
             # Any point near the features will do as the centre; it only keeps digits from being lost.
             centre = np.nanmean(fitted.astype(np.float64), axis=0)
-            # One for each budget, and one for the base tokenizer.
-            original, moments = Moments(centre), [Moments(centre) for _ in range(len(tables.budgets) + 1)]
+            # One for each budget, then one for each level.
+            original, moments = Moments(centre), [Moments(centre) for _ in range(len(tables.budgets) + len(levels))]
         original.add(fitted)
-        for step, one in enumerate(moments[:-1]):
-            one.add(features[:, step])
-        for base in of_base:
-            moments[-1].add(base)
+        for one, added in zip(moments, [*features.swapaxes(0, 1), *of_levels], strict=True):
+            one.add(added)
     if original is None or original.n < 2:
-        return "", [], math.nan, 0
-    reference = Reference(original)
-    distances = [reference.distance(one) for one in moments[:-1]]
-    base_distance = reference.distance(moments[-1]) if moments[-1].n > 1 else math.nan
-    return models[0], distances, base_distance, len(original.centre)
+        return "", [], {}, 0
+    reference, steps = Reference(original), len(tables.budgets)
+    distances = [reference.distance(one) for one in moments[:steps]]
+    level_distances = {
+        end: reference.distance(one) for end, one in zip(levels, moments[steps:], strict=True) if one.n > 1
+    }
+    return models[0], distances, level_distances, len(original.centre)
 
 
 def save_tables(result: Quality, budgets: Sequence[int], folder: Path) -> list[Path]:

@@ -184,10 +184,14 @@ def _lines(job: StudyJob) -> tuple[str, ...]:
 
 
 def _familiarity_steps(job: StudyJob, tokens: Path) -> Iterator[Step]:
-    """Other sets of images: each is tokenized to a table of its name, then all are compared with the first."""
+    """Other sets of images: each is tokenized to a table of its name, then all are compared with the first.
+
+    With a network of features every set is scored by it too, in a folder of its own, for the Fréchet distances.
+    """
     others: list[Path] = []
+    scores = [job.out / SCORES]
     for images in job.against:
-        name = Path(images.rstrip("/")).name.partition(".")[0] or "others"
+        name = _name_of(images)
         table = job.out / f"{name}.parquet"
         # The token table of the study itself is among the names that are taken.
         if table in [tokens, *others]:
@@ -195,10 +199,27 @@ def _familiarity_steps(job: StudyJob, tokens: Path) -> Iterator[Step]:
         others.append(table)
         words = ("tokenize", images, "--out", str(table), *_model(job), *_given("--limit", job.limit))
         yield Step(f"tokenize {name}", words, writes=(table,), passes=1, always=True, optional=False)
+        if job.features:
+            scores.append(job.out / f"{SCORES}-{name}")
+            network = ("--task", "features", "--model", f"features={job.features}", *_model(job))
+            features = scores[-1] / f"features@{network_name(job.features)}.parquet"
+            words = ("score", str(table), "--out", str(scores[-1]), *network)
+            yield Step(f"score {name}", words, (table,), (features,), passes=2, optional=False)
     if others:
+        own = _name_of(job.images[0])
+        # The sets are told apart by their names, and the study's own table is called `tokens`, which says nothing.
+        names = [own if own not in [other.stem for other in others] else "images", *(other.stem for other in others)]
+        given = [word for folder in scores for word in ("--scores", str(folder))] if job.features else []
+        few = ("--few-samples",) if job.features else ()
         ends = (*_output(job, job.out), "--bootstrap", str(job.bootstrap))
-        words = ("analyze", "familiarity", str(tokens), *map(str, others), *ends)
-        yield Step("familiarity", words, (tokens, *others), _tables(job.out, "familiarity"))
+        words = ("analyze", "familiarity", str(tokens), *map(str, others), "--names", ",".join(names), *given, *few)
+        read = [folder / f"features@{network_name(job.features)}.parquet" for folder in scores] if job.features else []
+        yield Step("familiarity", (*words, *ends), (tokens, *others, *read), _tables(job.out, "familiarity"))
+
+
+def _name_of(images: str) -> str:
+    """What a set of images is called: the last part of its path, without its suffix and the comma that parts names."""
+    return Path(images.rstrip("/").lstrip("@")).name.partition(".")[0].replace(",", "-") or "others"
 
 
 def network_name(network: str) -> str:

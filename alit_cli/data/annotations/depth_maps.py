@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from alit_cli.data.annotations.matching import match
+from alit_cli.data.files import readable
 from alit_cli.data.pictures.fitting import Fit, fit_box
 from alit_cli.errors import InputError
 
@@ -50,13 +51,17 @@ def read_map(path: Path, side: int, how: Fit) -> NDArray[np.float32]:
     Raises:
         InputError: the file is not a map of one number per pixel.
     """
+    name = readable(str(path))
     try:
-        # np.load refuses pickles unless told otherwise, so that a foreign file runs no code.
-        values = np.load(path) if path.suffix.lower() == ".npy" else np.asarray(Image.open(path))
-    except (OSError, ValueError) as problem:
-        raise InputError(f"The depth map {path} cannot be read: {problem}.") from problem
-    if values.ndim != 2:
-        raise InputError(f"The depth map {path} has {values.ndim} dimensions, not one number per pixel.")
+        with open(path, "rb") as file:
+            # np.load refuses pickles unless told otherwise, so that a foreign file runs no code.
+            values = np.asarray(np.load(file) if path.suffix.lower() == ".npy" else Image.open(file))
+    except Exception as problem:  # a damaged file can raise nearly anything in Pillow and NumPy
+        reason = " ".join(str(problem).split()).rstrip(".")[:120]
+        raise InputError(f"The depth map '{name}' cannot be read ({reason}).") from problem
+    if values.ndim != 2 or values.dtype.kind not in "buif" or not values.size:
+        what = f"the shape {values.shape} and the type {values.dtype}"
+        raise InputError(f"The depth map '{name}' cannot be used: it has {what}, not one number per pixel.")
     known = np.isfinite(values) & (values > 0)
     # In integers these values mean that the sensor saw nothing; a floating-point 65535 may be a depth.
     if values.dtype.kind in "iu":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -37,18 +37,19 @@ class Masks:
     Attributes:
         items: image key → its mask.
         side: pixels of the fitted square.
+        unreadable: image key → why its mask cannot be used, of those that have been asked for.
     """
 
     items: Mapping[str, Item]
     side: int
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def own(self, image: str, width: int, height: int) -> Labels | None:
-        """The image's label map, or None where it has none; raises as `read_labels`."""
-        item = self.items.get(image)
-        return None if item is None else read_labels(item, self.side, width, height)
+        """The image's label map, or None where it has none, or one that cannot be used."""
+        return self._read(image, width, height) if image in self.items else None
 
     def others(self, image: str, count: int, seed: int) -> Iterator[tuple[str, Labels]]:
-        """Label maps of `count` other images and whose they are; raises as `read_labels`.
+        """Label maps of `count` other images and whose they are, without those that cannot be used.
 
         Over all images, each mask is met equally often: the masks stand in a ring, and every image takes those at the
         same random distances from its own.
@@ -58,7 +59,16 @@ class Masks:
         # One distance fewer than there are masks: a step around the whole ring would lead back to the image's own.
         for step in np.random.default_rng(seed).permutation(len(ring) - 1)[:count]:
             other = ring[(place + 1 + step) % len(ring)]
-            yield other, read_labels(self.items[other], self.side)
+            if (labels := self._read(other)) is not None:
+                yield other, labels
+
+    def _read(self, image: str, width: int = 0, height: int = 0) -> Labels | None:
+        """A mask; one that cannot be used is noted, since it must not end the study of all other images."""
+        try:
+            return read_labels(self.items[image], self.side, width, height)
+        except InputError as problem:
+            self.unreadable[image] = str(problem)
+            return None
 
 
 def read_labels(item: Item, side: int, width: int = 0, height: int = 0) -> Labels:

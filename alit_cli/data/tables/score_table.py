@@ -27,6 +27,8 @@ ORIGINAL = "original"
 
 ERROR = "error"
 """The column that says why an image has no scores."""
+MAP_ERROR = "depth_map_error"
+"""The column that says why an image's depth map cannot be read; null where it was read, or there is none."""
 
 Kind = Literal["float32", "int32", "list<float16>", "string"]
 TYPES: Mapping[str, pa.DataType] = {
@@ -65,6 +67,16 @@ class ScoreInfo:
     options: Mapping[str, Any]
     versions: Mapping[str, str]
 
+    @property
+    def codec(self) -> str:
+        """The name of the codec whose pictures the table scores; '' where it scores the tokens' own."""
+        return str(dict(self.options.get("reconstructions") or {}).get("name", ""))
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """What stands behind the `_` of a measure's columns: every budget, or the name of another codec."""
+        return (self.codec,) if self.codec else tuple(map(str, self.budgets))
+
     def to_json(self) -> str:
         """One JSON object."""
         return json.dumps(asdict(self))
@@ -88,22 +100,28 @@ class ScoreInfo:
             raise InputError("The description inside the table is not that of a score table.") from problem
 
 
-def score_path(task: str, model: str = "", folder: str | Path = FOLDER) -> Path:
+def score_path(task: str, model: str = "", folder: str | Path = FOLDER, codec: str = "") -> Path:
     """Where the scores of a task lie: `scores/recon.parquet`, `scores/classify@resnet-18.parquet`.
 
     Args:
         model: a hub id or a folder, of which the last part counts; '' for a task without a model.
+        codec: the name of another codec whose pictures are scored (`scores/recon-of-jpeg.parquet`); '' for the tokens.
     """
+    stem = f"{task}-of-{codec}" if codec else task
     # A folder is resolved first, because the last part of '.' or '..' is no name.
-    stem = f"{task}@{PurePath(Path(model).resolve() if Path(model).is_dir() else model).name}" if model else task
+    stem += f"@{PurePath(Path(model).resolve() if Path(model).is_dir() else model).name}" if model else ""
     return Path(folder) / f"{stem}.parquet"
 
 
 def score_schema(info: ScoreInfo, measures: Sequence[Measure], extras: Mapping[str, Kind]) -> pa.Schema:
-    """The columns: `image`, each measure at every budget and on the original, then what is known per image."""
+    """The columns: `image`, each measure at every budget and on the original, then what is known per image.
+
+    A table of another codec's pictures has one column per measure and nothing of the originals, which would be there
+    twice: the table of the tokens has it.
+    """
     columns: list[tuple[str, pa.DataType]] = [("image", pa.string())]
     for measure in measures:
-        ends = [*map(str, info.budgets), *([ORIGINAL] if measure.original else [])]
+        ends = [*info.ends, *([ORIGINAL] if measure.original and not info.codec else [])]
         columns += [(f"{measure.name}_{end}", TYPES[measure.kind]) for end in ends]
     columns += [(name, TYPES[kind]) for name, kind in extras.items()]
     return pa.schema(columns, metadata={KEY: info.to_json().encode()})

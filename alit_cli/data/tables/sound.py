@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from alit_cli.data.files import readable
 from alit_cli.data.marks import KEY
 from alit_cli.data.pictures.fitting import Fit
+from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.sources.extra_columns import kept_type
 from alit_cli.errors import InputError
 
@@ -63,6 +64,8 @@ def _fits(name: str, kind: pa.DataType) -> bool:
         return bool(pa.types.is_integer(kind))
     if NUMBERS.fullmatch(name):
         return bool(pa.types.is_floating(kind))
+    if name in PLAIN_MEASURES:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
     if LISTS.fullmatch(name):
         return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
     return True

@@ -44,6 +44,8 @@ class TableOptions:
         images: rows that were planned.
         select: the criterion of a selection, as `alit select` was given it.
         prefix: True where the tokens of every budget are the first ones of the largest, which alone is stored.
+        plain_measures: the columns of plain measures; tables of earlier versions do not name theirs. So work that was
+            begun with other columns is not resumed.
     """
 
     measures: bool | None = None
@@ -57,6 +59,7 @@ class TableOptions:
     images: int | None = None
     select: Mapping[str, Any] | None = None
     prefix: bool | None = None
+    plain_measures: list[str] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The options that were given, in order."""
@@ -73,6 +76,7 @@ class TableOptions:
             (("keep", "select"), Mapping),
             (("stop",), int | float),
             (("images",), int),
+            (("plain_measures",), list),
         ):
             # Somebody else may have made the table, and a value of another type would fail far from here.
             if any(not isinstance(known[name], kind) for name in names if known.get(name) is not None):

@@ -106,7 +106,8 @@ class ReaderProcesses:
                 # A process that has just started is listened to as well, since it says when it is ready, or dies.
                 busy = [worker for worker in self._workers if worker.given or not worker.ready]
                 # take() makes room without waking this thread, so a full batch is looked at more often.
-                for pipe in wait([worker.pipe for worker in busy], timeout=0.05 if batch.full() else 0.5):
+                # Neither does stop(), and whoever has called it waits for this thread, after Ctrl-C for example.
+                for pipe in wait([worker.pipe for worker in busy], timeout=0.05 if batch.full() else 0.1):
                     self._hear(next(worker for worker in busy if worker.pipe is pipe), batch)
                 self._look_for_the_stuck(batch)
         except Exception as problem:
