@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import RLock
-from typing import Any, Protocol, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -31,7 +31,6 @@ SECONDS_BETWEEN_LINES = 30.0
 """Seconds between two lines of progress where stderr is not a terminal."""
 
 Record = TypeVar("Record")
-T_co = TypeVar("T_co", covariant=True)
 
 
 def say(text: str) -> None:
@@ -175,29 +174,16 @@ def run_with_progress(
             show(report)
 
 
-class ReadImage(Protocol[T_co]):
-    """What became of one image of a job."""
-
-    @property
-    def progress(self) -> Progress:
-        """How far the job is."""
-
-    @property
-    def value(self) -> T_co | None:
-        """What is made of it; None for a problem, and before the first image."""
-
-    @property
-    def problem(self) -> str | None:
-        """Why it could not be read, in a sentence."""
-
-
-def follow_images(records: Iterable[ReadImage[T_co]]) -> Iterator[T_co]:
-    """Pass on what a job makes of every image that could be read; say the problems of the others."""
-    for record in follow(records, lambda record: record.progress):
-        if record.problem:
-            say(record.problem)
-        if record.value is not None:
-            yield record.value
+def follow_study(records: Iterable[Progress | str | Result]) -> Result:
+    """Show the progress and the remarks of a study as they come; its result, which comes last."""
+    result = None
+    for record in follow(records, lambda record: record if isinstance(record, Progress) else None):
+        if isinstance(record, str):
+            say(record)
+        elif isinstance(record, Result):
+            result = record
+    assert result is not None
+    return result
 
 
 @contextmanager

@@ -139,17 +139,20 @@ names_option = option(OUTPUT, "--names", type=Names(), metavar="NAME[,…]", def
 """`--names A,B`: the command gets `names`, a tuple; empty leaves the choice to it."""
 
 
-def as_record(record: type[Any]) -> Decorator:
-    """Hand a command's options over as one frozen record whose fields have their names.
+def as_record(*records: type[Any]) -> Decorator:
+    """Hand a command's options over as frozen records whose fields have their names.
 
-    The command gets the record first, then what is no field of it (`as_json`) by name.
+    The command gets the records first, in this order, then what is no field of them (`as_json`) by name.
     """
-    names = [field.name for field in dataclasses.fields(record)]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(**options: Any) -> Any:
-            return function(record(**{name: options.pop(name) for name in names if name in options}), **options)
+            filled = []
+            for record in records:
+                names = [field.name for field in dataclasses.fields(record) if field.name in options]
+                filled.append(record(**{name: options.pop(name) for name in names}))
+            return function(*filled, **options)
 
         return command
 
@@ -287,30 +290,6 @@ def figure_size_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--batch-size --shard-size --max-error-rate --overwrite`, of commands that work in shards."""
-    options = [
-        option(
-            HARDWARE,
-            "--batch-size",
-            type=click.IntRange(1),
-            help="Images per batch. [default: 16 on a CPU, 128 on a GPU]",
-        ),
-        option(RUN, "--shard-size", type=click.IntRange(1), help="Images between two commits of finished work."),
-        option(
-            RUN,
-            "--max-error-rate",
-            type=click.FloatRange(0, 1),
-            default=0.05,
-            help="Exit with 3 when a larger share of the images fails.",
-        ),
-        option(RUN, "--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run."),
-    ]
-    for decorate in reversed(options):  # decorators apply from the last to the first, so the help keeps this order
-        function = decorate(function)
-    return function
-
-
 def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--stop 'l1<NUMBER'`: the command gets the number, or None."""
     return option(
@@ -320,69 +299,6 @@ def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
         callback=_read_stop,
         help="End each image's rollout at its first budget with a smaller L1; later columns stay empty.",
     )(function)
-
-
-def worker_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--worker I/N`: the command gets (I, N), or None."""
-    return option(
-        HARDWARE,
-        "--worker",
-        metavar="I/N",
-        callback=_read_worker,
-        help="Do every N-th shard, starting at I (0 ≤ I < N). [default: from torchrun or Slurm, else 0/1]",
-    )(function)
-
-
-def devices_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--devices N`: the command gets a number of processes, 0 for `all`, or None."""
-    return option(
-        HARDWARE,
-        "--devices",
-        metavar="N|all",
-        callback=_read_devices,
-        help="Processes on this machine, each with its own GPU or its share of the cores. [default: this one alone]",
-    )(function)
-
-
-def engine_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--engine local|ray`: the command gets `engine`."""
-    return option(
-        HARDWARE,
-        "--engine",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        show_default=True,
-        help="Who does the shards: processes of this machine, or actors of a Ray cluster.",
-    )(function)
-
-
-def retry_errors_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--retry-errors`: the command gets `retry_errors`, a flag."""
-    text = "Do failed rows again, and only them; unfinished work is finished first."
-    return option(RUN, "--retry-errors", is_flag=True, help=text)(function)
-
-
-def dry_run_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--dry-run`: the command gets `dry_run`, a flag."""
-    text = "Only print how much there is to do, and about how long it takes; nothing is written."
-    return option(RUN, "--dry-run", is_flag=True, help=text)(function)
-
-
-def _read_worker(_ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    found = re.fullmatch(r"(\d+)/(\d+)", value.strip())
-    if not found or not int(found[1]) < int(found[2]):
-        raise click.BadParameter(f"'{value}' is no worker of several: of two they are 0/2 and 1/2", param=param)
-    return int(found[1]), int(found[2])
-
-
-def _read_devices(_ctx: click.Context, param: click.Parameter, value: str | int | None) -> int | None:
-    if value is None or value == "all":
-        return None if value is None else 0  # 0 stands for all devices, because None is an option that was not used
-    if not re.fullmatch(r"[1-9]\d*", str(value)):
-        raise click.BadParameter(f"'{value}' is neither 'all' nor a number from 1 up", param=param)
-    return int(value)
 
 
 def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:

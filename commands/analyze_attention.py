@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,12 +12,6 @@ from alit_cli.analysis.answers.questions import AttentionQuestion
 from alit_cli.grouped_help import COMPUTE, INPUT, OUTPUT, Command, example, option
 from alit_cli.option_types import Numbers
 from alit_cli.options import as_record, images_options, iterations_option, report_options, seed_option
-
-if TYPE_CHECKING:
-    from alit_cli.analysis.attention.study import AttentionStudy
-    from alit_cli.data.annotations.masks import Masks
-    from alit_cli.data.sources.items import Item
-    from alit_cli.model.tokenizer import Tokenizer
 
 # Percent of the positions, as the option takes them. There are three, because no single size of region suits small and
 # large objects.
@@ -130,83 +124,8 @@ def command(question: AttentionQuestion, as_json: bool) -> None:
     iteration to iteration; with --masks, how well the best token fits each segment, beside masks of other images.
     """
     # These modules import torch and matplotlib; the help of this command must not wait for them.
-    from pathlib import Path
+    from alit_cli.console import follow_study, say_page, show_result
+    from alit_cli.image_studies.attention import answer_attention
 
-    from alit_cli.analysis.answers.attention import attention_blocks, attention_remarks
-    from alit_cli.console import follow_images, say_page, show_result
-    from alit_cli.data.files import computed_from, make_folder
-    from alit_cli.data.marks import Sources
-    from alit_cli.data.sources.listing import list_items
-    from alit_cli.jobs.attention import AttentionJob, attend
-    from alit_cli.jobs.decode import file_names
-    from alit_cli.model.tokenizer import load
-    from alit_cli.results import Result
-
-    # Images and masks are listed before the model is loaded, so that a wrong path is told at once.
-    items = list_items(question.paths, question.limit)
-    mask_items = None if question.masks is None else list_items([question.masks])
-    make_folder(question.out)
-    tokenizer = load(question.checkpoint, question.device, question.precision)
-    study = _study(question, tokenizer, items, mask_items)
-    job = AttentionJob(items, question.layer, question.iterations, question.sheets, question.batch_size)
-    # Sheets and arrays are named as alit decode names its pictures, without the suffix.
-    names = file_names([item.image for item in items])
-    name_of = {item.image: name.removesuffix(".png") for item, name in zip(items, names, strict=True)}
-    # The study takes one image at a time, because the maps of all images would not fit into memory.
-    for maps in follow_images(attend(tokenizer, job)):
-        study.take(maps, name_of[maps.image])
-    summary = study.finish()
-    # `finish` draws the overview and adds it to the study's files, so `save` comes after it.
-    with computed_from(Sources.of_images(tokenizer.model_id, {item.image: item.source for item in items})):
-        files = study.save(summary)
-    rows = summary.to_dict("records")
-    data = {
-        "images": study.images,
-        "without_mask": study.without_mask,
-        "unreadable_masks": study.unreadable_masks,
-        "rows": rows,
-        "files": files,
-    }
-    blocks = (*attention_blocks(summary, study), "\n".join(map(str, files)))
-    show_result(Result(blocks, tuple(attention_remarks(study)), data), as_json)
+    show_result(follow_study(answer_attention(question)), as_json)
     say_page([Path("tokens.parquet")], question.out)
-
-
-def _study(
-    question: AttentionQuestion, tokenizer: Tokenizer, items: Sequence[Item], mask_items: Sequence[Item] | None
-) -> AttentionStudy:
-    """The study of this model's maps, with the masks that belong to the images."""
-    from alit_cli.analysis.attention.binding import Keep
-    from alit_cli.analysis.attention.study import AttentionStudy, Question
-
-    config = tokenizer.config
-    source = (
-        f"model {config.name} ({tokenizer.model_id[:8]}), decoder layer {question.layer} of {config.decoder_layers}, "
-        f"{config.image_size}×{config.image_size} pixels"
-    )
-    asked = Question(
-        out=question.out,
-        source=source,
-        keep=Keep(*question.region),
-        background=question.background,
-        ignore=question.ignore,
-        min_area=question.min_area,
-        shuffles=question.shuffles,
-        seed=question.seed,
-        sheets=question.sheets,
-        npz=question.npz,
-        form=question.form,
-        tokens=question.tokens,
-    )
-    return AttentionStudy(asked, None if mask_items is None else _masks(mask_items, items, config.image_size))
-
-
-def _masks(mask_items: Sequence[Item], items: Sequence[Item], side: int) -> Masks:
-    """The masks that belong to the images, and a remark on how many do."""
-    from alit_cli.analysis.attention.study import match_masks
-    from alit_cli.console import say
-    from alit_cli.data.annotations.masks import Masks
-
-    masks = Masks(match_masks(mask_items, items), side)
-    say(f"{len(masks.items)} of {len(items)} images have one of the {len(mask_items)} masks.")
-    return masks

@@ -1,15 +1,13 @@
 """`alit analyze quality`: errors, codes and baselines at every budget, from the tables; several tables are compared."""
 
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import click
 
 from alit_cli.analysis.answers.questions import ComparisonQuestion, QualityQuestion
 from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import Command, example
-from alit_cli.options import names_option, report_options, tables_options, threshold_option, tokens_argument
+from alit_cli.options import as_record, names_option, report_options, tables_options, threshold_option, tokens_argument
 
 
 @click.command(
@@ -27,8 +25,9 @@ from alit_cli.options import names_option, report_options, tables_options, thres
 @names_option
 @tables_options
 @report_options("study", ("quality.csv", "quality.parquet", "quality_below.csv"))
-# There are two kinds of questions here, so `as_record`, which fills one record, cannot be used.
-def command(tokens: tuple[Path, ...], names: tuple[str, ...], as_json: bool, **options: Any) -> None:
+# A question about several tables has all options; one about a single table has no use for names.
+@as_record(ComparisonQuestion)
+def command(question: ComparisonQuestion, as_json: bool) -> None:
     """Say how good the tokens of TOKENS are at every budget [default: tokens.parquet].
 
     L1, bits, codes used and ids that change come from the token table; PSNR, SSIM, the base tokenizer without tokens,
@@ -41,10 +40,19 @@ def command(tokens: tuple[Path, ...], names: tuple[str, ...], as_json: bool, **o
     from alit_cli.analysis.answers.comparison import answer_comparison
     from alit_cli.analysis.answers.quality import answer_quality
 
-    # Only a comparison has use for --names, so a name asks for one even where there is a single table.
-    if len(tokens) > 1 or names:
-        result = answer_comparison(ComparisonQuestion(tokens=tokens, names=names, **options))
+    # A name asks for a comparison even where there is a single table.
+    if len(question.tokens) > 1 or question.names:
+        result = answer_comparison(question)
     else:
-        result = answer_quality(QualityQuestion(tokens=tokens[0], **options))
+        result = answer_quality(
+            QualityQuestion(
+                tokens=question.tokens[0],
+                out=question.out,
+                form=question.form,
+                thr=question.thr,
+                scores=question.scores,
+                tables=question.tables,
+            )
+        )
     show_result(result, as_json)
-    say_page(tokens, options["out"])
+    say_page(question.tokens, question.out)

@@ -1,30 +1,45 @@
 """`alit score`: what survives in the reconstructions, image by image and budget by budget."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, Command, example, option
+from alit_cli.grouped_help import COMPUTE, INPUT, Command, example, option
 from alit_cli.options import (
+    as_record,
     checkpoint_option,
     config_option,
     device_option,
-    devices_option,
-    dry_run_option,
-    engine_option,
     json_option,
     limit_option,
     out_option,
     quiet_option,
-    retry_errors_option,
-    run_options,
-    worker_option,
 )
+from alit_cli.run_options import RunOptions, do_run, run_options
 
 if TYPE_CHECKING:
     from alit_cli.jobs.score_summary import ScoreSummary
-    from alit_cli.runs.workers import Engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreOptions:
+    """What `alit score` is asked for; the fields are explained by jobs.score.ScoreJob and by the help."""
+
+    table: Path
+    task: tuple[str, ...]
+    model: tuple[str, ...]
+    labels: str | None
+    depth_maps: Path | None
+    depth_unit: Literal["mm", "cm", "m", "disparity"] | None
+    questions: Path | None
+    lpips: tuple[Path, ...]
+    images: tuple[str, ...]
+    out: Path
+    checkpoint: str | None
+    device: str
+    limit: int | None
 
 
 @click.command(
@@ -89,34 +104,13 @@ if TYPE_CHECKING:
 @out_option("scores", "A folder.")
 @checkpoint_option
 @device_option
-@option(
-    HARDWARE,
-    "--workers",
-    type=click.IntRange(0),
-    help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
-)
 @limit_option
-@worker_option
-@devices_option
-@engine_option
-@retry_errors_option
-@dry_run_option
 @run_options
 @json_option
 @quiet_option
 @config_option
-def command(
-    table: Path,
-    task: tuple[str, ...],
-    model: tuple[str, ...],
-    as_json: bool,
-    dry_run: bool,
-    worker: tuple[int, int] | None,
-    devices: int | None,
-    engine: "Engine",
-    max_error_rate: float,
-    **options: Any,
-) -> None:
+@as_record(ScoreOptions, RunOptions)
+def command(options: ScoreOptions, run: RunOptions) -> None:
     """Decode every budget of TABLE once and score it against the original image, for one task or several.
 
     Writes one table per task and network, scores/TASK@MODEL.parquet: `image`, every measure at every budget and, where
@@ -128,43 +122,42 @@ def command(
     levels beside the tokens.
     """
     # These modules import torch and pyarrow; `alit score --help` must not wait for them.
-    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, say_next, show_table
+    from alit_cli.console import print_json, say_next
     from alit_cli.jobs.score import ScoreJob
     from alit_cli.jobs.score_summary import summarize
-    from alit_cli.runs.estimate import estimate
-    from alit_cli.runs.prepared import is_complete
-    from alit_cli.runs.run import check_error_rate, run
-    from alit_cli.runs.workers import workers_of_options
+    from alit_cli.runs.run import check_error_rate
 
-    job = ScoreJob(table, pair_models(task, model), **options)
-    say(job.headline())
-    if dry_run:
-        with progress_reporter() as report:
-            expected = estimate(job, report)
-        if as_json:
-            print_json({"out": job.out, "seconds": expected.seconds, **vars(expected)})
-        else:
-            row = expected.as_row()
-            show_table(f"{job.out}: speed from {expected.basis}", list(row), [list(row.values())])
-        return
-    workers = workers_of_options(worker, engine, devices)
-    if workers.share.count > 1:
-        say(workers.share.headline())
-    run_with_progress(lambda report: run(job, workers, report))
-    # With --worker other processes may still have shards to do, so there is no whole table to summarize yet.
-    if not all(is_complete(path) for path in job.paths()):
-        say(f"This worker's shards are done; the worker that finishes the last of the others' writes to {job.out}.")
+    job = ScoreJob(
+        table=options.table,
+        tasks=pair_models(options.task, options.model),
+        out=options.out,
+        images=options.images,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        batch_size=run.batch_size,
+        workers=run.workers,
+        labels=options.labels,
+        depth_maps=options.depth_maps,
+        depth_unit=options.depth_unit,
+        questions=options.questions,
+        lpips=options.lpips,
+        limit=options.limit,
+        retry_errors=run.retry_errors,
+        shard_size=run.shard_size,
+        overwrite=run.overwrite,
+    )
+    if not do_run(job, run):
         return
     summaries = [summarize(path) for path in job.paths()]
-    if as_json:
+    if run.as_json:
         print_json({"tables": summaries})
     else:
         for summary in summaries:
             _show(summary)
     # This check raises an error, so it comes after the summary: the means are printed even if too many images failed.
     for path in job.paths():
-        check_error_rate(path, max_error_rate)
-    say_next(f"alit analyze quality {table}", f"alit info {table}")
+        check_error_rate(path, run.max_error_rate)
+    say_next(f"alit analyze quality {options.table}", f"alit info {options.table}")
 
 
 def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[str, str]]:

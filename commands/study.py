@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from alit_cli.analysis.studies.study import StudyJob
 from alit_cli.console import CHAINED, QUIET, print_json, say, show, show_table
 from alit_cli.errors import InputError
 from alit_cli.grouped_help import COMPUTE, INPUT, RUN, Command, example, option
 from alit_cli.options import (
+    as_record,
     bootstrap_option,
     checkpoint_option,
     config_option,
@@ -27,7 +30,7 @@ from alit_cli.options import (
 
 if TYPE_CHECKING:
     from alit_cli.analysis.studies.findings import Finding
-    from alit_cli.analysis.studies.study import Step, StudyJob, StudyRecord
+    from alit_cli.analysis.studies.study import Step, StudyRecord
 
 
 @click.command(
@@ -72,7 +75,8 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 @config_option
-def command(images: tuple[str, ...], as_json: bool, dry_run: bool, **options: Any) -> None:
+@as_record(StudyJob)
+def command(job: StudyJob, as_json: bool, dry_run: bool) -> None:
     """Study IMAGES (as alit tokenize takes them) with every command that has something to work on.
 
     The steps are tokenize, score, quality and capacity; strength with several classifiers and labels, complexity with
@@ -81,14 +85,13 @@ def command(images: tuple[str, ...], as_json: bool, dry_run: bool, **options: An
     that are done are skipped. A step that cannot be done with these images is left out, and the reason is printed.
     """
     from alit_cli.analysis.studies.findings import collect_findings, save_findings
-    from alit_cli.analysis.studies.study import PAGE, StudyJob, StudyRecord, plan_steps, recipe
+    from alit_cli.analysis.studies.study import PAGE, StudyRecord, plan_steps, recipe
 
     ctx = click.get_current_context()
     # click looks for options in a config file, so the list of images that a file may hold is read here.
-    images = images or tuple((ctx.default_map or {}).get("images", ()))
-    if not images:
+    job = dataclasses.replace(job, images=job.images or tuple((ctx.default_map or {}).get("images", ())))
+    if not job.images:
         raise InputError("Name the images to study: a folder, files, tars, or a config file with a list of 'images'.")
-    job = StudyJob(images, **options)
     steps, record = plan_steps(job), StudyRecord.load(job.out)
     if dry_run:
         _show_plan(job, steps, record, as_json)

@@ -1,33 +1,52 @@
 """`alit tokenize`: images to a table of tokens and errors at every budget."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
 from alit_cli.option_types import Names, Numbers
 from alit_cli.options import (
+    as_record,
     checkpoint_option,
     config_option,
     device_option,
-    devices_option,
-    dry_run_option,
-    engine_option,
     json_option,
     limit_option,
     precision_option,
     protecting_inputs,
     quiet_option,
-    retry_errors_option,
-    run_options,
     stop_option,
-    worker_option,
 )
+from alit_cli.run_options import RunOptions, do_run, run_options
 
 if TYPE_CHECKING:
     from alit_cli.data.tables.summary import Summary
-    from alit_cli.runs.workers import Engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeOptions:
+    """What `alit tokenize` is asked for; the fields are explained by jobs.tokenize.TokenizeJob and by the help."""
+
+    paths: tuple[str, ...]
+    # A str and no Path, which would lose the slash at its end.
+    out: str
+    checkpoint: str | None
+    device: str
+    precision: str
+    fit: Literal["crop", "squash", "pad"]
+    budgets: tuple[int, ...] | None
+    stop: float | None
+    no_losses: bool
+    nul_separated: bool
+    limit: int | None
+    views: Literal["flip", "ten-crop"] | None
+    no_measures: bool
+    keep: tuple[str, ...]
+    hash_files: bool
+    remote_cache_gib: float
 
 
 @click.command("tokenize", cls=Command, epilog=example("alit tokenize ./images --out tokens.parquet"))
@@ -46,12 +65,6 @@ if TYPE_CHECKING:
 @checkpoint_option
 @device_option
 @precision_option
-@option(
-    HARDWARE,
-    "--workers",
-    type=click.IntRange(0),
-    help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
-)
 @option(
     COMPUTE,
     "--fit",
@@ -80,10 +93,7 @@ if TYPE_CHECKING:
     help="Carry along columns of Parquet files or sidecars of tars: label,caption.",
 )
 @option(OUTPUT, "--hash", "hash_files", is_flag=True, help="Add the sha256 of every file's bytes.")
-@worker_option
-@devices_option
-@engine_option
-@retry_errors_option
+@run_options
 @option(
     HARDWARE,
     "--copies",
@@ -95,26 +105,13 @@ if TYPE_CHECKING:
     help="Remote tars and Parquet files up to so many GiB, and half of the free disk, are copied to OUT.work/ while "
     "they are listed, so that each is fetched once; the rest, and all with --limit, is fetched again to be read.",
 )
-@dry_run_option
-@run_options
 @json_option
 @quiet_option
 @config_option
 # `out_option` would do this for us, but --out is declared by hand above, because of its slash.
 @protecting_inputs
-def command(
-    paths: tuple[str, ...],
-    out: str,
-    as_json: bool,
-    no_measures: bool,
-    no_losses: bool,
-    dry_run: bool,
-    worker: tuple[int, int] | None,
-    devices: int | None,
-    engine: "Engine",
-    max_error_rate: float,
-    **options: Any,
-) -> None:
+@as_record(TokenizeOptions, RunOptions)
+def command(options: TokenizeOptions, run: RunOptions) -> None:
     """Tokenize images: PATHS are folders (with their subfolders), files, quoted globs, plain tars, Parquet files with a
     column of encoded images, URLs of these (s3://…), patterns such as 'shard-{000..127}.tar', @list.txt, or - for names
     on standard input.
@@ -123,41 +120,45 @@ def command(
     measures. An image that cannot be read is a row with a status. The same command run again resumes.
     """
     # These modules import torch and pyarrow; `alit tokenize --help` must not wait for them.
-    from alit_cli.console import print_json, progress_reporter, run_with_progress, say, say_next, show_table
+    from alit_cli.console import print_json, say_next
     from alit_cli.data.tables.summary import summarize
     from alit_cli.jobs.tokenize import TokenizeJob
-    from alit_cli.runs.estimate import estimate
-    from alit_cli.runs.prepared import is_complete
-    from alit_cli.runs.run import check_error_rate, run
-    from alit_cli.runs.workers import workers_of_options
+    from alit_cli.runs.run import check_error_rate
 
-    table, parts = Path(out), out.endswith("/")
-    job = TokenizeJob(paths, table, parts=parts, measures=not no_measures, losses=not no_losses, **options)
-    say(job.headline())
-    if dry_run:
-        with progress_reporter() as report:
-            expected = estimate(job, report)
-        if as_json:
-            print_json({"out": job.out, "seconds": expected.seconds, **vars(expected)})
-        else:
-            row = expected.as_row()
-            show_table(f"{out}: speed from {expected.basis}", list(row), [list(row.values())])
-        return
-    workers = workers_of_options(worker, engine, devices)
-    if workers.share.count > 1:
-        say(workers.share.headline())
-    run_with_progress(lambda report: run(job, workers, report))
-    # With --worker other processes may still have shards to do, so there is no whole table to summarize yet.
-    if not is_complete(table):
-        say(f"This worker's shards are done; the worker that finishes the last of the others' writes {out}.")
+    out, table = options.out, Path(options.out)
+    job = TokenizeJob(
+        paths=options.paths,
+        out=table,
+        checkpoint=options.checkpoint,
+        device=options.device,
+        precision=options.precision,
+        batch_size=run.batch_size,
+        workers=run.workers,
+        fit=options.fit,
+        budgets=options.budgets,
+        stop=options.stop,
+        losses=not options.no_losses,
+        limit=options.limit,
+        nul_separated=options.nul_separated,
+        measures=not options.no_measures,
+        keep=options.keep,
+        hash_files=options.hash_files,
+        views=options.views,
+        parts=out.endswith("/"),
+        retry_errors=run.retry_errors,
+        remote_cache_gib=options.remote_cache_gib,
+        shard_size=run.shard_size,
+        overwrite=run.overwrite,
+    )
+    if not do_run(job, run):
         return
     summary = summarize(table)
-    if as_json:
+    if run.as_json:
         print_json({"out": out, "failed": summary.failed, "summary": summary})
     else:
         _show(table, summary)
     # This check raises an error, so it comes after the summary: the numbers are printed even if too many images failed.
-    check_error_rate(table, max_error_rate)
+    check_error_rate(table, run.max_error_rate)
     say_next(f"alit view {out}", f"alit select {out} --thr 0.08", f"alit score {out} --task recon")
 
 

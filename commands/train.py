@@ -1,15 +1,21 @@
 """`alit train`: photographs to a finished tokenizer."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from alit_cli.config import PRESETS
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
 from alit_cli.option_types import ChoicePerKey, Choices, NumberPairs, Numbers
-from alit_cli.options import config_option, device_option, json_option, out_option, quiet_option
+from alit_cli.options import as_record, config_option, device_option, json_option, out_option, quiet_option
+
+if TYPE_CHECKING:
+    from alit_cli.training.distributed import Distributed
+    from alit_cli.training.job import ModelOptions, TrainJob
 
 StageName = Literal["base", "distill", "finetune"]
 # The order is the order of training: each stage starts from the weights that the stage before it has left.
@@ -242,14 +248,15 @@ class TrainOptions:
 @json_option
 @quiet_option
 @config_option
-def command(as_json: bool, **values: Any) -> None:
+@as_record(TrainOptions)
+def command(options: TrainOptions, as_json: bool) -> None:
     """Train a tokenizer on PHOTOS (folders, files, globs, tars).
 
     Prints the losses and, on photographs held out of training, the L1 at every token budget. OUT.work/ keeps the log,
     pictures of reconstructions and TensorBoard's curves. Run the same command again to resume after an interruption.
     `torchrun --nproc-per-node N -m alit_cli train …` shares the work among processes.
     """
-    _train(TrainOptions(**values), as_json)
+    _train(options, as_json)
 
 
 def _train(options: TrainOptions, as_json: bool) -> None:
@@ -305,7 +312,7 @@ def _train(options: TrainOptions, as_json: bool) -> None:
     say_next(f"alit tokenize ./images -c {job.out} --out tokens.parquet", f"alit info {job.out}")
 
 
-def _model(options: TrainOptions) -> Any:
+def _model(options: TrainOptions) -> ModelOptions:
     """Sizes and start of the model."""
     from alit_cli.training.job import ModelOptions
 
@@ -330,7 +337,7 @@ def _model(options: TrainOptions) -> Any:
     )
 
 
-def _job(options: TrainOptions, distributed: Any) -> Any:
+def _job(options: TrainOptions, distributed: Distributed) -> TrainJob:
     """What the room of training takes, from what the user gave."""
     from alit_cli.errors import InputError
     from alit_cli.training.crops import DECODE_THREADS

@@ -2,7 +2,6 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -54,7 +53,19 @@ from alit_cli.options import config_option, device_option, json_option, out_opti
 @quiet_option
 @config_option
 def command(
-    tokens: tuple[Path, ...], no_pictures: bool, sample: int, thr: float | None, as_json: bool, **options: Any
+    tokens: tuple[Path, ...],
+    out: Path,
+    images: tuple[str, ...],
+    sample: int,
+    thr: float | None,
+    beside: Path | None,
+    scores: Path | None,
+    tables: tuple[Path, ...],
+    no_pictures: bool,
+    checkpoints: tuple[str, ...],
+    device: str,
+    batch_size: int | None,
+    as_json: bool,
 ) -> None:
     """Write a page that shows one TABLE, or switches between several. [default: tokens.parquet]
 
@@ -67,11 +78,21 @@ def command(
     from alit_cli.progress import Progress
     from alit_cli.report.view import ViewJob, make_view
 
-    # The option calls the user's own tables `tables`; the job uses this name for its token tables.
-    own = options.pop("tables")
-    # An argument of any number of words is empty without one; click has no default for it.
-    tables = tokens or (Path("tokens.parquet"),)
-    job = ViewJob(tables, pictures=not no_pictures, most=sample, threshold=thr, own=own, **options)
+    job = ViewJob(
+        # An argument of any number of words is empty without one; click has no default for it.
+        tables=tokens or (Path("tokens.parquet"),),
+        out=out,
+        images=images,
+        most=sample,
+        threshold=thr,
+        beside=beside,
+        scores=scores,
+        own=tables,
+        pictures=not no_pictures,
+        checkpoints=checkpoints,
+        device=device,
+        batch_size=batch_size,
+    )
     for record in follow(make_view(job), lambda record: record if isinstance(record, Progress) else None):
         last = record
     # The job ends with a record of what was written; the check says so to the type checker.
@@ -85,7 +106,7 @@ def command(
         say(f"{last.size / 1e6:.1f} MB; open it in a browser: {job.out.absolute().as_uri()}")
     if as_json and not isinstance(last, Progress):
         counts = {"images": last.of, "shown": last.shown, "originals": last.originals}
-        print_json({"out": job.out, "tables": tables, "bytes": last.size, **counts})
+        print_json({"out": job.out, "tables": job.tables, "bytes": last.size, **counts})
     else:
         click.echo(job.out)
     say_next(shlex.join(["alit", "select", str(tables[0]), "--thr", "0.08" if thr is None else f"{thr:g}"]))

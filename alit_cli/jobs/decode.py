@@ -1,4 +1,11 @@
-"""`alit decode`: stored tokens back to pictures."""
+"""`alit decode`: stored tokens back to pictures.
+
+This is a loop in one process and no job of `runs/`, which commits rows of tables: here the result is one file per
+picture. Each of them is written whole or not at all, so an interrupted run leaves only whole pictures. The same
+command run again begins at the first row and replaces each picture by the same bytes; nothing is skipped, because a
+picture does not say which tokens it was made from. A large table is shared among machines by selections of its rows
+(`alit select --where`), each decoded by a command of its own.
+"""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _wrong_parts(folder: Path) -> Iterator[str]:
 
 
 def _groups(table: Path) -> Iterator[pa.Table]:
-    """The row groups of a table, their checksums compared."""
+    """The row groups of a table, their checksums compared; errors of Arrow are passed on, to be told with their row."""
     for part in parts(table):
         with open_parquet(part) as file:
             for number in range(file.num_row_groups):

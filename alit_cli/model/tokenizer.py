@@ -154,6 +154,8 @@ class Tokenizer:
         return list(latents.tokens.cpu())
 
     def _encode_until(self, pixels: Tensor, threshold: float) -> list[Tensor]:
+        # RolloutScheduler does the same for a table. It cannot stand here: its batches are padded to one shape and its
+        # tokens rounded to what a table stores, and a caller of encode() gets neither.
         state = self.start(pixels)
         tokens: dict[int, Tensor] = {}
         waiting = torch.arange(len(pixels), device=self.device)

@@ -202,3 +202,14 @@ class ShardedJob(Protocol):
             plans: the plan of each unfinished output, by its path.
             here: the only worker will be in this process, so that what outputs() has loaded may be handed to it.
         """
+
+
+class NamedJob(ShardedJob, Protocol):
+    """A sharded job as a command shows it."""
+
+    @property
+    def out(self) -> Path:
+        """The table, or the folder of tables."""
+
+    def headline(self) -> str:
+        """What is done with which model on which device, for the first line of a run."""

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from alit_cli.analysis.answers.questions import AttentionQuestion
 from alit_cli.analysis.attention.binding import Keep, segments
 from alit_cli.analysis.attention.sheets import narrowest, segment_marks
 from alit_cli.analysis.attention.sparsity import Sameness, correlations, entropy, spreads, top_share
-from alit_cli.analysis.attention.study import AttentionStudy, Question, match_masks
+from alit_cli.analysis.attention.study import AttentionStudy, match_masks
 from alit_cli.data.annotations.masks import Masks
 from alit_cli.data.sources.listing import list_items
 from alit_cli.data.tables.token_maps import TokenMaps
@@ -86,7 +87,8 @@ def planted(folder: Path, **options: object) -> tuple[AttentionStudy, pd.DataFra
         Image.fromarray(quarters[index] * 255).save(folder / "masks" / f"{index}.png")
     masks = list_items([folder / "masks"])
     study = AttentionStudy(
-        Question(folder / "out", "a source", Keep("top", (0.25, 0.5)), **options),  # type: ignore[arg-type]
+        AttentionQuestion(paths=(), out=folder / "out", region=("top", (0.25, 0.5)), **options),  # type: ignore[arg-type]
+        "a source",
         Masks({f"{index}.jpg": mask for index, mask in enumerate(masks)}, 8),
     )
     for index in range(3):

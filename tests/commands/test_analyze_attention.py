@@ -44,7 +44,7 @@ def test_maps_and_binding_are_printed_and_written(here: Path, alit: Alit) -> Non
     figure = Path("study/attention/attention.svg").read_text()
     assert figure.startswith("<?xml")
     for region in ("40 % of positions", "60 % of positions", "80 % of positions", "best for each image"):
-        assert f"<!-- Objects, region: {region} -->" in figure
+        assert f"<!-- Region: {region} -->" in figure
     assert "<!-- 3 images, 2 of them with masks of 4 segments" in figure
 
 

@@ -25,7 +25,8 @@ from tests.model import tiny
 from tests.tasks.networks import classifier, depth_estimator, vit
 from tests.training.photos import write_photos
 
-STUDY = ("study", "photos", "-c", "tiny.safetensors", "--device", "cpu", "--bootstrap", "50", "--labels", "folders")
+UNLABELLED = ("study", "photos", "-c", "tiny.safetensors", "--device", "cpu", "--bootstrap", "50")
+STUDY = (*UNLABELLED, "--labels", "folders")
 NETWORKS = ("--classify", "nets/weak", "--judge", "nets/strong")
 
 
@@ -142,7 +143,7 @@ def test_depth_features_masks_and_other_images_run_from_a_file(here: Path, alit:
 
 def test_an_analysis_that_refuses_is_left_out_and_said(here: Path, alit: Alit) -> None:
     Path("scores.csv").write_text("image,score\nnobody.jpg,1\nnowhere.jpg,2\n")
-    result = alit(*STUDY, "--scores", "scores.csv")
+    result = alit(*UNLABELLED, "--scores", "scores.csv")
     assert result.exit_code == 0, result.stderr
     assert "The step complexity is left out: " in result.stderr
     assert "- complexity: " in (here / "study" / "findings.md").read_text()

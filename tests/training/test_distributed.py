@@ -89,6 +89,7 @@ def test_summed_gradients_have_the_layout_of_their_parameters(monkeypatch: pytes
     torch.testing.assert_close(stepped(2), stepped(1))
 
 
+@pytest.mark.slow  # two processes, and a run that is resumed, have a fast test each
 def test_two_processes_go_on_where_one_stopped(folder: Path) -> None:
     out = "handed-over.safetensors"
     log = folder / f"{out}.work" / "pictures"
@@ -103,7 +104,7 @@ def test_two_processes_go_on_where_one_stopped(folder: Path) -> None:
     assert all((expected[name] - found[name]).abs().mean() < 1e-4 for name in expected)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_ends_a_run_that_then_ends_in_the_same_weights(folder: Path, number: signal.Signals) -> None:
     out = f"stopped-{number.name}.safetensors"
     command = _train(folder, out, 1, "--validate-every", "1")

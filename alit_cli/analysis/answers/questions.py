@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+FOLDERS = "folders"
+"""The word for labels that are the names of the images' folders."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelectQuestion:
@@ -199,7 +202,10 @@ class AttentionQuestion(ModelOptions):
         layer, iterations: of the decoder; counted from 0, None for all.
         region: the rule ('top' or 'mass') and the shares of 1 that make a token's region.
         tokens: which tokens the sheets follow; None: the narrowest.
-        background, ignore, min_area, shuffles, seed, sheets, npz: as `attention.study.Question` takes them.
+        background, ignore, min_area: what of a label map is a segment, as `segments` takes it.
+        shuffles: label maps of other images that each image's maps are compared with; seed: of that choice.
+        sheets: images that get a contact sheet, the first ones.
+        npz: whether the maps are written.
     """
 
     paths: tuple[str, ...]
@@ -234,7 +240,7 @@ class ProbeQuestion(ModelOptions):
     out: Path
     form: str = "png"
     validation: tuple[str, ...] = ()
-    labels: str = "folders"
+    labels: str = FOLDERS
     image_col: str | None = None
     label_col: str | None = None
     pool: tuple[str, ...] = ("latents", "first", "image", "both", "all")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from alit_cli.analysis.answers.questions import AttentionQuestion
 from alit_cli.analysis.attention.binding import Keep, Segments, segments
 from alit_cli.analysis.attention.figure import draw_attention
 from alit_cli.analysis.attention.sheets import (
@@ -30,48 +30,24 @@ OVERVIEW = 12
 """Images on the overview, at most."""
 
 
-@dataclass(frozen=True)
-class Question:
-    """What is asked of the maps.
-
-    Attributes:
-        out: the folder.
-        source: which model and layer, for the sheets.
-        keep: what a token's region is.
-        background, ignore, min_area: what of a label map is a segment, as `segments` takes it.
-        shuffles: label maps of other images that each image's maps are compared with.
-        seed: of that choice.
-        sheets: images that get a contact sheet, the first ones.
-        npz: whether the maps are written.
-        form: format of the sheets: png, svg or pdf.
-        tokens: which tokens the sheets follow through the iterations; None: the narrowest.
-    """
-
-    out: Path
-    source: str
-    keep: Keep
-    background: tuple[int, ...] = (0,)
-    ignore: tuple[int, ...] | None = None
-    min_area: float = 0.0
-    shuffles: int = 5
-    seed: int = 0
-    sheets: int = 12
-    npz: bool = False
-    form: str = "png"
-    tokens: tuple[int, ...] | None = None
-
-
 class AttentionStudy:
     """Takes in maps one image at a time and keeps only numbers, and the maps on the overview.
 
+    Args:
+        question: what is asked of the maps.
+        source: which model and layer, for the sheets.
+        masks: label maps of the images; None is none.
+
     Attributes:
+        keep: what a token's region is.
         first: tokens of the model's first budget.
         files: sheets written so far, and the folder of the arrays.
         without_mask: images that have no mask, or one without a segment.
     """
 
-    def __init__(self, question: Question, masks: Masks | None = None) -> None:
-        self.question, self.masks = question, masks
+    def __init__(self, question: AttentionQuestion, source: str, masks: Masks | None = None) -> None:
+        self.question, self.source, self.masks = question, source, masks
+        self.keep = Keep(*question.region)
         self.spread: list[pd.DataFrame] = []
         self.overlap: list[pd.DataFrame] = []
         self.segments: list[int] = []
@@ -91,7 +67,7 @@ class AttentionStudy:
             # The segments of other images meet the maps of this one too; that is how the chance level of those segments
             # is measured.
             label_maps = {maps.image: own, **self._others(maps.image)}
-            self.overlap.append(overlap_rows(maps, self.question.keep, label_maps))
+            self.overlap.append(overlap_rows(maps, self.keep, label_maps))
             self.segments.append(len(own.masks))
         self.sameness.add(maps)
         # Maps are large, so only those that the overview will draw are kept.
@@ -114,8 +90,8 @@ class AttentionStudy:
     @property
     def shares(self) -> dict[str, str]:
         """The names of the shares that mIoU is known for, and how to call them."""
-        rule = "of the mass" if self.question.keep.rule == "mass" else "of positions"
-        return {**{name: f"{name} % {rule}" for name in self.question.keep.names}, BEST: "best for each image"}
+        rule = "of the mass" if self.keep.rule == "mass" else "of positions"
+        return {**{name: f"{name} % {rule}" for name in self.keep.names}, BEST: "best for each image"}
 
     @property
     def bound(self) -> tuple[int, int] | None:
@@ -144,11 +120,11 @@ class AttentionStudy:
         # An overview of one image would only repeat its sheet.
         if len(self.pictured) > 1:
             self.files.append(self.question.out / f"overview.{self.question.form}")
-            draw_overview(self.pictured, self.question.source, self.files[-1])
+            draw_overview(self.pictured, self.source, self.files[-1])
         # This figure sets the first iteration beside the last one, so there must be two.
         if self.pictured and len(self.pictured[0].iterations) > 1:
             self.files.append(self.question.out / f"first_tokens.{self.question.form}")
-            draw_first_tokens(self.pictured[0], self.question.source, self.files[-1])
+            draw_first_tokens(self.pictured[0], self.source, self.files[-1])
         return by_iteration(self.rows(), self.sameness)
 
     def save(self, summary: pd.DataFrame) -> list[Path]:
@@ -156,7 +132,7 @@ class AttentionStudy:
         question = self.question
         figure = question.out / f"attention.{question.form}"
         tables = save_attention(self.rows(), summary, question.out)
-        draw_attention(summary, self.first, self.shares, f"{self._counts()} · {question.source}", figure)
+        draw_attention(summary, self.first, self.shares, f"{self._counts()} · {self.source}", figure)
         return [*tables, figure, *self.files]
 
     def _counts(self) -> str:
@@ -171,10 +147,10 @@ class AttentionStudy:
                 ("the narrowest of the others", "on the pictures: which token"),
             )
         else:
-            marks, count = segment_marks(maps, own, self.question.keep), len(own.masks)
+            marks, count = segment_marks(maps, own, self.keep), len(own.masks)
             which = f"the {MARKED} largest of {count} segments" if count > MARKED else f"{count} segments"
             heading = (f"best token of {which}", "token: IoU · cyan: the segment, white: the token's region")
-        draw_sheet(maps, marks, heading, self.question.source, path, self.question.tokens)
+        draw_sheet(maps, marks, heading, self.source, path, self.question.tokens)
         self.files.append(path)
 
     def _own(self, maps: TokenMaps) -> Segments | None:

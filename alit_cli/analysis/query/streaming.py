@@ -32,6 +32,9 @@ def stream_row_groups(path: Path, columns: Sequence[str], rows: int) -> Iterator
     """The columns of a Parquet file or a folder of them, so many row groups at a time that they have `rows` rows.
 
     Raises InputError for a damaged file.
+
+    stream_columns of data/tables reads small batches; this reads whole row groups, several at a time and their columns
+    in parallel, for passes over millions of rows.
     """
     for part in map(Path, parts(path)):
         # The status repeats a few words in every row; read as a dictionary, it takes far less memory.

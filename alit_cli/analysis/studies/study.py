@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alit_cli.data.files import open_output
 from alit_cli.errors import InputError
 
 TOKENS, SCORES, PAGE = "tokens.parquet", "scores", "report.html"
@@ -298,6 +297,8 @@ class StudyRecord:
     def finish(self, step: Step) -> None:
         """Note that a step is done. Raises as `open_output`."""
         self.done[step.name] = _entry(step)
+        from alit_cli.data.files import open_output  # late, because a command's help needs StudyJob
+
         content = {"format": FORMAT, "done": self.done}
         with open_output(self.folder / RECORD, "working file") as file:
             file.write(json.dumps(content, indent=1).encode())
