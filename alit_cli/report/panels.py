@@ -24,6 +24,7 @@ TOPICS = {
     "familiarity": "Familiarity",
     "strength": "Strength",
     "quality": "Quality",
+    "comparison": "Tokenizers compared",
     "attention": "Attention",
     "probe": "Probe",
 }
@@ -33,7 +34,7 @@ MOST_ROWS = 200
 MOST_FIGURES = 6
 WIDEST = 1600
 """Pixels: a wider figure is made smaller."""
-# Six figures of each of seven analyses take about half of the page's 14 MB at this size.
+# Six figures of each of eight analyses take about half of the page's 14 MB at this size.
 MOST_BYTES = 180_000
 # WebP qualities are tried in this order, and the first one that is small enough is taken.
 QUALITIES = (90, 75, 55, 35)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,8 @@ def with_tensor(name: str) -> Callable[[Weights], Weights]:
         ("titok_small", lambda weights: weights | {"latent_tokens": torch.zeros(7)}, "shape"),
         ("vqgan_alone", without("decoder.conv_in.weight"), "missing from the file"),
         ("vqgan_alone", lambda weights: weights | {"encoder.conv_in.weight": torch.zeros(3)}, "cannot be imported"),
+        ("titok_small", lambda weights: weights | {"latent_tokens": weights["latent_tokens"] / 0}, "not finite"),
+        ("titok_small", lambda weights: weights | {"latent_tokens": weights["latent_tokens"].int()}, "torch.int32"),
         ("vqgan_alone", lambda _weights: {"weight": torch.zeros(2)}, "no tokenizer that alit knows"),
     ],
 )
@@ -143,6 +146,14 @@ def test_a_wrong_config_is_refused(tmp_path: Path, key: str, value: object) -> N
         import_released(folder)
 
 
+def test_a_config_of_other_sections_is_refused(tmp_path: Path) -> None:
+    folder = released(tmp_path / "hub", "titok_small")
+    for config in ({"model": 3}, {"model": {"vq_model": [1]}}, {"dataset": "imagenet"}):
+        (folder / "config.json").write_text(json.dumps(config))
+        with pytest.raises(InputError, match="has no section"):
+            import_released(folder)
+
+
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "[1]", '"model"'])
 def test_a_broken_config_is_refused(tmp_path: Path, text: str) -> None:
     folder = released(tmp_path / "hub", "titok_small")
@@ -158,9 +169,15 @@ def test_truncated_and_unsafe_files_are_refused(tmp_path: Path) -> None:
     pickled = released(tmp_path / "pickled", "vqgan_alone", ".bin") / "weights.bin"
     cut_pickle = tmp_path / "cut.bin"
     cut_pickle.write_bytes(pickled.read_bytes()[:-1000])
-    for path in (cut, cut_pickle, tmp_path / "missing.bin", tmp_path):
-        with pytest.raises(InputError):
-            import_released(path)
+    # A plain pickle, which torch did not write; the call would leave a file behind.
+    unsafe, trace = tmp_path / "unsafe.bin", tmp_path / "trace"
+    unsafe.write_bytes(b"cbuiltins\nopen\n(V" + str(trace).encode() + b"\nVw\ntR.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a warning would be a second sentence
+        for path in (cut, cut_pickle, unsafe, tmp_path / "missing.bin", tmp_path):
+            with pytest.raises(InputError):
+                import_released(path)
+    assert not trace.exists()
 
 
 def test_a_model_of_ours_is_told_to_be_one(tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def main() -> None:
     tables = [folder / f"{name}.parquet" for name in models]
     for table, checkpoint in zip(tables, models.values(), strict=True):
         model = ("-c", checkpoint) if checkpoint else ()
-        _run("tokenize", SAMPLES / "images", *model, "--out", table)
+        # Every budget of a prefix tokenizer costs a decoding of each image.
+        budgets = ("--budgets", "16,64,256") if table.stem == "piece" else ()
+        _run("tokenize", SAMPLES / "images", *model, *budgets, "--out", table)
         _run("score", table, *model, "--task", "recon", "--out", folder / "scores" / table.stem)
     ends = ("--names", NAMES, "--scores", folder / "scores", "--out", folder / "study")
     _run("analyze", "quality", *tables, *ends)

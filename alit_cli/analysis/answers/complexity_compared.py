@@ -37,7 +37,8 @@ def answer_compared_complexity(question: ComplexityQuestion) -> Result:
     files = [*save_compared(result, question.out), figure]
     models = " · ".join(made_by(table.info) for table in tables)
     images = len(result.study.score)
-    draw_compared_complexity(result, f"{images} images · scores: {question.scores.name} · {models}", figure)
+    source = f"{images} images · scores: {question.scores.name} · {models} · bars: 95 %"
+    draw_compared_complexity(result, source, figure)
     data = {
         "tables": [table.path for table in tables],
         "matched": images,

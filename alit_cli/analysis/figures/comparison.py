@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from alit_cli.analysis.figures.style import GREY, INK, draw_panels, figure_page
 from alit_cli.analysis.figures.tokenizers import BITS, TOKENS, cost_axis, looks, tokenizer_handles
@@ -92,6 +93,8 @@ def _draw_below(axes: Axes, result: Comparison) -> None:
     right = min(int(all_of_them[0]) + 10, len(EDGES) - 1) if len(all_of_them) else len(EDGES) - 1
     axes.set_xlim(float(EDGES[left]), float(EDGES[right]))
     axes.set_ylim(0, result.images * 1.02)
+    # Half an image cannot be below a threshold, however few images there are.
+    axes.yaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set(xlabel="threshold of L1", ylabel=f"images below, of {result.images}")
     axes.legend(title="tokenizer, tokens", fontsize=6.5, title_fontsize=7, frameon=False, loc="best")
 

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from alit_cli.data.files import readable
@@ -111,4 +112,10 @@ def _recognize(file: ReleasedFile, heads: int | None) -> _Known:
 
 
 def _float(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in float32; InputError for those that no training leaves behind."""
+    for name, tensor in weights.items():
+        if not tensor.is_floating_point():
+            raise InputError(f"Its weights '{name}' are of the type {tensor.dtype}, and no floating-point numbers.")
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"Its weights '{name}' hold numbers that are not finite.")
     return {name: tensor.float() for name, tensor in weights.items()}

@@ -198,8 +198,10 @@ def _named(read: TiTokConfig) -> TiTokConfig:
 
 
 def _dict(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = values.get(name)
-    return found if isinstance(found, dict) else {}
+    found = values.get(name, {})
+    if not isinstance(found, dict):
+        raise InputError(f"The config.json has no section {name!r} but {type(found).__name__} under this name.")
+    return found
 
 
 def _shape(weights: Weights, name: str, dimensions: int) -> tuple[int, ...]:
