@@ -35,6 +35,7 @@ class ScoreOptions:
     depth_unit: Literal["mm", "cm", "m", "disparity"] | None
     questions: Path | None
     lpips: tuple[Path, ...]
+    reconstructions: str | None
     images: tuple[str, ...]
     out: Path
     checkpoint: str | None
@@ -141,6 +142,7 @@ def command(options: ScoreOptions, run: RunOptions) -> None:
         depth_unit=options.depth_unit,
         questions=options.questions,
         lpips=options.lpips,
+        reconstructions=options.reconstructions,
         limit=options.limit,
         retry_errors=run.retry_errors,
         shard_size=run.shard_size,

@@ -109,4 +109,4 @@ def command(
         print_json({"out": job.out, "tables": job.tables, "bytes": last.size, **counts})
     else:
         click.echo(job.out)
-    say_next(shlex.join(["alit", "select", str(tables[0]), "--thr", "0.08" if thr is None else f"{thr:g}"]))
+    say_next(shlex.join(["alit", "select", str(job.tables[0]), "--thr", "0.08" if thr is None else f"{thr:g}"]))
