@@ -108,7 +108,11 @@ function showPanels() {
   const strangers = page.strangers || [];
   if (strangers.length)
     byId("panels").append(
-      h("p", { class: "note" }, `Left out, because they were computed from another table or other images: ${strangers.join(", ")}.`),
+      h(
+        "p",
+        { class: "note" },
+        `Left out, because they were computed from another table or other images: ${strangers.join(", ")}.`,
+      ),
     );
 }
 
