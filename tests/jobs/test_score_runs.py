@@ -88,7 +88,7 @@ def test_workers_as_typed_and_by_the_environment_of_torchrun(
     first = alit(*words(job))
     assert first.exit_code == 0, first.stderr
     assert "Worker 0/2 (by RANK and WORLD_SIZE)" in first.stderr
-    assert f"writes to {job.out}" in first.stderr
+    assert f"others' writes {job.paths()[0]}" in first.stderr
     assert first.stdout == ""
     state = status(job.paths()[0])
     assert (state.kind, state.done, state.shards_done, state.finished) == ("score table", 6, 2, False)
