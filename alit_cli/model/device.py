@@ -47,7 +47,7 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return "bf16" if name == "bf16" else "float32"
 
 
-def speed_up(model: TokenizerModel, device: torch.device, compiled: bool = True) -> None:
+def speed_up(model: TokenizerModel, device: torch.device) -> None:
     """Prepare a model in place for long work on a GPU: convolutions channels-last, transformer blocks compiled.
 
     On other devices nothing is done: on a CPU channels-last changes neither a bit nor the speed. A block that cannot be
@@ -56,7 +56,6 @@ def speed_up(model: TokenizerModel, device: torch.device, compiled: bool = True)
     Args:
         model: changed in place.
         device: where it is.
-        compiled: whether to compile the transformer blocks.
     """
     if device.type != "cuda":
         return
@@ -64,8 +63,6 @@ def speed_up(model: TokenizerModel, device: torch.device, compiled: bool = True)
     torch._dynamo.config.suppress_errors = True
     for part in model.convolutions:
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if not compiled:
-        return
     for blocks in model.transformers:
         # This compiles in place, while torch.compile would wrap the module and change the names of its weights.
         blocks.compile()
