@@ -116,7 +116,14 @@ def training_job(
             "full_rollouts_from": 0.0,
             "quantize_from": 0.0,
         }
-    return TrainJob(photos, out, start, recipe_for(start.preset, stage_changes, **fields), ordered, **rest)
+    recipe = recipe_for(start.preset, stage_changes, **fields)
+    for name in ordered:
+        # Told before photographs are decoded, which takes minutes.
+        if (odds := recipe.stage(name).iteration_odds) and len(odds) != start.config.iterations:
+            raise InputError(
+                f"--iteration-odds has {len(odds)} numbers, but the model has {start.config.iterations} iterations."
+            )
+    return TrainJob(photos, out, start, recipe, ordered, **rest)
 
 
 def claim_folder(job: TrainJob, photographs: int) -> None:

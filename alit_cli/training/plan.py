@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alit_cli.errors import InputError
 from alit_cli.training.crops import CropDataset
 from alit_cli.training.recipe import Recipe, StageName
 
@@ -96,16 +95,11 @@ def batch_rows(step: int, batch_size: int, seed: int, crops: CropDataset) -> np.
 def _iteration(step: int, name: StageName, recipe: Recipe, iterations: int) -> int:
     """Drawn with the stage's odds, or with a weight of (t + 1) ** late_bias; fine-tuning takes iterations in turn where
     it has neither.
-
-    Raises:
-        InputError: there are not as many odds as iterations.
     """
     stage = recipe.stage(name)
     if name == "finetune" and not stage.late_bias and not stage.iteration_odds:
         return step % iterations
     odds = stage.iteration_odds or tuple(float(t) ** stage.late_bias for t in range(1, iterations + 1))
-    if len(odds) != iterations:
-        raise InputError(f"--iteration-odds has {len(odds)} numbers, but the model has {iterations} iterations.")
     weights = np.array(odds, dtype=np.float64)
     rng = np.random.default_rng([recipe.seed, step, ITERATION])
     return int(rng.choice(iterations, p=weights / weights.sum()))

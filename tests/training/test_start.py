@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -17,7 +18,8 @@ from alit_cli.model.layers import Block
 from alit_cli.model.rollout import Alit
 from alit_cli.training.crops import CROPS_MARK
 from alit_cli.training.job import ModelOptions, TrainJob, claim_folder, training_job
-from alit_cli.training.recipe import StageName
+from alit_cli.training.plan import _iteration
+from alit_cli.training.recipe import StageName, recipe_for
 from alit_cli.training.start import choose_start, load_start, tiled
 from tests.model import tiny
 
@@ -210,3 +212,16 @@ def test_a_run_of_an_earlier_release_is_recognized(tmp_path: Path) -> None:
     claim_folder(renamed, 5)
     with pytest.raises(InputError, match="crops 4, now 2"):
         claim_folder(training_job(["photos"], job.out, ModelOptions(), ["base"], {}, {"crops": 2}), 5)
+
+
+def test_iterations_are_drawn_by_their_odds(tmp_path: Path) -> None:
+    """Those of odds 0 never, the others as often as the odds say; as many odds as iterations, told before the run."""
+    odds = (0.0, 1.0, 3.0)
+    stages: dict[StageName, dict[str, Any]] = {"finetune": {"iteration_odds": odds}}
+    recipe = recipe_for("nano", stages)
+    drawn = np.bincount([_iteration(step, "finetune", recipe, 3) for step in range(1000)], minlength=3) / 1000
+    np.testing.assert_allclose(drawn, np.array(odds) / sum(odds), atol=0.05)
+    with pytest.raises(InputError, match="3 numbers, but the model has 8 iterations"):
+        training_job(["photos"], tmp_path / "m.safetensors", ModelOptions(), ["finetune"], stages, {})
+    with pytest.raises(InputError, match="not all 0"):
+        recipe_for("nano", {"finetune": {"iteration_odds": (0.0, 0.0)}})
