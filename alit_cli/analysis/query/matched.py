@@ -171,8 +171,9 @@ def _names(tables: Sequence[Tables], names: Sequence[str]) -> list[str]:
     if names:
         if len(names) != len(tables):
             raise InputError(f"--names gives {len(names)} names for {len(tables)} tables; give one for each.")
-        # The name of the mixture is taken, because both are lines of the same figure.
-        if len(set(names)) < len(names) or ALL in names:
+        if ALL in names:
+            raise InputError(f"--names cannot give the name '{ALL}', which the line of all tokenizers together has.")
+        if len(set(names)) < len(names):
             raise InputError("--names gives one name twice; tables are told apart by their names.")
         return list(names)
     # A user who gave no names still reads two tables of one model apart, by their files.
