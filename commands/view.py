@@ -6,19 +6,21 @@ from pathlib import Path
 import click
 
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
-from alit_cli.options import config_option, device_option, json_option, out_option, quiet_option, tables_options
+from alit_cli.options import (
+    config_option,
+    device_option,
+    json_option,
+    originals_option,
+    out_option,
+    quiet_option,
+    tables_options,
+)
 
 
 @click.command("view", cls=Command, epilog=example("alit view tokens.parquet --out report.html"))
 @click.argument("tokens", metavar="[TABLE]...", type=click.Path(path_type=Path), nargs=-1)
 @out_option("report.html", "The HTML file to write.")
-@option(
-    INPUT,
-    "--images",
-    multiple=True,
-    metavar="PATH",
-    help="Where the originals are now, as tokenize takes it; repeatable.",
-)
+@originals_option
 @option(
     OUTPUT,
     "--sample",
