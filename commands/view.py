@@ -35,7 +35,8 @@ from alit_cli.options import (
     INPUT,
     "--beside",
     type=click.Path(path_type=Path),
-    help="The folder whose analyses (complexity, capacity, …) are shown too. [default: that of the first TABLE]",
+    help="The folder whose analyses (complexity, capacity, …) are shown too; those of TABLE are also found in other "
+    "folders, up to two deep. [default: that of the first TABLE]",
 )
 @tables_options
 @option(OUTPUT, "--no-pictures", is_flag=True, help="Only numbers: decode nothing, need no model.")
