@@ -78,6 +78,7 @@ class Numbers:
         of: how many images have tokens; n of them were drawn, or all of them.
         images, sources: names and where they came from, n each.
         sizes: width and height before fitting, n × 2.
+        photographs: the number of each image's photograph, n, where the table has several views of each.
     """
 
     rows: NDArray[np.int64]
@@ -86,6 +87,7 @@ class Numbers:
     sources: tuple[str, ...]
     sizes: NDArray[np.int32]
     columns: tuple[Column, ...]
+    photographs: NDArray[np.int64] | None = None
 
     def column(self, key: str) -> Column | None:
         """The column of this name."""
@@ -130,7 +132,8 @@ def read_numbers(tables: Tables, ok: NDArray[np.bool_], share: int = 1, seed: in
     sources = tuple("" if source is None else str(source) for source in values.get("source", ()))
     # `raw[2:]` is width and height; images without a size count as 0 × 0.
     sizes = np.stack([np.nan_to_num(values.get(name, np.zeros(0))).astype(np.int32) for name in raw[2:]], axis=1)
-    return Numbers(rows, of, images, sources, sizes, tuple(found))
+    photographs = tables.photographs()
+    return Numbers(rows, of, images, sources, sizes, tuple(found), None if photographs is None else photographs[rows])
 
 
 def _folder(image: str) -> str:

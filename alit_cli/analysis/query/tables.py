@@ -17,7 +17,7 @@ from alit_cli.analysis.query.measures import MEASURES, bare, how_to_make
 from alit_cli.analysis.query.score_joins import ScoreSource, open_score_source
 from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, stream_row_groups, to_numpy
 from alit_cli.data.files import readable
-from alit_cli.data.pictures.views import split_view
+from alit_cli.data.pictures.views import number_photographs
 from alit_cli.data.tables.parquet import count_rows
 from alit_cli.data.tables.prefixes import has_columns
 from alit_cli.data.tables.score_table import why_foreign
@@ -202,8 +202,7 @@ class Tables:
         """
         if self.info.options.views is None:
             return None
-        _, numbers = np.unique([split_view(key)[0] for key in self.images()], return_inverse=True)
-        return numbers.astype(np.int64)
+        return number_photographs(self.images().tolist())
 
     def kind(self, name: str) -> pa.DataType:
         """The type of a name's columns."""
