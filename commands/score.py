@@ -208,5 +208,12 @@ def _show(summary: "ScoreSummary") -> None:
     if not columns:
         say(title)
         return
-    rows = [[name, *(ends.get(end) for end in columns)] for name, ends in summary.means.items()]
+    # A small image has no smaller JPEG than its smallest, which is then the same at every budget and is said once.
+    level: dict[str, float | None] = {}
+    for name, ends in summary.means.items() if summary.task == "baselines" else ():
+        if len(ends) > 1 and len(set(ends.values())) == 1:
+            level[name] = next(iter(ends.values()))
+    rows = [[name, *(ends.get(end) for end in columns)] for name, ends in summary.means.items() if name not in level]
     show_table(title, ["mean", *columns], rows)
+    if level:
+        show_table("The same at every budget", ["", "mean"], [[name, mean] for name, mean in level.items()])
