@@ -145,7 +145,9 @@ def test_no_name_leads_out_of_a_tar(tmp_path: Path) -> None:
         pass
     with tarfile.open(tmp_path / "x.tar") as tar:
         members = tar.getnames()
-        told = [json.load(file)["image"] for name in members if name.endswith(".json") and (file := tar.extractfile(name))]
+        told = [
+            json.load(file)["image"] for name in members if name.endswith(".json") and (file := tar.extractfile(name))
+        ]
     keys = [name.removesuffix(".json") for name in members if name.endswith(".json")]
     assert keys == ["__/__/a", "etc/a", "b/__/__/a", "etc/a_png", "__"]
     assert told == names
