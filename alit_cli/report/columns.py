@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alit_cli.analysis.query.measures import bare, measure_info
-from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.query.tables import SAME_MEASURE, Tables
 from alit_cli.data.tables.score_table import ORIGINAL
 
 MOST_GROUPS = 300
@@ -38,6 +38,7 @@ LABELS = {
     "mad": "contrast (mean absolute deviation)",
     "n_tokens": "tokens until the run stopped",
     "thumbnail": "L1 of a thumbnail of as many bits",
+    "thumb_l1": "L1 of a thumbnail of as many bits",
 }
 """How the token table's own columns are called on the page."""
 
@@ -145,7 +146,10 @@ def _column_names(tables: Tables) -> Iterator[str]:
     seen = set()
     # The model's own measures first: what thumbnails of as many bits reach is there to compare with.
     measures = sorted(tables.measures(), key=lambda name: bare(name).startswith("thumb"))
-    per_budget = {f"{bare(name)}_{end}" for name in measures for end in (*tables.budgets, ORIGINAL)}
+    stems = {bare(name) for name in measures}
+    # A measure that has another name in a score table is shown once, by the name that the list has.
+    stems |= {SAME_MEASURE[stem] for stem in stems & SAME_MEASURE.keys()}
+    per_budget = {f"{stem}_{end}" for stem in stems for end in (*tables.budgets, ORIGINAL)}
     per_image = [name for name in tables.schema.names if name not in per_budget]
     for source in tables.sources:
         shared = [name for other in tables.sources if other is not source for name in other.columns]

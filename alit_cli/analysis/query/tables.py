@@ -28,6 +28,8 @@ ROWS = 100_000
 """Rows held at a time, where a row has one number per budget."""
 NO_GROUPS = ("image", "error", "model_id", "sha256", "width", "height")
 """Columns of one value per image that tell every image apart, or none."""
+SAME_MEASURE = {"thumbnail": "thumb_l1", "thumb_l1": "thumbnail"}
+"""One error under two names: the token table's columns and those of alit score's baselines. Either name finds it."""
 TOKEN_TABLE = -1
 """Stands in the place of a score table's number for the token table itself."""
 
@@ -155,9 +157,14 @@ class Tables:
         return True
 
     def measures(self) -> list[str]:
-        """Every name with a column per budget, `name@model` where two tables have it."""
+        """Every name with a column per budget, `name@model` where two tables have it; one error has one name."""
         in_tokens = self.stems(self.schema.names)
-        in_scores = [(stem, source.model) for source in self.sources for stem in self.stems(source.columns)]
+        in_scores = [
+            (stem, source.model)
+            for source in self.sources
+            for stem in self.stems(source.columns)
+            if SAME_MEASURE.get(stem) not in in_tokens
+        ]
         stems = [stem for stem, _ in in_scores] + in_tokens
         return in_tokens + [stem if stems.count(stem) == 1 else f"{stem}@{model}" for stem, model in in_scores]
 
@@ -298,6 +305,9 @@ class Tables:
         return stream
 
     def _place_in(self, number: int, name: str, present: Sequence[str]) -> Place | None:
+        smallest, other = self.budgets[0], SAME_MEASURE.get(name)
+        if other is not None and f"{name}_{smallest}" not in present and f"{other}_{smallest}" in present:
+            name = other
         columns = tuple(f"{name}_{budget}" for budget in self.budgets)
         there = [column for column in columns if column in present]
         if len(there) == len(columns):
