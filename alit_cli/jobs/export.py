@@ -116,12 +116,16 @@ class WebDataset:
     def add(self, image: Exported) -> None:
         """Write `KEY.tokens.npy` and `KEY.json`; WebDataset ends a key at the first dot of its last part."""
         folder, _, name = image.image.rpartition("/")
+        # A table of somebody else may name `/etc/x` or `../x`: whoever unpacks the tar must not write there.
+        folder = "/".join("_" * len(part) if part in (".", "..") else part for part in folder.split("/") if part)
         stem, suffix = os.path.splitext(name)
         # The name of a view follows a `#` and lands in the suffix, which is dropped; the view must stay.
         view = "".join(suffix.partition("#")[1:])
         key = "/".join(filter(None, [folder, f"{stem}{view}".replace(".", "_")]))
         if key in self.keys:  # a.jpg and a.png
             key = "/".join(filter(None, [folder, name.replace(".", "_")]))
+        while key in self.keys:  # /a.jpg and a.jpg
+            key += "_"
         self.keys.add(key)
         buffer = io.BytesIO()
         np.save(buffer, image.tokens)

@@ -22,7 +22,7 @@ from alit_cli.data.sources.listing import no_copy, stream_items
 from alit_cli.data.sources.remote import is_url
 from alit_cli.data.sources.remote_cache import RemoteCache
 from alit_cli.data.tables.parts import work_folder
-from alit_cli.data.tables.token_table import TableInfo, TableOptions, token_schema
+from alit_cli.data.tables.token_table import SELECTION_COLUMNS, TableInfo, TableOptions, token_schema
 from alit_cli.errors import InputError
 from alit_cli.jobs.tokenize_shard import TokenizeSettings, TokenizeWorker
 from alit_cli.model.checkpoint import embedded, file_sha256, read_record
@@ -143,8 +143,11 @@ class TokenizeJob:
     def items(self, report: ProgressCallback, keep_copies: bool) -> ItemStream:
         """The images of the inputs. Raises InputError as stream_items, or for a column that cannot be kept."""
         columns = ExtraColumns(self.keep)
-        for name in set(columns.names) & set(token_schema(self.info, self.measures).names):
-            raise InputError(f"Column '{name}' cannot be kept: the token table already has a column of that name.")
+        # A selection of the table carries its kept columns along, beside columns of its own.
+        for name in set(columns.names) & {*token_schema(self.info, self.measures).names, *SELECTION_COLUMNS}:
+            raise InputError(
+                f"Column '{name}' cannot be kept: token tables or selections have a column of that name already."
+            )
         # With --limit most of a remote tar is never read, so no copy of it is made.
         copies = keep_copies and self.limit is None
         copy = RemoteCache(self.work_folder, int(self.remote_cache_gib * GIB)).of if copies else no_copy

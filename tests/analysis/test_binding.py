@@ -8,6 +8,7 @@ import torch
 
 from alit_cli.analysis.attention.binding import Keep, bind, overlaps, regions, segments
 from alit_cli.analysis.attention.sparsity import upsample
+from alit_cli.data.annotations.masks import IGNORED
 
 # Two tokens on a 4×4 grid: one looks at the top left quarter, one at the top row (and a little at the rest).
 QUARTER = [[9, 8, 1, 1], [8, 8, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]
@@ -57,6 +58,14 @@ def test_black_and_white_masks_have_one_segment() -> None:
     assert segments(mask).masks.sum() == 4
     assert segments(mask).counted.all()
     assert len(segments(mask, ignore=(255,)).masks) == 0
+
+
+def test_what_is_ignored_without_doubt_is_never_a_segment() -> None:
+    """The centre of a mask of ImageNet-S may have lost every class, so that only what is to be ignored is left."""
+    mask = np.where(LABELS == 3, IGNORED, 0).astype(np.int32)
+    for found in (segments(mask), segments(mask, ignore=(9,))):
+        assert len(found.masks) == 0
+        assert (~found.counted).sum() == (LABELS == 3).sum()
 
 
 def test_a_map_that_prefers_nothing_keeps_everything() -> None:

@@ -129,6 +129,35 @@ def test_pictures_of_another_codec_are_levels(here: Path, alit: Alit) -> None:
     assert f"The pictures of bpg ({len(names) - 2} images, bits not known): L1 0.2500, PSNR 25.00 dB." in printed.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "name", "sentences"),
+    [
+        (
+            {"base": "fine-tuned", "base_stage_l1": 0.0643},
+            "base tokenizer as fine-tuned",
+            ("so that this is no ceiling", "After its own stage it had an L1 of 0.0643 on photographs held out"),
+        ),
+        ({"base": "as trained"}, "base tokenizer without tokens", ()),
+        ({"base": "imported"}, "base tokenizer as in the imported model", ()),
+    ],
+)
+def test_what_the_base_tokenizer_is_by_now_stands_beside_its_number(
+    here: Path, alit: Alit, options: dict[str, object], name: str, sentences: tuple[str, ...]
+) -> None:
+    path = here / "scores" / "baselines.parquet"
+    table = pq.read_table(path)
+    about = json.loads(table.schema.metadata[KEY])
+    about["options"] = {**about.get("options", {}), **options}
+    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(about).encode()}), path)
+    result = alit("analyze", "quality", "--format", "svg")
+    assert result.exit_code == 0, result.stderr
+    printed = " ".join(result.stdout.split())
+    assert f"The {name}: L1 0.0300" in printed
+    assert all(sentence in printed for sentence in sentences)
+    assert ("no ceiling" in printed) == bool(sentences)
+    assert name in (here / "study" / "quality.svg").read_text()
+
+
 def test_partial_scores_are_said_and_nothing_is_made_up(here: Path) -> None:
     names = pd.read_parquet("tokens.parquet")["image"].tolist()
     (here / "scores" / "baselines.parquet").unlink()

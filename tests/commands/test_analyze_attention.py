@@ -61,6 +61,20 @@ def test_json_and_chosen_iterations(here: Path, alit: Alit) -> None:
     assert result.stderr == ""
 
 
+def test_colour_masks_of_imagenet_s_are_read(here: Path, alit: Alit) -> None:
+    """They hold R + 256·G, and 1000 is to be ignored: one image has two classes, the other nothing but void."""
+    ids = np.zeros((40, 41), np.int64)
+    ids[:, :20], ids[:10, 20:], ids[10:20, 20:] = 919, 255, 1000
+    for number, values in enumerate((ids[:, :40], np.full_like(ids, 1000))):
+        colours = np.stack([values % 256, values // 256, np.zeros_like(values)], axis=2)
+        Image.fromarray(colours.astype(np.uint8)).save(f"masks/img_{number}.png")
+    words = ["analyze", "attention", "images", "--masks", "masks", "-c", "tiny.safetensors", "--sheets", "0"]
+    result = alit(*words)
+    assert result.exit_code == 0, result.stderr
+    assert "(1 images, 2 segments)" in result.stdout
+    assert "cannot be used" not in result.stderr
+
+
 def test_masks_that_cannot_be_used_are_counted_and_one_is_named(here: Path, alit: Alit) -> None:
     Path("masks/img_1.png").write_bytes(b"no picture")
     words = ["analyze", "attention", "images", "--masks", "masks", "-c", "tiny.safetensors", "--sheets", "0"]

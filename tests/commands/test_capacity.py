@@ -53,13 +53,23 @@ def test_only_a_network_can_guess_by_luck(here: Path, alit: Alit) -> None:
     result = alit("analyze", "capacity", "--tsc", "recon,psnr", "--toi", "psnr", "--bootstrap", "0", "--points", "3")
     assert result.exit_code == 0
     assert "both chooses" not in result.stderr
-    assert "100 % of the capacity is 12 tokens per image, the largest budget of this table" in result.stderr
     assert "Difference from one budget for all at equal tokens" in result.stdout
-    shares = [
-        max(point["capacity"] or 0 for point in json.loads(alit(*line).stdout)["points"])
-        for line in (("analyze", "capacity", "--json"), ("analyze", "capacity", "--json", "--share-of", "16"))
-    ]
-    assert shares == [1, 0.75]
+
+
+def test_a_capacity_is_a_share_of_the_largest_budget_or_of_the_tokens_that_are_told(here: Path, alit: Alit) -> None:
+    """The paper takes the tokens of the base tokenizer's grid for 100 %."""
+    line = ["analyze", "capacity", "--bootstrap", "0", "--points", "3"]
+    for words, tokens, largest in (([], 12, 1.0), (["--share-of", "16"], 16, 0.75)):
+        printed = alit(*line, *words)
+        assert printed.exit_code == 0, printed.stderr
+        assert f"(capacity: share of {tokens} per image)" in printed.stdout
+        said = f"100 % of the capacity is {tokens} tokens per image, the largest budget of this table; --share-of N"
+        assert (said in printed.stderr) == (not words)
+        found = json.loads(alit(*line, *words, "--json").stdout)
+        assert found["capacity_of_one"] == tokens
+        uniform = [point["capacity"] for point in found["points"] if point["line"] == "uniform"]
+        assert uniform == pytest.approx([4 / tokens, 8 / tokens, largest])
+        assert pd.read_csv("study/capacity.csv").capacity.max() == pytest.approx(largest)
 
 
 def test_select_compares_ranks_and_spends_a_capacity(here: Path, alit: Alit) -> None:

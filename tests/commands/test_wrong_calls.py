@@ -2,8 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from tests.analysis.score_tables import write_world
+from tests.analysis.tables import write_tokens
 from tests.conftest import Alit, Refused
 from tests.model import tiny
 from tests.training.photos import write_photos
@@ -40,3 +46,28 @@ def test_a_group_is_no_criterion_and_a_selection_may_lack_tokens(alit: Alit, ref
     refused("nothing called 'nothere' to group by", "select", "--thr", 0.3, "--by", "nothere")
     assert alit("select", "--thr", 0.3, "--no-tokens").exit_code == 0
     refused("is a selection without tokens", "decode", *words)
+
+
+@pytest.mark.parametrize("name", ["tokens", "features"])
+def test_a_list_per_image_is_no_number(here: Path, refused: Refused, name: str) -> None:
+    write_world(here)
+    said = "holds a list per image, which is no number; there is: l1, class_rank, depth_error."
+    refused(f"'{name}' {said}", "select", "--tsc", f"{name}>=2")
+    refused(f"'{name}' {said}", "select", "--tsc", name, "--capacity", "0.5")
+    refused(f"'{name}_4' {said}", "select", "--thr", "0.08", "--where", f"{name}_4>3")
+    refused(f"'{name}' {said}", "analyze", "capacity", "--tsc", f"{name}<2", "--toi", "recon", "--bootstrap", "0")
+
+
+@pytest.mark.parametrize("name", ["n_tokens", "satisfied"])
+def test_no_column_has_the_name_of_one_that_every_selection_has(
+    here: Path, alit: Alit, refused: Refused, name: str
+) -> None:
+    write_tokens(here / "tokens.parquet", np.full((3, 3), 0.05))
+    budgets = ",".join(f"{name}_{budget}" for budget in (4, 8, 12))
+    rows = "".join(f"{row}.jpg,1,2,3,odd\n" for row in range(3))
+    Path("own.csv").write_text(f"image,{budgets},{name}\n{rows}")
+    refused(f"Every selection has a column '{name}' of its own", "select", "--table", "own.csv", "--tsc", f"{name}>=2")
+    assert alit("select", "--thr", "0.08", "--by", f"own.csv:{name}").exit_code == 0
+    assert pd.read_parquet("selection.parquet")[f"{name}_group"].tolist() == ["odd"] * 3
+    pq.write_table(pa.table({"image": [b"x"], name: ["odd"]}), "images.parquet")
+    refused(f"Column '{name}' cannot be kept", "tokenize", "images.parquet", "--keep", name, "--out", "t.parquet", "-q")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alit_cli.data.annotations.masks import read_labels
+from alit_cli.data.annotations.masks import IGNORED, read_labels
 from alit_cli.data.pictures.fitting import fit
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import InputError
@@ -53,8 +53,8 @@ def test_imagenet_s_keeps_ids_in_two_channels(tmp_path: Path) -> None:
     Image.fromarray(colours).resize((48, 32), Image.Resampling.NEAREST).save(tmp_path / "m.png")
     labels = read(tmp_path / "m.png", 32)
     found = set(labels.flatten().tolist())
-    assert found == {0, 1, 1001, 256, 919, 255}
-    assert (labels[-1, -1], labels[0, 16]) == (255, 1)  # 1000 is the corner that counts for nothing
+    assert found == {0, 1, 1001, 256, 919, IGNORED}
+    assert (labels[-1, -1], labels[0, 16]) == (IGNORED, 1)  # 1000 is the corner that counts for nothing
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -22,7 +23,7 @@ from alit_cli.data.marks import MANIFEST, Kind, html_mark, kind_of_file, mark_ar
 from alit_cli.data.tables.parquet import write_table
 from alit_cli.errors import InputError
 from alit_cli.jobs.export import ENDINGS, export
-from tests.analysis.tables import write_study
+from tests.analysis.tables import write_study, write_tokens
 from tests.conftest import Alit, Refused
 from tests.data.test_token_table import INFO, rows
 
@@ -183,8 +184,30 @@ def test_analyses_write_to_study_and_may_run_again(tmp_path: Path, alit: Alit, m
     assert pd.read_csv("s.csv").columns.to_list()[:3] == ["image", "n_tokens", "satisfied"]
 
 
+@pytest.mark.parametrize("sign", "=+-@")
+def test_a_name_that_a_spreadsheet_takes_for_a_formula_stays_as_it_is_and_the_reference_says_so(
+    tmp_path: Path, alit: Alit, monkeypatch: pytest.MonkeyPatch, sign: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"{sign}SUM(A1).jpg", "b.jpg"]
+    write_tokens(Path("tokens.parquet"), np.full((2, 3), 0.05), names)
+    result = alit("select", "tokens.parquet", "--thr", "0.08", "--out", "s.csv", "-q")
+    assert result.exit_code == 0, result.stderr
+    with open("s.csv", newline="") as file:
+        assert [row["image"] for row in csv.DictReader(file)] == names
+    # An escaped name would no longer be that of its image.
+    result = alit("select", "tokens.parquet", "--thr", "0.08", "--by", "s.csv:n_tokens", "--json", "-q")
+    assert result.exit_code == 0, result.stderr
+    assert pd.read_parquet("selection.parquet")["n_tokens_group"].tolist() == ["4", "4"]  # joined by name
+    said = " ".join((ROOT / "commands/README.md").read_text().split())
+    assert "in a spreadsheet, import the columns as text, since a name may begin with" in said
+    assert f"`{sign}`" in said
+
+
 def test_one_function_opens_every_output_for_writing() -> None:
-    writing = re.compile(r"open\([^)]*, *\"[wxa]|\.savefig\(|write_text\(|write_bytes\(")
+    writing = re.compile(
+        r"open\([^)]*, *\"[wxa]|\.savefig\(|write_text\(|write_bytes\(|open_memmap\(|\.tofile\(|shutil\.(copy|move)"
+    )
     files = [*ROOT.glob("alit_cli/**/*.py"), *ROOT.glob("commands/*.py")]
     places = {str(file.relative_to(ROOT)) for file in files if writing.search(file.read_text())}
     assert places == {
@@ -192,6 +215,7 @@ def test_one_function_opens_every_output_for_writing() -> None:
         "alit_cli/analysis/figures/style.py",  # into the file of open_output, as all of the following
         "alit_cli/analysis/attention/sheets.py",
         "alit_cli/runs/plan.py",  # the items of a plan, in a work folder
+        "alit_cli/training/crops.py",  # crops that are too many for memory, in a work folder
         "alit_cli/training/log.py",  # a log that grows, in a work folder
         "alit_cli/jobs/bench.py",  # pictures in a temporary folder
     }

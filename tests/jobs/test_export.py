@@ -137,6 +137,22 @@ def test_views_and_twins_have_keys_of_their_own(tmp_path: Path) -> None:
     assert keys == ["a/b_c", "a/b_c#flip", "a/b_c_png", "é"]
 
 
+def test_no_name_leads_out_of_a_tar(tmp_path: Path) -> None:
+    table = rows(INFO, [True] * 5)
+    names = ["../../a.png", "/etc/a.png", "b/../../a.png", "etc/a.png", ".."]
+    write_table(table.set_column(0, "image", pa.array(names)), tmp_path / "t.parquet")
+    for _ in export(tmp_path / "t.parquet", tmp_path / "x.tar", "webdataset", 4):
+        pass
+    with tarfile.open(tmp_path / "x.tar") as tar:
+        members = tar.getnames()
+        told = [
+            json.load(file)["image"] for name in members if name.endswith(".json") and (file := tar.extractfile(name))
+        ]
+    keys = [name.removesuffix(".json") for name in members if name.endswith(".json")]
+    assert keys == ["__/__/a", "etc/a", "b/__/__/a", "etc/a_png", "__"]
+    assert told == names
+
+
 def test_what_a_selection_cannot_choose(tmp_path: Path) -> None:
     _, path, selection = _selected(tmp_path, False)
     with pytest.raises(InputError, match="holds no tokens: export the token table"):

@@ -179,6 +179,16 @@ def test_several_tables_are_on_one_page(made: Made, tmp_path: Path) -> None:
     assert [len(table["pictures"]) for table in page.data["tables"]] == [4, 4]
 
 
+def test_views_say_which_photograph_they_show(tmp_path: Path) -> None:
+    names = ["b.jpg", "b.jpg#flip", "gone.jpg", "gone.jpg#flip", "a.jpg", "a.jpg#flip"]
+    views = write_tokens(tmp_path / "v.parquet", np.full((6, 3), 0.1), names, failed=[2, 3], views="flip")
+    plain = write_tokens(tmp_path / "p.parquet", np.full((6, 3), 0.1), names)
+    page = make(ViewJob((views, plain), tmp_path / "page.html", pictures=False))
+    of_views, of_plain = (table["photographs"] for table in page.data["tables"])
+    assert of_views[0] == of_views[1] != of_views[2] == of_views[3]
+    assert of_plain is None
+
+
 def test_the_page_asks_for_nothing_and_runs_only_its_own_script(made: Made) -> None:
     tags = Tags(made.html).found
     scripts = [attrs for tag, attrs in tags if tag == "script"]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alit_cli.analysis.attention.sparsity import upsample
-from alit_cli.data.annotations.masks import Labels
+from alit_cli.data.annotations.masks import IGNORED, VOID, Labels
 from alit_cli.data.tables.token_maps import Maps
 
 Floats = NDArray[np.float64]
@@ -49,10 +49,6 @@ class Segments:
     counted: Kept
 
 
-VOID = 255
-"""The id that many label maps give to what nobody labelled."""
-
-
 def segments(
     labels: Labels, background: Sequence[int] = (0,), ignore: Sequence[int] | None = None, min_area: float = 0.0
 ) -> Segments:
@@ -61,8 +57,8 @@ def segments(
     Args:
         labels: the ids.
         background: no segments, yet a region that covers them overlaps less.
-        ignore: pixels that do not count at all; None is 255, unless that is all there is beside the background, as in
-            masks that are black and white.
+        ignore: pixels that do not count at all, beside IGNORED; None is 255, unless that is all there is beside the
+            background, as in masks that are black and white.
         min_area: segments of a smaller share of the picture are background.
     """
     flat = labels.reshape(-1)
@@ -70,9 +66,10 @@ def segments(
     # In a mask of black and white 255 is the object itself, so it is only ignored beside other ids.
     if ignore is None:
         ignore = (VOID,) if set(ids.tolist()) - {*background, VOID} else ()
+    ignore = (*ignore, IGNORED)
     # A segment that is too small stays in `counted`, so a region that covers it overlaps less, as over the background.
     wanted = ids[(sizes >= min_area * len(flat)) & ~np.isin(ids, [*background, *ignore])]
-    return Segments(flat == wanted[:, None], ~np.isin(flat, list(ignore)))
+    return Segments(flat == wanted[:, None], ~np.isin(flat, ignore))
 
 
 def regions(maps: Maps, side: int, keep: Keep) -> list[Kept]:

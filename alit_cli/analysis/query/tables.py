@@ -210,6 +210,10 @@ class Tables:
         schema = self.schema if place.source == TOKEN_TABLE else self.sources[place.source].schema
         return schema.field(place.columns[0]).type
 
+    def _holds_lists(self, name: str) -> bool:
+        kind = self.kind(name)
+        return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
     def model(self, name: str) -> str:
         """What the score table that a name is in is called behind the @; empty for the token table."""
         number = self.find(name).source
@@ -229,13 +233,19 @@ class Tables:
         words = pc.unique(source.column(bare(name))[bare(name)]).to_pylist()
         return {str(word) for word in words if word is not None}
 
-    def stream(self, names: Sequence[str], raw: Sequence[str] = (), rows: int = ROWS) -> Iterator[Chunk]:
+    def stream(
+        self, names: Sequence[str], raw: Sequence[str] = (), rows: int = ROWS, lists: bool = False
+    ) -> Iterator[Chunk]:
         """Rows in the order of the token table, at most `rows` at a time, with the columns of these names.
 
-        `raw` are columns of the token table to hand on as they are. Raises InputError for a damaged file and
-        where none of the rows of a score table belongs to an image.
+        `raw` are columns of the token table to hand on as they are. Raises InputError for a damaged file, where none of
+        the rows of a score table belongs to an image, and unless `lists` for codes and features, which can be neither
+        compared nor grouped by.
         """
         places = {name: self.find(name) for name in dict.fromkeys(names)}
+        if (several := next((name for name in places if self._holds_lists(name)), None)) and not lists:
+            there = ", ".join(name for name in self.measures() if not self._holds_lists(name))
+            raise InputError(f"'{several}' holds a list per image, which is no number; there is: {there or 'none'}.")
         in_tokens = [column for place in places.values() if place.source == TOKEN_TABLE for column in place.columns]
         missing = [column for column in raw if column not in has_columns(self.schema)]
         if missing:

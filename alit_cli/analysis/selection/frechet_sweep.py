@@ -50,7 +50,7 @@ def frechet_distances(
     columns = [*policies.columns, outcome.column, outcome.original]
     deal = _Dealer(tables, generator)
     parts: list[list[Moments]] = []  # for each part of the images: the originals, then each policy
-    for chunk in tables.stream(columns, rows=ROWS):
+    for chunk in tables.stream(columns, rows=ROWS, lists=True):
         features, originals = chunk.columns[outcome.column], chunk.columns[outcome.original]
         known = chunk.ok & np.isfinite(originals).all(axis=1)
         if not parts and known.any():

@@ -20,7 +20,7 @@ from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.decide import BudgetChoice, Summary, summarize
 from alit_cli.data.files import check_output, open_output
 from alit_cli.data.tables.parquet import KEY, ROW_GROUP, encodings
-from alit_cli.data.tables.token_table import token_schema
+from alit_cli.data.tables.token_table import SELECTION_COLUMNS, token_schema
 from alit_cli.errors import InputError
 
 BARE_ROW_GROUP = 100_000
@@ -138,11 +138,15 @@ def write_selection(
     `select`. A name that ends in .csv gives a csv, without tokens. Raises what `open_output` raises.
     """
     check_output(out, "selection")
+    if clash := next((name for name in choice.values if name in SELECTION_COLUMNS), None):
+        raise InputError(
+            f"Every selection has a column '{clash}' of its own; give the columns of your table another name."
+        )
     as_csv = out.suffix.lower() == ".csv"
     tokens = tokens and not as_csv  # a cell holds no list
     carried = _carried(tables, choice)
     # A table cannot have two columns of one name, and the group's is the one that can be renamed.
-    if groups is not None and groups.name in (*carried, *choice.values):
+    while groups is not None and groups.name in (*SELECTION_COLUMNS, *carried, *choice.values):
         groups = dataclasses.replace(groups, name=f"{groups.name}_group")
     schema = _schema(tables, choice, options, groups, tokens)
     settings = encodings(schema)
@@ -177,7 +181,7 @@ def write_selection(
 def _carried(tables: Tables, choice: BudgetChoice) -> list[str]:
     """The columns of the source that the table keeps."""
     kept = tables.info.keep
-    return [name for name in kept if name in tables.schema.names and name not in choice.values]
+    return [name for name in kept if name in tables.schema.names and name not in (*SELECTION_COLUMNS, *choice.values)]
 
 
 def _chunks(

@@ -264,7 +264,7 @@ def _moments(tables: Tables, network: str) -> list[Moments]:
     """What is left of the features of the originals, and of the reconstructions at each budget."""
     names = [f"features_original@{network}", f"features@{network}"]
     moments: list[Moments] = []
-    for chunk in tables.stream(names, rows=FEATURE_ROWS):
+    for chunk in tables.stream(names, rows=FEATURE_ROWS, lists=True):
         originals, features = (chunk.columns[name][chunk.ok].astype(np.float64) for name in names)
         # The same images count at every budget.
         known = ~(np.isnan(originals).any(axis=1) | np.isnan(features).any(axis=(1, 2)))

@@ -287,7 +287,7 @@ def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float
     levels = [end for end in (BASE, *tables.codecs()) if tables.has(f"features_{end}@{models[0]}")]
     names += [f"features_{end}@{models[0]}" for end in levels]
     original, moments = None, []
-    for chunk in tables.stream(names, rows=FEATURE_ROWS):
+    for chunk in tables.stream(names, rows=FEATURE_ROWS, lists=True):
         features, fitted, *of_levels = (chunk.columns[name][chunk.ok] for name in names)
         if original is None:
             # Any point near the features will do as the centre; it only keeps digits from being lost.

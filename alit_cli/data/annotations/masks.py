@@ -18,9 +18,11 @@ from alit_cli.errors import InputError
 Labels = NDArray[np.int32]
 
 VOID = 255
-"""What masks hold where nobody is to look, as in PASCAL VOC."""
+"""What masks hold where nobody is to look, as in PASCAL VOC; in a mask of black and white it is the object."""
+IGNORED = -1
+"""Where nobody is to look, without any doubt: an id that no file can hold."""
 IMAGENET_S_IGNORE, UNUSED = 1000, 1001
-"""The same in ImageNet-S, and an id that none of its classes has."""
+"""What ImageNet-S has for IGNORED, and an id that none of its classes has."""
 SKEW = 0.03
 """A mask may differ from its image in aspect by this share, as a pixel more or less does after resizing."""
 
@@ -75,7 +77,7 @@ def read_labels(item: Item, side: int, width: int = 0, height: int = 0) -> Label
     """The ids of a mask, side × side, resized by nearest neighbour from the centre square.
 
     Greyscale (8, 16 or 32 bits), palette and black-and-white files hold ids as they are, a colour file where its
-    channels agree. One without blue holds R + 256·G, as ImageNet-S has it; its 1000, which means ignore, becomes VOID.
+    channels agree. One without blue holds R + 256·G, as ImageNet-S has it; its 1000 becomes IGNORED.
 
     Args:
         item: the mask.
@@ -114,7 +116,7 @@ def _ids(image: Image.Image, item: Item) -> Image.Image:
         elif image.mode == "RGB" and not channels[..., 2].any():
             values = channels[..., 0] + 256 * channels[..., 1].astype(np.int32)
             # The class 255 of ImageNet-S must not be taken for VOID; which id a segment has makes no difference.
-            values = np.select([values == IMAGENET_S_IGNORE, values == VOID], [VOID, UNUSED], values)
+            values = np.select([values == IMAGENET_S_IGNORE, values == VOID], [IGNORED, UNUSED], values)
         else:
             raise InputError(f"The mask '{item.image}' holds colours; save label ids in one channel.")
     elif image.mode not in ("1", "L", "P", "I") and not image.mode.startswith("I;16"):

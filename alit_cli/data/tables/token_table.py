@@ -22,6 +22,8 @@ from alit_cli.errors import InputError
 
 FORMAT_NAME, FORMAT_VERSION = "alit", 1
 FORMAT = f"{FORMAT_NAME}/{FORMAT_VERSION}"
+SELECTION_COLUMNS = ("image", "n_tokens", "satisfied", "tokens", "latents")
+"""The columns of every selection, whose names no other column of it may have."""
 
 
 @dataclass(frozen=True, kw_only=True)
