@@ -165,6 +165,14 @@ def scores_option(function: Callable[..., Any]) -> Callable[..., Any]:
     return option(INPUT, "--scores", type=click.Path(path_type=Path), metavar="DIR", help=text)(function)
 
 
+def originals_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--images PATH …`: the command gets `images`, a tuple; empty: where they were tokenized."""
+    text = (
+        "Where the originals are now, as alit tokenize takes it; may be repeated. [default: where they were tokenized]"
+    )
+    return option(INPUT, "--images", multiple=True, metavar="PATH", help=text)(function)
+
+
 def tables_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--scores DIR` and `--table FILE …`: the command gets `scores` (or None) and `tables`, a tuple."""
     kind = click.Path(path_type=Path)
@@ -217,7 +225,7 @@ def images_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def limit_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--limit N`: an int, or None for all."""
-    text = "Only the first so many images."
+    text = "Only the first so many images. [default: all]"
     return option(INPUT, "--limit", metavar="N", type=click.IntRange(1), help=text)(function)
 
 

@@ -23,7 +23,7 @@ class RunOptions:
         worker: (I, N): this process does every N-th shard from I on; None: the environment says so.
         devices: processes on this machine, 0 for one per device; None: this one alone.
         engine: who does the shards.
-        workers: processes that decode images, 0 for none; None leaves the choice to the machine.
+        decode_workers: processes that decode images, 0 for none; None leaves the choice to the machine.
         batch_size, shard_size: images; None leaves the choice to the device.
         max_error_rate: the share of images that may fail.
         retry_errors, overwrite: as the job takes them.
@@ -34,7 +34,7 @@ class RunOptions:
     worker: tuple[int, int] | None
     devices: int | None
     engine: Literal["local", "ray"]
-    workers: int | None
+    decode_workers: int | None
     batch_size: int | None
     shard_size: int | None
     max_error_rate: float
@@ -98,7 +98,9 @@ def _read_devices(_ctx: click.Context, param: click.Parameter, value: str | int 
 OPTIONS = [
     option(
         HARDWARE,
-        "--workers",
+        "--decode-workers",
+        # Beside --worker the former name looked as if it counted the workers of a run.
+        formerly=["--workers"],
         type=click.IntRange(0),
         help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
     ),
@@ -141,7 +143,12 @@ OPTIONS = [
         is_flag=True,
         help="Only print how much there is to do, and about how long it takes; nothing is written.",
     ),
-    option(RUN, "--shard-size", type=click.IntRange(1), help="Images between two commits of finished work."),
+    option(
+        RUN,
+        "--shard-size",
+        type=click.IntRange(1),
+        help="Images between two commits of finished work. [default: 100 on a CPU, 10000 on a GPU, 1000 on mps]",
+    ),
     option(
         RUN,
         "--max-error-rate",

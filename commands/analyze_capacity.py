@@ -1,8 +1,6 @@
 """`alit analyze capacity`: what becomes of tasks as criteria spend more or fewer tokens."""
 
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import click
 
@@ -10,6 +8,7 @@ from alit_cli.analysis.answers.questions import CapacityQuestion
 from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import COMPUTE, Command, example, option
 from alit_cli.options import (
+    as_record,
     bootstrap_option,
     few_samples_option,
     groups_option,
@@ -85,8 +84,8 @@ from alit_cli.options import (
 @report_options(
     "study", ("capacity.csv", "capacity.parquet", "capacity_nearly.csv", "capacity_differences.csv"), "the figures"
 )
-# TOKENS are one field of the record and its others, so `as_record` cannot be used.
-def command(tokens: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+@as_record(CapacityQuestion)
+def command(question: CapacityQuestion, as_json: bool) -> None:
     """Sweep criteria over thresholds; say how many tokens each spends and what becomes of tasks there.
 
     TOKENS is a token table [default: tokens.parquet]. Beside the criteria stand one budget for all images and the
@@ -101,8 +100,7 @@ def command(tokens: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     from alit_cli.analysis.answers.capacity import answer_capacity
     from alit_cli.analysis.answers.capacity_compared import answer_compared_capacity
 
-    question = CapacityQuestion(tokens=tokens[0], others=tokens[1:], **options)
     # Only a comparison has use for --names, so a name asks for one even where there is a single table.
-    compared = question.others or question.names
+    compared = len(question.tokens) > 1 or question.names
     show_result((answer_compared_capacity if compared else answer_capacity)(question), as_json)
-    say_page(tokens, question.out)
+    say_page(question.tokens, question.out)

@@ -2,7 +2,6 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -10,6 +9,7 @@ from alit_cli.analysis.answers.questions import ComplexityQuestion
 from alit_cli.console import say_page, show_result
 from alit_cli.grouped_help import INPUT, Command, example, option
 from alit_cli.options import (
+    as_record,
     bootstrap_option,
     image_column_option,
     names_option,
@@ -38,8 +38,8 @@ from alit_cli.options import (
 @seed_option("the resampling")
 @names_option
 @report_options("study", ("complexity.csv", "complexity.parquet", "complexity_differences.csv"))
-# TOKENS are one field of the record and its others, so `as_record` cannot be used.
-def command(tokens: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+@as_record(ComplexityQuestion)
+def command(question: ComplexityQuestion, as_json: bool) -> None:
     """Correlate SCORES of complexity with L1, the tokens needed and plain measures of the same images.
 
     SCORES is a csv, tsv, xlsx or parquet file with one row per image. Its names are looked up in the token table TOKENS
@@ -52,8 +52,7 @@ def command(tokens: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     from alit_cli.analysis.answers.complexity import answer_complexity
     from alit_cli.analysis.answers.complexity_compared import answer_compared_complexity
 
-    question = ComplexityQuestion(tokens=tokens[0], others=tokens[1:], **options)
     # Only a comparison has use for --names, so a name asks for one even where there is a single table.
-    compared = question.others or question.names
+    compared = len(question.tokens) > 1 or question.names
     show_result((answer_compared_complexity if compared else answer_complexity)(question), as_json)
-    say_page(tokens, question.out)
+    say_page(question.tokens, question.out)

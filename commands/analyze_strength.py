@@ -22,7 +22,13 @@ from alit_cli.options import (
 )
 @tokens_argument
 @option(COMPUTE, "--task", metavar="TASK", default="classify", show_default=True, help="classify, depth or language.")
-@option(COMPUTE, "--model", multiple=True, metavar="NAME", help="A model that has been scored; repeat. [default: all]")
+@option(
+    COMPUTE,
+    "--model",
+    multiple=True,
+    metavar="MODEL",
+    help="A network that was scored, as alit score took it or by its last name; may be repeated. [default: all]",
+)
 @option(COMPUTE, "--top", metavar="X", type=click.IntRange(1), default=1, show_default=True, help="Of classify: top-X.")
 @scores_option
 @bootstrap_option

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @device_option
 @precision_option
 @option(HARDWARE, "--batch-size", type=click.IntRange(1), default=16, help="Images per batch.")
-@option(INPUT, "--limit", type=click.IntRange(1), default=64, help="Images that are read.")
+@option(INPUT, "--limit", type=click.IntRange(1), default=64, help="Only the first so many images.")
 @stop_option
 @json_option
 @quiet_option

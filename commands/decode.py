@@ -25,7 +25,7 @@ from alit_cli.options import (
 )
 @click.argument("table", type=click.Path(path_type=Path), default="selection.parquet")
 @out_option("recon", "The folder to write PNG files into; relative paths are kept.")
-@option(COMPUTE, "--budget", type=click.IntRange(1), help="Tokens per image, when TABLE holds every budget.")
+@option(COMPUTE, "--budget", type=click.IntRange(1), help="Tokens per image, where TABLE is a token table.")
 @checkpoint_option
 @device_option
 @option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Images per batch. [default: the table's]")

@@ -21,7 +21,7 @@ from alit_cli.options import config_option, json_option, out_option, quiet_optio
     type=click.Choice(["jsonl", "npz", "webdataset"]),
     help="What to write. [default: as OUT ends, in .jsonl, .npz or .tar]",
 )
-@option(COMPUTE, "--budget", type=int, help="Tokens per image, where TABLE is a token table.")
+@option(COMPUTE, "--budget", type=click.IntRange(1), help="Tokens per image, where TABLE is a token table.")
 @option(
     INPUT, "--selection", type=click.Path(path_type=Path), help="What alit select made of TABLE: each at its budget."
 )

@@ -14,6 +14,7 @@ from alit_cli.options import (
     device_option,
     json_option,
     limit_option,
+    originals_option,
     out_option,
     quiet_option,
 )
@@ -95,13 +96,7 @@ class ScoreOptions:
     metavar="[NAME=]DIR",
     help="Score these pictures of another codec, named like the images, and not the tokens'.",
 )
-@option(
-    INPUT,
-    "--images",
-    multiple=True,
-    metavar="ROOT",
-    help="Where the original images are, if not where they were tokenized.",
-)
+@originals_option
 @out_option("scores", "A folder.")
 @checkpoint_option
 @device_option
@@ -136,7 +131,7 @@ def command(options: ScoreOptions, run: RunOptions) -> None:
         checkpoint=options.checkpoint,
         device=options.device,
         batch_size=run.batch_size,
-        workers=run.workers,
+        workers=run.decode_workers,
         labels=options.labels,
         depth_maps=options.depth_maps,
         depth_unit=options.depth_unit,

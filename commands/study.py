@@ -43,7 +43,14 @@ if TYPE_CHECKING:
 )
 @click.argument("images", nargs=-1)
 @option(INPUT, "--labels", metavar="FILE|folders", help="True classes: a file, or the names of the images' folders.")
-@option(INPUT, "--scores", metavar="FILE", help="Scores of complexity, as alit analyze complexity takes them.")
+@option(
+    INPUT,
+    "--complexity",
+    # In the other commands --scores is the folder of alit score's tables.
+    formerly=["--scores"],
+    metavar="FILE",
+    help="Scores of complexity, as alit analyze complexity takes them.",
+)
 @option(INPUT, "--masks", metavar="DIR", help="A label map per image, as alit analyze attention takes them.")
 @option(INPUT, "--depth-maps", metavar="DIR", help="True depth maps, as alit score takes them.")
 @option(
@@ -80,9 +87,10 @@ def command(job: StudyJob, as_json: bool, dry_run: bool) -> None:
     """Study IMAGES (as alit tokenize takes them) with every command that has something to work on.
 
     The steps are tokenize, score, quality and capacity; strength with several classifiers and labels, complexity with
-    --scores, familiarity with --against, attention with --masks, probe with --labels; then the page and the findings.
-    Each step is a command that is printed before it runs. Run the same command again after an interruption: steps
-    that are done are skipped. A step that cannot be done with these images is left out, and the reason is printed.
+    --complexity, familiarity with --against, attention with --masks, probe with --labels; then the page and the
+    findings. Each step is a command that is printed before it runs. Run the same command again after an interruption:
+    steps that are done are skipped. A step that cannot be done with these images is left out, and the reason is
+    printed.
     """
     from alit_cli.analysis.studies.findings import collect_findings, save_findings
     from alit_cli.analysis.studies.study import PAGE, StudyRecord, plan_steps, recipe

@@ -73,7 +73,13 @@ class TokenizeOptions:
     show_default=True,
     help="How an image becomes square: resize the short side and crop the centre, squash, or pad.",
 )
-@option(COMPUTE, "--budgets", type=Numbers(int), help="Only these token budgets, for instance 16,64. [default: all]")
+@option(
+    COMPUTE,
+    "--budgets",
+    metavar="N[,…]",
+    type=Numbers(int),
+    help="Only these token budgets, for instance 16,64. [default: all]",
+)
 @stop_option
 @option(COMPUTE, "--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
 @option(INPUT, "-0", "nul_separated", is_flag=True, help="With - as an input: names on standard input end in NUL.")
@@ -88,6 +94,7 @@ class TokenizeOptions:
 @option(
     OUTPUT,
     "--keep",
+    metavar="COLUMN[,…]",
     type=Names(),
     default=(),
     help="Carry along columns of Parquet files or sidecars of tars: label,caption.",
@@ -133,7 +140,7 @@ def command(options: TokenizeOptions, run: RunOptions) -> None:
         device=options.device,
         precision=options.precision,
         batch_size=run.batch_size,
-        workers=run.workers,
+        workers=run.decode_workers,
         fit=options.fit,
         budgets=options.budgets,
         stop=options.stop,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from alit_cli.config import PRESETS
-from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, example, option
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, Decorator, example, option
 from alit_cli.option_types import ChoicePerKey, Choices, NumberPairs, Numbers
 from alit_cli.options import as_record, config_option, device_option, json_option, out_option, quiet_option
 
@@ -78,6 +79,17 @@ class TrainOptions:
     device: str
 
 
+def _size(name: str, text: str, most: int | None = None) -> Decorator:
+    """An option of a size of the model, a whole number."""
+    kind = click.IntRange(1 if most is None else 2, most)
+    return option(COMPUTE, name, type=kind, help=f"{text} [default: the preset's, or that of --init]")
+
+
+def _of_recipe(name: str, text: str, kind: click.ParamType, former: Sequence[str] = ()) -> Decorator:  # type: ignore[type-arg]
+    """An option of the training whose value the preset's recipe has where it is not given."""
+    return option(COMPUTE, name, formerly=former, type=kind, help=f"{text} [default: the preset's]")
+
+
 @click.command(
     "train",
     cls=Command,
@@ -102,25 +114,21 @@ class TrainOptions:
     help="Base tokenizer. [default: a vae for nano, a vqgan for the other presets]",
 )
 @option(COMPUTE, "--continuous", is_flag=True, help="Leave the 1D latents unquantized.")
-@option(COMPUTE, "--image-size", type=click.IntRange(1), help="Pixels along one side of an image.")
-@option(COMPUTE, "--tokens-per-iteration", type=click.IntRange(1), help="1D tokens that each iteration adds.")
-@option(
-    COMPUTE,
-    "--iterations-per-rollout",
-    type=click.IntRange(1),
-    help="Iterations of a rollout, so the number of budgets.",
-)
-@option(COMPUTE, "--width", type=click.IntRange(1), help="Width of both transformers.")
-@option(COMPUTE, "--layers", type=click.IntRange(1), help="Layers of each transformer.")
-@option(COMPUTE, "--heads", type=click.IntRange(1), help="Attention heads of each layer.")
+@_size("--image-size", "Pixels along one side of an image.")
+@_size("--tokens-per-iteration", "1D tokens that each iteration adds.")
+@_size("--iterations-per-rollout", "Iterations of a rollout, so the number of budgets.")
+@_size("--width", "Width of both transformers.")
+@_size("--layers", "Layers of each transformer.")
+@_size("--heads", "Attention heads of each layer.")
 # Token tables store the ids as uint16, so a codebook cannot have more than 65,536 codes.
-@option(COMPUTE, "--codes", type=click.IntRange(2, 65536), help="Codes that a 1D token can be.")
-@option(COMPUTE, "--token-dim", type=click.IntRange(1), help="Numbers per code.")
+@_size("--codes", "Codes that a 1D token can be.", most=65536)
+@_size("--token-dim", "Numbers per code.")
 @option(
     INPUT,
     "--init",
     type=click.Path(path_type=Path),
-    help="A model to start from, also one of another image size or number of tokens; or a base tokenizer alone.",
+    help="A model to start from, also one of another image size or number of tokens; or a base tokenizer alone. "
+    "[default: random weights]",
 )
 @option(
     COMPUTE,
@@ -137,12 +145,12 @@ class TrainOptions:
     default="base,distill,finetune",
     help="Which stages to run: base (base tokenizer), distill (latent distillation), finetune (on pixels).",
 )
-@option(COMPUTE, "--base-steps", type=click.IntRange(1), help="Steps of the base stage.")
-@option(COMPUTE, "--distill-steps", type=click.IntRange(1), help="Steps of the distillation stage.")
-@option(COMPUTE, "--finetune-steps", type=click.IntRange(1), help="Steps of the fine-tuning stage.")
-@option(COMPUTE, "--batch-size", type=click.IntRange(1), help="Photographs per step, of all processes, in every stage.")
-@option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Do each step in this many pieces, to save memory.")
-@option(COMPUTE, "--lr", type=float, help="Peak learning rate, in every stage.")
+@_of_recipe("--base-steps", "Steps of the base stage.", click.IntRange(1))
+@_of_recipe("--distill-steps", "Steps of the distillation stage.", click.IntRange(1))
+@_of_recipe("--finetune-steps", "Steps of the fine-tuning stage.", click.IntRange(1))
+@_of_recipe("--batch-size", "Photographs per step, of all processes, in every stage.", click.IntRange(1))
+@option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Pieces of each step, to save memory. [default: 1]")
+@_of_recipe("--lr", "Peak learning rate, in every stage.", click.FLOAT)
 @option(
     COMPUTE,
     "--muon-lr",
@@ -157,23 +165,18 @@ class TrainOptions:
     type=click.Choice(["all", "sampled"]),
     help="Train all iterations of a rollout in each step, or a sampled one. [default: all; sampled for nano]",
 )
-@option(
-    COMPUTE,
-    "--late-bias",
-    formerly=["--late"],
-    type=float,
-    help="Bias of the sampled iteration towards late ones; 0 is uniform. Applies to every stage.",
-)
+@_of_recipe("--late-bias", "Bias of sampling towards late iterations in every stage; 0: none.", click.FLOAT, ["--late"])
 @option(
     COMPUTE,
     "--iteration-odds",
     type=Numbers(float),
     metavar="NUMBER[,…]",
-    help="How often each iteration is drawn when one is sampled, one number per iteration, instead of --late-bias.",
+    help="How often each iteration is drawn when one is sampled, one number per iteration, instead of --late-bias. "
+    "[default: as --late-bias says]",
 )
 # The default None is a third answer: neither flag was given, so the preset decides.
 @option(
-    COMPUTE, "--halting/--no-halting", default=None, help="Dynamic halting of image tokens (not with sampled ones)."
+    COMPUTE, "--halting/--no-halting", default=None, help="Dynamic halting of image tokens. [default: on; off for nano]"
 )
 @option(
     COMPUTE,
@@ -225,7 +228,7 @@ class TrainOptions:
     type=click.IntRange(1),
     help="Threads that decode photographs, with --crops 0. [default: 4]",
 )
-@option(COMPUTE, "--seed", type=int, help="Seed of everything that is drawn. [default: 0]")
+@option(COMPUTE, "--seed", metavar="N", type=int, help="Seed of everything that is drawn. [default: 0]")
 @option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
 @option(RUN, "--save-every", type=click.FloatRange(0), default=5.0, help="Minutes between saved states.")
 @option(RUN, "--validate-every", type=click.IntRange(1), default=200, help="Steps between two validations.")

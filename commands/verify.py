@@ -16,7 +16,11 @@ MAKERS = {"token table": "tokenize", "score table": "score", "selection": "selec
 @click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
 @option(
     INPUT,
-    "--tokens",
+    "--token-table",
+    "tokens",
+    # In alit analyze attention --tokens are some of the tokens of an image.
+    formerly=["--tokens"],
+    metavar="FILE",
     type=click.Path(path_type=Path),
     help="The token table of a score table. [default: found beside it]",
 )
@@ -37,7 +41,7 @@ def command(table: Path, tokens: Path | None, as_json: bool) -> None:
     kind = kind_of(table)
     # Scores alone can be checked too; only the comparison of their rows is then left out.
     if kind == "score table" and tokens is None and (tokens := tokens_of(table)) is None:
-        say("The token table of these scores is not beside them: name it with --tokens to compare the rows.")
+        say("The token table of these scores is not beside them: name it with --token-table to compare the rows.")
     found = list(problems(table, tokens))
     # A table with problems may be too damaged to count its rows.
     rows = None if found else open_columns(table, ["image"]).num_rows

@@ -6,19 +6,21 @@ from pathlib import Path
 import click
 
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, Command, example, option
-from alit_cli.options import config_option, device_option, json_option, out_option, quiet_option, tables_options
+from alit_cli.options import (
+    config_option,
+    device_option,
+    json_option,
+    originals_option,
+    out_option,
+    quiet_option,
+    tables_options,
+)
 
 
 @click.command("view", cls=Command, epilog=example("alit view tokens.parquet --out report.html"))
 @click.argument("tokens", metavar="[TABLE]...", type=click.Path(path_type=Path), nargs=-1)
 @out_option("report.html", "The HTML file to write.")
-@option(
-    INPUT,
-    "--images",
-    multiple=True,
-    metavar="PATH",
-    help="Where the originals are now, as tokenize takes it; repeatable.",
-)
+@originals_option
 @option(
     OUTPUT,
     "--sample",
@@ -33,7 +35,8 @@ from alit_cli.options import config_option, device_option, json_option, out_opti
     INPUT,
     "--beside",
     type=click.Path(path_type=Path),
-    help="The folder whose analyses (complexity, capacity, …) are shown too. [default: that of the first TABLE]",
+    help="The folder whose analyses (complexity, capacity, …) are shown too; those of TABLE are also found in other "
+    "folders, up to two deep. [default: that of the first TABLE]",
 )
 @tables_options
 @option(OUTPUT, "--no-pictures", is_flag=True, help="Only numbers: decode nothing, need no model.")

@@ -288,6 +288,16 @@ def test_options_have_a_group_and_show_their_defaults(path: tuple[str, ...], com
             assert "[default: " in record[1], f"{' '.join(path)} {option.opts[0]}"
 
 
+def test_every_value_of_a_training_says_what_it_is_without_the_option() -> None:
+    (train,) = [command for path, command in commands() if path == ("alit", "train")]
+    for option in train.params:
+        # An option of the recipe has no default of its own, so that its help has to say where the value comes from.
+        if isinstance(option, Option) and not option.is_flag and option.name != "config":
+            record = option.get_help_record(click.Context(train))
+            assert record is not None
+            assert "[default: " in record[1], f"{option.opts[0]} has no default in the help"
+
+
 @pytest.mark.parametrize("path", [(), ("analyze",)], ids=name_of)
 def test_no_summary_is_cut(path: tuple[str, ...]) -> None:
     shown = CliRunner().invoke(cli.main, [*path, "--help"], prog_name="alit").stdout

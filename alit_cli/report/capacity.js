@@ -81,7 +81,8 @@ function pointOf(shown, step) {
  * How much an outcome differs from one budget for all at equal tokens, with half its 95 % interval: paired by image, as
  * alit_cli/analysis/studies/paired.py pairs them, but with a normal interval instead of a bootstrap, so that it can
  * follow the threshold. The tokens that are spent vary with the images too: an image that takes more of them moves the
- * rival along its line, which is the last term below. Null outside of that line, and for fewer than ten images.
+ * rival along its line, which is the last term below. Views of one photograph are alike, so that their terms are added up
+ * before they vary. Null outside of that line, and for fewer than ten photographs.
  * @param {Outcome} shown
  * @param {(row: number) => number} step
  * @returns {{difference: number, half: number} | null}
@@ -92,7 +93,8 @@ function pairedDifference(shown, step) {
   for (let row = 0; row < N; row++) {
     if (kept[row] && budgets.every((_, t) => !Number.isNaN(shown.at(row, t)))) rows.push(row);
   }
-  if (rows.length < 10) return null;
+  const photographOf = (/** @type {number} */ row) => (data.photographs ? data.photographs[row] : row);
+  if (new Set(rows.map(photographOf)).size < 10) return null;
   const mean = (/** @type {number[]} */ values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const tokens = rows.map((row) => budgets[step(row)]);
   const spent = mean(tokens);
@@ -107,8 +109,15 @@ function pairedDifference(shown, step) {
     return shown.at(row, step(row)) - rival - rise * (tokens[i] - spent);
   });
   const difference = mean(parts);
-  const variance = parts.reduce((sum, part) => sum + (part - difference) ** 2, 0) / (rows.length - 1);
-  return { difference, half: 1.96 * Math.sqrt(variance / rows.length) };
+  /** @type {Map<number, number>} */
+  const deviations = new Map();
+  rows.forEach((row, i) => {
+    const photograph = photographOf(row);
+    deviations.set(photograph, (deviations.get(photograph) ?? 0) + parts[i] - difference);
+  });
+  const squares = [...deviations.values()].reduce((sum, deviation) => sum + deviation ** 2, 0);
+  const variance = (squares * deviations.size) / (deviations.size - 1);
+  return { difference, half: (1.96 * Math.sqrt(variance)) / rows.length };
 }
 
 const CURVE = /** @type {(keyof State)[]} */ (["tsc", "op", "toi", "filters", "query"]);

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from alit_cli.analysis.query.measures import bare, measure_info
-from alit_cli.analysis.query.tables import Tables
+from alit_cli.analysis.query.tables import SAME_MEASURE, Tables
 from alit_cli.data.tables.score_table import ORIGINAL
 
 MOST_GROUPS = 300
@@ -38,6 +38,7 @@ LABELS = {
     "mad": "contrast (mean absolute deviation)",
     "n_tokens": "tokens until the run stopped",
     "thumbnail": "L1 of a thumbnail of as many bits",
+    "thumb_l1": "L1 of a thumbnail of as many bits",
 }
 """How the token table's own columns are called on the page."""
 
@@ -77,6 +78,7 @@ class Numbers:
         of: how many images have tokens; n of them were drawn, or all of them.
         images, sources: names and where they came from, n each.
         sizes: width and height before fitting, n × 2.
+        photographs: the number of each image's photograph, n, where the table has several views of each.
     """
 
     rows: NDArray[np.int64]
@@ -85,6 +87,7 @@ class Numbers:
     sources: tuple[str, ...]
     sizes: NDArray[np.int32]
     columns: tuple[Column, ...]
+    photographs: NDArray[np.int64] | None = None
 
     def column(self, key: str) -> Column | None:
         """The column of this name."""
@@ -129,7 +132,8 @@ def read_numbers(tables: Tables, ok: NDArray[np.bool_], share: int = 1, seed: in
     sources = tuple("" if source is None else str(source) for source in values.get("source", ()))
     # `raw[2:]` is width and height; images without a size count as 0 × 0.
     sizes = np.stack([np.nan_to_num(values.get(name, np.zeros(0))).astype(np.int32) for name in raw[2:]], axis=1)
-    return Numbers(rows, of, images, sources, sizes, tuple(found))
+    photographs = tables.photographs()
+    return Numbers(rows, of, images, sources, sizes, tuple(found), None if photographs is None else photographs[rows])
 
 
 def _folder(image: str) -> str:
@@ -142,7 +146,10 @@ def _column_names(tables: Tables) -> Iterator[str]:
     seen = set()
     # The model's own measures first: what thumbnails of as many bits reach is there to compare with.
     measures = sorted(tables.measures(), key=lambda name: bare(name).startswith("thumb"))
-    per_budget = {f"{bare(name)}_{end}" for name in measures for end in (*tables.budgets, ORIGINAL)}
+    stems = {bare(name) for name in measures}
+    # A measure that has another name in a score table is shown once, by the name that the list has.
+    stems |= {SAME_MEASURE[stem] for stem in stems & SAME_MEASURE.keys()}
+    per_budget = {f"{stem}_{end}" for stem in stems for end in (*tables.budgets, ORIGINAL)}
     per_image = [name for name in tables.schema.names if name not in per_budget]
     for source in tables.sources:
         shared = [name for other in tables.sources if other is not source for name in other.columns]

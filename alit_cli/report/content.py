@@ -57,6 +57,7 @@ def table_data(
         "images": numbers.images,
         "sources": numbers.sources,
         "sizes": numbers.sizes.tolist(),
+        "photographs": None if numbers.photographs is None else numbers.photographs.tolist(),
         "columns": [_column(column) for column in numbers.columns],
         "leftOut": list(left_out),
     }

@@ -29,11 +29,15 @@ TOPICS = {
     "probe": "Probe",
 }
 """How the files of an analysis begin, and the heading they get; in the order of the page."""
+PICTURES = ("overview", "first_tokens")
+"""Figures of attention that show photographs, beside the sheets."""
 # The page is for looking; whoever needs all rows or figures opens the files themselves.
 MOST_ROWS = 200
 MOST_FIGURES = 6
 WIDEST = 1600
 """Pixels: a wider figure is made smaller."""
+MOST_FOLDERS = 200
+"""Folders below the table's that are searched for analyses, so that a table in a home folder is shown at once."""
 # Six figures of each of eight analyses take about half of the page's 14 MB at this size.
 MOST_BYTES = 180_000
 # WebP qualities are tried in this order, and the first one that is small enough is taken.
@@ -73,6 +77,9 @@ class Panel:
 def find_panels(folder: Path, tables: Sequence[Path] = ()) -> tuple[list[Panel], list[str]]:
     """The panels of every analysis that left csv, png or svg files in a folder or its `study/`, or in one of its name.
 
+    An analysis that left none there may lie in a folder of any name, up to two folders down, if the manifest beside its
+    csv files says that it was computed from one of the tables.
+
     Args:
         tables: the token tables that are shown. An analysis of other tables, or of other images, as the manifest beside
             its csv files says, is left out; its files are the second result.
@@ -82,30 +89,89 @@ def find_panels(folder: Path, tables: Sequence[Path] = ()) -> tuple[list[Panel],
     if not folder.is_dir():
         raise InputError(f"There is no folder '{folder}'; --beside names where analyses have written.")
     strangers: list[str] = []
-    panels = [_panel(topic, folder, tables, strangers) for topic in TOPICS]
+    # Only folders with a manifest can hold files that are known to be of these tables.
+    below = [inner for inner in _folders_below(folder) if read_manifest(str(inner))] if tables else []
+    panels = [_panel(topic, folder, tables, strangers, below) for topic in TOPICS]
     return [panel for panel in panels if panel.figures or panel.tables], strangers
 
 
-def _panel(topic: str, folder: Path, tables: Sequence[Path], strangers: list[str]) -> Panel:
-    folders = (folder, folder / "study")  # the analyses write to study/ unless they are told otherwise
-    patterns = (f"{topic}*", f"{topic}/{topic}*", f"{topic}/sheets/*")
-    # Sorted names give the same page each time, whatever order the file system has.
-    places = (sorted(folder.glob(pattern)) for folder in folders for pattern in patterns)
-    names = [path for place in places for path in place if path.is_file()]
-    # A figure belongs to the tables of its topic in its folder; sheets lie one folder deeper.
-    foreign = {path.parent for path in names if path.suffix == ".csv" and _is_foreign(path, tables)}
-    strangers += [str(path.relative_to(folder)) for path in names if path.suffix == ".csv" and path.parent in foreign]
-    names = [path for path in names if path.parent not in foreign and path.parent.parent not in foreign - {folder}]
+def _folders_below(folder: Path) -> list[Path]:
+    """The folders in a folder, then those in them, by name, at most MOST_FOLDERS."""
+    found = _folders_in(folder)[:MOST_FOLDERS]
+    for outer in tuple(found):
+        # A folder of classes may hold a thousand folders of images, which are not even listed.
+        if len(found) == MOST_FOLDERS:
+            break
+        found += _folders_in(outer)[: MOST_FOLDERS - len(found)]
+    return found
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:  # which tells folders from files without a question to the disk for each
+            inner = [Path(entry.path) for entry in entries if entry.is_dir()]
+    except OSError:  # a folder that may not be read
+        return []
+    # Hidden folders are not meant to be looked into, and a work folder holds no analysis.
+    return sorted(path for path in inner if not path.name.startswith(".") and path.suffix != ".work")
+
+
+def _panel(topic: str, folder: Path, tables: Sequence[Path], strangers: list[str], below: Sequence[Path]) -> Panel:
+    outer = (folder, folder / "study")  # the analyses write to study/ unless they are told otherwise
+    places = [place for each in outer for place in (each, each / topic)]
+    found = {place: list(_files(place, topic)) for place in places}
+    # A figure belongs to the tables of its topic in its folder.
+    foreign = {place for place, files in found.items() if any(_is_foreign(path, tables) for path in files)}
+    strangers += [
+        str(path.relative_to(folder))
+        for place in places
+        if place in foreign
+        for path in found[place]
+        if _is_table(path)
+    ]
+    names = [path for place in places if place not in foreign for path in found[place]]
+    # Other folders are only searched for an analysis that is not where it is expected, so that no panel is there twice.
+    if not names:
+        names = [path for inner in below if _holds(inner, topic, tables) for path in _files(inner, topic)]
     pictures = [path for path in names if path.suffix in {".png", ".svg"}]
     # In each folder the figures of the analysis come before its sheets, so the sheets are cut first.
     shown = pictures[:MOST_FIGURES]
-    figures = [Drawing(path.name, uri, _shows_photographs(path)) for path in shown if (uri := _uri(path))]
-    cells = [table for path in names if path.suffix == ".csv" for table in _tables(path)]
+    figures = [Drawing(path.name, uri, _shows_photographs(path, topic)) for path in shown if (uri := _uri(path))]
+    cells = [table for path in names if _is_table(path) for table in _tables(path)]
     return Panel(topic, TOPICS[topic], figures, cells, max(len(pictures) - MOST_FIGURES, 0))
+
+
+def _files(folder: Path, topic: str) -> Iterator[Path]:
+    """The files of an analysis in a folder, then its sheets, which lie deeper."""
+    patterns = [f"{topic}*"]
+    # Pictures of attention do not bear its name, so they belong to it only by the folder in which they lie.
+    if topic == "attention" and (folder.name == topic or (folder / f"{topic}.csv").is_file()):
+        patterns += [f"{name}.*" for name in PICTURES]
+        # A sheet is called as its image, with the folders of the image's name.
+        patterns.append("sheets/**/*")
+    for pattern in patterns:
+        # Sorted names give the same page each time, whatever order the file system has.
+        yield from (path for path in sorted(folder.glob(pattern)) if path.is_file())
+
+
+def _holds(folder: Path, topic: str, tables: Sequence[Path]) -> bool:
+    """Whether a folder's manifest says that its files of an analysis were computed from one of the tables."""
+    # The files of one analysis have the same sources, which are compared with a long table only once.
+    stated = {Sources.of_entry(entry) for name, entry in read_manifest(str(folder)).items() if name.startswith(topic)}
+    # What a manifest is silent on may be of any table, and so may be what lies beside a table without a fingerprint.
+    known = [sources for sources in stated if sources.runs or sources.images]
+    marked = [table for table in tables if read_info(table).options.plan is not None]
+    return any(_belongs(sources, table) for sources in known for table in marked)
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix == ".csv"
 
 
 def _is_foreign(path: Path, tables: Sequence[Path]) -> bool:
     """Whether the manifest says that a csv file was computed from none of these; what it is silent on may be."""
+    if not _is_table(path):
+        return False
     sources = Sources.of_entry(read_manifest(str(path.parent)).get(path.name, {}))
     return bool(tables) and not any(_belongs(sources, table) for table in tables)
 
@@ -135,8 +201,9 @@ def _belongs(sources: Sources, table: Path) -> bool:
     return not missing and not (theirs and ours and theirs.isdisjoint(ours))
 
 
-def _shows_photographs(path: Path) -> bool:
-    return path.parent.name == "sheets" or path.stem in ("overview", "first_tokens")
+def _shows_photographs(path: Path, topic: str) -> bool:
+    # Plots are called as their analysis, which the name of an image could be too.
+    return path.parent.name == "sheets" or not path.name.startswith(topic)
 
 
 def _uri(path: Path) -> str | None:

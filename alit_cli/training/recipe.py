@@ -130,7 +130,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.halting and self.iterations == "sampled":
-            raise InputError("Halting needs whole rollouts. Use --halting with --iterations all.")
+            raise InputError("Halting needs whole rollouts. Use --halting with --trained-iterations all.")
         if unknown := set(self.gan) - set(PIXEL_STAGES):
             raise InputError(f"A critic can take part in the stages base and finetune, not in {sorted(unknown)[0]!r}.")
         if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:

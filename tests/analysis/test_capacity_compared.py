@@ -15,7 +15,8 @@ from PIL import Image
 
 from alit_cli.analysis.query.matched import ALL, match_tables
 from alit_cli.analysis.query.tables import Tables
-from alit_cli.analysis.studies.capacity_compared import Asked, ComparedCapacity, TokenizerPoint, compare_capacity
+from alit_cli.analysis.studies.capacity_compared import ComparedCapacity, TokenizerPoint, compare_capacity
+from alit_cli.analysis.studies.capacity_options import CapacityOptions
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import frechet_distance
 from tests.analysis.tokenizers import scored_tables, table
@@ -36,7 +37,7 @@ def compared(tables: list[Tables], **options: Any) -> ComparedCapacity:
         "points": 6,
         "bootstrap": 50,
     } | options
-    return compare_capacity(match_tables(tables), Asked(**asked))
+    return compare_capacity(match_tables(tables), CapacityOptions(**asked))
 
 
 def test_points_of_each_tokenizer_are_those_of_its_own_choices(world: World) -> None:

@@ -22,6 +22,7 @@ from alit_cli.analysis.studies.complexity import (
 from alit_cli.analysis.studies.complexity_scores import read_scores
 from alit_cli.analysis.studies.scored_images import Study, join_scores
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
+from alit_cli.data.pictures.views import VIEWS
 from tests.analysis.tables import BUDGETS, info, write_study, write_tokens
 
 CATEGORIES = {"Art": 40, "Objects": 25}
@@ -75,6 +76,25 @@ def test_the_code_length_is_that_of_laplacian_residuals() -> None:
         found = code_length(np.full((1, len(BUDGETS)), l1), about)
         assert found[0] == pytest.approx(tokens + 3 * entropy, rel=1e-3)
     assert code_length(np.zeros((1, len(BUDGETS))), about)[0] == pytest.approx(tokens)
+
+
+def test_views_with_scores_of_their_own_do_not_narrow_an_interval(tmp_path: Path) -> None:
+    """Ten equal views of each of 30 photographs, each with its score, say no more than the photographs."""
+    l1 = np.random.default_rng(0).uniform(0.05, 0.15, (30, 1)) * np.array([1, 0.7, 0.5])
+    numbers = [f"{row:02}.jpg" for row in range(30)]
+    views = [f"{name}{'#' if view else ''}{view}" for name in numbers for view in VIEWS["ten-crop"]]
+    plain = write_tokens(tmp_path / "plain.parquet", l1, numbers)
+    crops = write_tokens(tmp_path / "crops.parquet", np.repeat(l1, 10, axis=0), views, views="ten-crop")
+    results = []
+    for path, names in ((plain, numbers), (crops, views)):
+        lines = [f"{name},{name.partition('.')[0]}" for name in names]
+        (tmp_path / "s.csv").write_text("\n".join(["image,score", *lines]))
+        study = join_scores(path, read_scores(tmp_path / "s.csv"))
+        results.append(correlate_complexity(study, thresholds=[0.079], resamples=50))
+    for one, ten in zip(results[0].rows, results[1].rows, strict=True):
+        assert 10 * one.n == ten.n
+        assert (ten.pearson_low, ten.pearson_high) == pytest.approx((one.pearson_low, one.pearson_high))
+    pd.testing.assert_frame_equal(results[0].bins, results[1].bins)
 
 
 def test_the_quoted_measure_is_compared_with_each_plain_one_on_the_same_resamples(study: Study) -> None:

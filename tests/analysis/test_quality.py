@@ -17,8 +17,9 @@ from alit_cli.analysis.stats.code_counts import CodeCounts
 from alit_cli.analysis.stats.loss_histogram import EDGES, histogram
 from alit_cli.analysis.studies.quality import measure_quality, share_below, spread
 from alit_cli.data.tables.parquet import KEY
+from alit_cli.report.columns import read_numbers
 from tests.analysis.score_tables import frechet_distance, write_scores, write_world
-from tests.analysis.tables import BUDGETS, tokens_of, write_tokens
+from tests.analysis.tables import BUDGETS, tokens_of, write_study, write_tokens
 from tests.conftest import Alit
 
 FILES = ["quality.csv", "quality.parquet", "quality_below.csv", "quality.png"]
@@ -89,6 +90,28 @@ def test_every_number_is_that_of_its_columns(here: Path) -> None:
     assert base.l1 == pytest.approx(0.03)
     assert base.budget is None
     assert all(0 < threshold < 0.2 for threshold in spread(result))
+
+
+def shown_of_thumbnails(tables: Tables) -> list[str]:
+    """The columns of thumbnails that the page has."""
+    columns = read_numbers(tables, np.ones(tables.rows(), np.bool_)).columns
+    return [column.key for column in columns if column.key.startswith("thumb")]
+
+
+def test_the_error_of_thumbnails_is_one_measure_under_either_name(tmp_path: Path) -> None:
+    path, _ = write_study(tmp_path, {"art": 8})
+    names = pd.read_parquet(path)["image"].tolist()
+    write_scores(tmp_path / "scores" / "baselines.parquet", names, {"thumb_l1": np.full((8, 3), 0.5)})
+    tables = Tables(path, tmp_path / "scores")
+    assert [name for name in tables.measures() if name.startswith("thumb")] == ["thumbnail"]
+    assert tables.find("thumb_l1") == tables.find("thumbnail")
+    assert shown_of_thumbnails(tables) == ["thumbnail"]
+    # Without measures in the token table, that of the scores is found by both names.
+    alone = write_tokens(tmp_path / "alone.parquet", np.full((8, 3), 0.1), names)
+    tables = Tables(alone, tmp_path / "scores")
+    assert [name for name in tables.measures() if name.startswith("thumb")] == ["thumb_l1"]
+    assert tables.find("thumb_l1") == tables.find("thumbnail")
+    assert shown_of_thumbnails(tables) == ["thumb_l1"]
 
 
 def test_pictures_of_another_codec_are_levels(here: Path, alit: Alit) -> None:

@@ -106,7 +106,7 @@ def test_steps_follow_from_what_is_given(tmp_path: Path) -> None:
 
     assert names() == ["tokenize", "score", "quality", "capacity", "view"]
     assert names(labels="folders", classify=("a", "b"))[4:] == ["strength", "probe", "view"]
-    assert names(scores="s.csv", masks="m")[4:] == ["complexity", "attention", "view"]
+    assert names(complexity="s.csv", masks="m")[4:] == ["complexity", "attention", "view"]
     assert names(against=("ood/art", "b.tar"))[4:] == ["tokenize art", "tokenize b", "familiarity", "view"]
     assert names(against=("ood/art",), features="x/net")[4:] == ["tokenize art", "score art", "familiarity", "view"]
     with pytest.raises(InputError, match="same name"):
@@ -143,7 +143,7 @@ def test_depth_features_masks_and_other_images_run_from_a_file(here: Path, alit:
 
 def test_an_analysis_that_refuses_is_left_out_and_said(here: Path, alit: Alit) -> None:
     Path("scores.csv").write_text("image,score\nnobody.jpg,1\nnowhere.jpg,2\n")
-    result = alit(*UNLABELLED, "--scores", "scores.csv")
+    result = alit(*UNLABELLED, "--complexity", "scores.csv")
     assert result.exit_code == 0, result.stderr
     assert "The step complexity is left out: " in result.stderr
     assert "- complexity: " in (here / "study" / "findings.md").read_text()

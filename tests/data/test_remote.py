@@ -170,7 +170,7 @@ def test_tokenizing_from_s3_gives_the_rows_of_the_same_files_here(tmp_path: Path
     there = f"{s3}/images"
     for name, source, workers in (("here", tmp_path / "images", 0), ("there", there, 0), ("apart", there, 1)):
         out = tmp_path / f"{name}.parquet"
-        result = alit("tokenize", source, "-c", model, "--device", "cpu", "--workers", workers, "--out", out)
+        result = alit("tokenize", source, "-c", model, "--device", "cpu", "--decode-workers", workers, "--out", out)
         assert result.exit_code == 0, result.stderr
     names = ("here", "there", "apart")
     frames = [pq.read_table(tmp_path / f"{name}.parquet").to_pandas().drop(columns="source") for name in names]
@@ -195,7 +195,7 @@ def test_a_remote_tar_is_fetched_once(tmp_path: Path, s3: str, alit: Alit) -> No
     for copies, folder in ((32, ""), (32, "/"), (0, "")):
         FETCHED.clear()
         out = tmp_path / f"{copies}{len(folder)}"
-        words = ("-c", model, "--device", "cpu", "--workers", 0, "--out", f"{out}{folder}", "--copies", copies)
+        words = ("-c", model, "--device", "cpu", "--decode-workers", 0, "--out", f"{out}{folder}", "--copies", copies)
         result = alit("tokenize", f"{s3}/once/*", *words, "--shard-size", 6)
         assert result.exit_code == 0, result.stderr
         for name, size in sizes.items():

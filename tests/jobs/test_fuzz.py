@@ -215,7 +215,7 @@ def test_damaged_checkpoints(tmp_path: Path, alit: Run, count: int) -> None:
         path = tmp_path / f"{index}.safetensors"
         path.write_bytes(content)
         begun = time.monotonic()
-        words = ("-c", path, "--device", "cpu", "--workers", "0", "--out", tmp_path / f"{index}.parquet", "-q")
+        words = ("-c", path, "--device", "cpu", "--decode-workers", "0", "--out", tmp_path / f"{index}.parquet", "-q")
         for result in (alit("info", path), alit("tokenize", tmp_path / "photos", *words)):
             assert result.exit_code in (0, 2), f"{path.name}: {result.stderr}"
         _bounded(begun)

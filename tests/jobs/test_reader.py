@@ -91,7 +91,7 @@ def test_a_batch_that_is_given_up_leaves_nothing_behind(tmp_path: Path) -> None:
 def test_processes_that_cannot_start_are_one_sentence(tmp_path: Path, tricky: ModuleType) -> None:
     write_photos(tmp_path, 2)
     decoders = ReaderProcesses(tricky.Unusable(8), 1)
-    with pytest.raises(AlitError, match="--workers 0"):
+    with pytest.raises(AlitError, match="--decode-workers 0"):
         list(decoders.read(list_items([tmp_path])))
     decoders.close()
 
@@ -263,7 +263,9 @@ def test_no_decoder_outlives_a_parent_that_was_killed(slow: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("options", [["--workers", "0"], [], ["--workers", "2"], ["--devices", "2", "--workers", "1"]])
+@pytest.mark.parametrize(
+    "options", [["--decode-workers", "0"], [], ["--decode-workers", "2"], ["--devices", "2", "--decode-workers", "1"]]
+)
 def test_the_first_signal_ends_alit_tokenize_in_every_mode(
     slow: Path, options: list[str], number: signal.Signals, code: int
 ) -> None:

@@ -67,7 +67,18 @@ def check_same(job: ScoreJob, made: ScoreJob) -> None:
 
 def words(job: ScoreJob) -> list[str]:
     """The command that makes the tables of the job."""
-    options = ["-c", str(job.checkpoint), "--device", "cpu", "--batch-size", "2", "--shard-size", "3", "--workers", "0"]
+    options = [
+        "-c",
+        str(job.checkpoint),
+        "--device",
+        "cpu",
+        "--batch-size",
+        "2",
+        "--shard-size",
+        "3",
+        "--decode-workers",
+        "0",
+    ]
     return ["score", str(job.table), "--task", "recon,baselines", "--out", str(job.out), *options]
 
 

@@ -112,7 +112,7 @@ def test_score_tables_are_held_against_their_tokens(tmp_path: Path, alit: Alit) 
     for change, words in changes:
         _scores(path, **{"names": names, "values": [20.0, None, 21.0], **change})
         assert any(words in problem for problem in problems(path, tokens)), words
-    result = alit("verify", path, "--tokens", tokens)
+    result = alit("verify", path, "--token-table", tokens)
     assert (result.exit_code, "alit score --overwrite" in result.stderr) == (1, True)
     for command in ("select", "decode"):
         assert (

@@ -239,6 +239,31 @@ def test_analyses_of_another_table_are_left_out_and_named(
     assert page.data["strangers"] == ["quality/quality.csv", "quality/quality_below.csv"]
 
 
+def test_analyses_in_folders_of_any_name_are_found_if_they_are_of_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alit: Alit
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine, other = (tokenized(tmp_path / name, 12) for name in ("mine", "other"))
+    model = next(mine.parent.glob("*.safetensors"))
+    seen = ("analyze", "attention", "mine/photos", "-c", model, "--sheets", "2", "--out", "mine/all", "-q")
+    assert alit(*seen).exit_code == 0
+    for table, out in ((mine, "mine/runs/first"), (other, "mine/runs/second")):
+        result = alit("analyze", "quality", table, "--out", out, "-q")
+        assert result.exit_code == 0, result.output
+    panels, strangers = find_panels(mine.parent, [mine])
+    assert strangers == []  # only what lies where an analysis is expected is missed
+    found = {panel.topic: [figure.name for figure in panel.figures] for panel in panels}
+    assert list(found) == ["quality", "attention"]
+    assert found["quality"] == ["quality.png"]
+    pictures = ["attention.png", "overview.png", "first_tokens.png", "img_0.png", "img_1.png"]
+    assert found["attention"] == pictures
+    drawn = {figure.photographs for panel in panels for figure in panel.figures if figure.name in pictures[1:]}
+    assert drawn == {True}
+    # Named with --beside, the folder shows its sheets as one of the usual name does.
+    assert [len(panel.figures) for panel in find_panels(tmp_path / "mine" / "all", [mine])[0]] == [5]
+    assert find_panels(tmp_path / "mine" / "all", [other])[0] == []
+
+
 def test_analyses_of_other_images_are_left_out_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alit: Alit
 ) -> None:

@@ -90,7 +90,19 @@ def run() -> None:
     model = tiny.checkpoint(here)
     for count in (3, 4):
         write_photos(here / str(count), count)
-    one_by_one = ("-c", model, "--workers", 0, "--batch-size", 1, "--shard-size", 1, "--device", "cpu", "--overwrite")
+    one_by_one = (
+        "-c",
+        model,
+        "--decode-workers",
+        0,
+        "--batch-size",
+        1,
+        "--shard-size",
+        1,
+        "--device",
+        "cpu",
+        "--overwrite",
+    )
     print_difference("One image of alit tokenize", lambda count: alit("tokenize", here / str(count), *one_by_one), 3)
 
     select = ("select", "tokens.parquet", "--tsc", "recon", "--thr", "0.2", "--out", "selection.parquet")

@@ -24,11 +24,11 @@ LEARNED_TASKS = ("classify", "depth", "language", "features")
 
 
 def answer_capacity(question: CapacityQuestion) -> Result:
-    """Sweep the criteria, write the tables and draw the figures.
+    """Sweep the criteria over the first table, write the tables and draw the figures.
 
     Raises InputError for criteria and outcomes that the tables cannot answer, and what `open_output` raises.
     """
-    tables = Tables(question.tokens, question.scores, question.tables)
+    tables = Tables(question.tokens[0], question.scores, question.tables)
     # Outcomes and criteria are read first, so that a name that the tables do not know is told before any counting.
     outcomes = read_outcomes(tables, split(question.toi))
     sweeps = read_sweeps(tables, split(question.tsc), question.thr, question.points)
@@ -46,7 +46,7 @@ def answer_capacity(question: CapacityQuestion) -> Result:
     figures = draw_capacity(result, _source(tables, result), question.out, question.form)
     files = [*save_tables(result, question.out), *figures]
     data = {
-        "table": question.tokens,
+        "table": tables.path,
         "capacity_of_one": result.full_tokens,
         "points": result.points,
         "within_1_percent": result.nearly,

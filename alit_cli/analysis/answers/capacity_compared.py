@@ -16,7 +16,6 @@ from alit_cli.analysis.selection.sweep import UNIFORM
 from alit_cli.analysis.studies.capacity import ALL as ALL_IMAGES
 from alit_cli.analysis.studies.capacity import ORIGINAL
 from alit_cli.analysis.studies.capacity_compared import (
-    Asked,
     ComparedCapacity,
     TokenizerPoint,
     compare_capacity,
@@ -30,11 +29,11 @@ def answer_compared_capacity(question: CapacityQuestion) -> Result:
 
     Raises InputError for tables that cannot be compared, and as `answer_capacity`.
     """
-    tables = tables_of((question.tokens, *question.others), question.scores, question.tables)
-    options = {field.name: getattr(question, field.name) for field in dataclasses.fields(Asked)}
-    lists = {name: tuple(split(options[name])) for name in ("tsc", "toi", "optimum")}
+    tables = tables_of(question.tokens, question.scores, question.tables)
+    # Each of these may be given several times and with commas.
+    tsc, toi, optimum = (tuple(split(given)) for given in (question.tsc, question.toi, question.optimum))
     matched = match_tables(tables, question.names)
-    result = compare_capacity(matched, Asked(**{**options, **lists}))
+    result = compare_capacity(matched, dataclasses.replace(question, tsc=tsc, toi=toi, optimum=optimum))
     figure = question.out / f"capacity_compared.{question.form}"
     files = [*save_compared(result, question.out), figure]
     models = " · ".join(made_by(table.info) for table in tables)

@@ -42,12 +42,12 @@ Rows = Mapping[str, Row]
 
 
 def answer_complexity(question: ComplexityQuestion) -> Result:
-    """Correlate the scores with everything the token table knows; write the tables and the figure.
+    """Correlate the scores with everything the first token table knows; write the tables and the figure.
 
     Raises InputError where the scores cannot be read or belong to no image, and what `open_output` raises.
     """
     listed = read_scores(question.scores, question.image_col, question.score_col, question.group_col)
-    study = join_scores(question.tokens, listed)
+    study = join_scores(question.tokens[0], listed)
     result = correlate_complexity(study, question.thr, question.bootstrap, question.seed)
     figure = question.out / f"complexity.{question.form}"
     files = [*save_tables(result, question.out), figure]

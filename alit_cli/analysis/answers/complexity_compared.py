@@ -30,7 +30,7 @@ def answer_compared_complexity(question: ComplexityQuestion) -> Result:
     Raises InputError for tables that cannot be compared, and as `answer_complexity`.
     """
     listed = read_scores(question.scores, question.image_col, question.score_col, question.group_col)
-    tables = [Tables(path, with_scores=False) for path in (question.tokens, *question.others)]
+    tables = [Tables(path, with_scores=False) for path in question.tokens]
     matched = match_tables(tables, question.names)
     result = compare_complexity(matched, listed, question.thr, question.bootstrap, question.seed)
     figure = question.out / f"complexity_compared.{question.form}"

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from alit_cli.analysis.studies.capacity_options import CapacityOptions
+
 FOLDERS = "folders"
 """The word for labels that are the names of the images' folders."""
 
@@ -55,32 +57,18 @@ class SelectQuestion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CapacityQuestion:
+class CapacityQuestion(CapacityOptions):
     """What becomes of tasks as criteria spend more or fewer tokens.
 
     Attributes:
-        tsc, toi: criteria that are swept, and outcomes that are looked at.
-        points: thresholds per criterion, where they are chosen.
-        optimum: measures whose best allocation is a line too.
-        share_of: tokens per image that a capacity of 100 % stands for; None: the largest budget of the table.
-        others, names: token tables of other tokenizers on the same images, and what to call all of them.
+        tokens: the token table, or one of every tokenizer that is compared on the same images.
+        names: what to call the tokenizers; empty is by their models.
     """
 
-    tokens: Path
+    tokens: tuple[Path, ...]
     out: Path
-    others: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
     form: str = "png"
-    tsc: tuple[str, ...] = ("recon",)
-    toi: tuple[str, ...] = ("recon",)
-    thr: tuple[float, ...] | None = None
-    points: int = 12
-    optimum: tuple[str, ...] = ()
-    share_of: int | None = None
-    by: str | None = None
-    few_samples: bool = False
-    bootstrap: int = 1000
-    seed: int = 0
     scores: Path | None = None
     tables: tuple[Path, ...] = ()
 
@@ -91,13 +79,13 @@ class ComplexityQuestion:
 
     Attributes:
         scores: the file of scores; image_col, score_col, group_col: its columns, None where their names tell.
-        others, names: token tables of other tokenizers on the same images, and what to call all of them.
+        tokens: the token table, or one of every tokenizer that is compared on the same images.
+        names: what to call the tokenizers; empty is by their models.
     """
 
     scores: Path
-    tokens: Path
+    tokens: tuple[Path, ...]
     out: Path
-    others: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()
     form: str = "png"
     image_col: str | None = None

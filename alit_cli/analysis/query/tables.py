@@ -17,7 +17,7 @@ from alit_cli.analysis.query.measures import MEASURES, bare, how_to_make
 from alit_cli.analysis.query.score_joins import ScoreSource, open_score_source
 from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, stream_row_groups, to_numpy
 from alit_cli.data.files import readable
-from alit_cli.data.pictures.views import split_view
+from alit_cli.data.pictures.views import number_photographs
 from alit_cli.data.tables.parquet import count_rows
 from alit_cli.data.tables.prefixes import has_columns
 from alit_cli.data.tables.score_table import why_foreign
@@ -28,6 +28,8 @@ ROWS = 100_000
 """Rows held at a time, where a row has one number per budget."""
 NO_GROUPS = ("image", "error", "model_id", "sha256", "width", "height")
 """Columns of one value per image that tell every image apart, or none."""
+SAME_MEASURE = {"thumbnail": "thumb_l1", "thumb_l1": "thumbnail"}
+"""One error under two names: the token table's columns and those of alit score's baselines. Either name finds it."""
 TOKEN_TABLE = -1
 """Stands in the place of a score table's number for the token table itself."""
 
@@ -155,9 +157,14 @@ class Tables:
         return True
 
     def measures(self) -> list[str]:
-        """Every name with a column per budget, `name@model` where two tables have it."""
+        """Every name with a column per budget, `name@model` where two tables have it; one error has one name."""
         in_tokens = self.stems(self.schema.names)
-        in_scores = [(stem, source.model) for source in self.sources for stem in self.stems(source.columns)]
+        in_scores = [
+            (stem, source.model)
+            for source in self.sources
+            for stem in self.stems(source.columns)
+            if SAME_MEASURE.get(stem) not in in_tokens
+        ]
         stems = [stem for stem, _ in in_scores] + in_tokens
         return in_tokens + [stem if stems.count(stem) == 1 else f"{stem}@{model}" for stem, model in in_scores]
 
@@ -195,8 +202,7 @@ class Tables:
         """
         if self.info.options.views is None:
             return None
-        _, numbers = np.unique([split_view(key)[0] for key in self.images()], return_inverse=True)
-        return numbers.astype(np.int64)
+        return number_photographs(self.images().tolist())
 
     def kind(self, name: str) -> pa.DataType:
         """The type of a name's columns."""
@@ -289,6 +295,9 @@ class Tables:
         return stream
 
     def _place_in(self, number: int, name: str, present: Sequence[str]) -> Place | None:
+        smallest, other = self.budgets[0], SAME_MEASURE.get(name)
+        if other is not None and f"{name}_{smallest}" not in present and f"{other}_{smallest}" in present:
+            name = other
         columns = tuple(f"{name}_{budget}" for budget in self.budgets)
         there = [column for column in columns if column in present]
         if len(there) == len(columns):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,17 @@ class Correlations:
     spearman_resampled: Floats
 
 
-def correlate(score: Floats, measures: Floats, resamples: int, generator: np.random.Generator) -> Correlations:
+def correlate(
+    score: Floats,
+    measures: Floats,
+    resamples: int,
+    generator: np.random.Generator,
+    photographs: NDArray[np.int64] | None = None,
+) -> Correlations:
     """Correlate a score (n) with each column of `measures` (n m), resampling images `resamples` times.
 
     An image counts for a measure where both numbers are finite. Constant columns and fewer than three images
-    give NaN, silently.
+    give NaN, silently. Images of one number in `photographs` (n) are views of one photograph and are drawn together.
     """
     m = measures.shape[1]
     n = np.zeros(m, np.int64)
@@ -50,7 +57,9 @@ def correlate(score: Floats, measures: Floats, resamples: int, generator: np.ran
         # Correlation does not change with the centre and the scale, and no digit is lost far from zero.
         x, y = _centred(score[rows, None])[:, 0], _centred(measures[np.ix_(rows, columns)])
         estimates[:, columns] = _both(np.ones((1, len(rows))), x, y)[:, 0]
-        for start, weights in _resample(len(rows), resamples, generator):
+        # Without views, every image is a photograph of its own.
+        drawn = np.arange(len(rows)) if photographs is None else np.unique(photographs[rows], return_inverse=True)[1]
+        for start, weights in _resample(drawn, resamples, generator):
             resampled[:, start : start + len(weights), columns] = _both(weights, x, y)
     return Correlations(n, estimates[0], estimates[1], resampled[0], resampled[1])
 
@@ -95,14 +104,21 @@ def _centred(values: Floats) -> Floats:
     return values / np.where(size > 0, size, 1)
 
 
-def _resample(n: int, resamples: int, generator: np.random.Generator) -> Iterator[tuple[int, Floats]]:
-    """How often each image is drawn in each resample, a chunk at a time: (first resample, counts r n)."""
-    chunk = max(1, CELLS // n)
+def _resample(
+    photographs: NDArray[np.integer[Any]], resamples: int, generator: np.random.Generator
+) -> Iterator[tuple[int, Floats]]:
+    """How often each image is drawn in each resample, a chunk at a time: (first resample, counts r n).
+
+    Photographs are drawn, each with all of its images; `photographs` holds the number of each image's, 0 … P - 1.
+    """
+    n = int(photographs.max()) + 1
+    chunk = max(1, CELLS // len(photographs))
     for start in range(0, resamples, chunk):
         rows = min(chunk, resamples - start)
         # Each resample gets a range of numbers of its own, so that a single bincount counts all resamples.
         drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
-        yield start, np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+        counts = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.float64)
+        yield start, counts[:, photographs]
 
 
 def _both(weights: Floats, x: Floats, y: Floats) -> Floats:

@@ -28,25 +28,10 @@ from alit_cli.analysis.selection.sweep import (
 )
 from alit_cli.analysis.studies.capacity import ALL as ALL_IMAGES
 from alit_cli.analysis.studies.capacity import ORIGINAL, Capacity, measure_capacity
+from alit_cli.analysis.studies.capacity_options import CapacityOptions
 from alit_cli.analysis.studies.capacity_points import Point
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
 from alit_cli.errors import InputError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What every tokenizer is asked; the fields are those of `answers.questions.CapacityQuestion`."""
-
-    tsc: tuple[str, ...]
-    toi: tuple[str, ...]
-    thr: tuple[float, ...] | None = None
-    points: int = 12
-    optimum: tuple[str, ...] = ()
-    share_of: int | None = None
-    by: str | None = None
-    few_samples: bool = False
-    bootstrap: int = 1000
-    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +68,7 @@ class ComparedCapacity:
     remarks: tuple[str, ...]
 
 
-def compare_capacity(matched: Matched, asked: Asked) -> ComparedCapacity:
+def compare_capacity(matched: Matched, asked: CapacityOptions) -> ComparedCapacity:
     """Sweep the criteria over every tokenizer, each over thresholds that spread its own tokens.
 
     A tokenizer of one budget cannot follow a criterion and has its one point. In the mixture, each image takes the
@@ -126,7 +111,7 @@ def compare_capacity(matched: Matched, asked: Asked) -> ComparedCapacity:
     )
 
 
-def _capacity_of(one: Tokenizer, asked: Asked, outcomes: Sequence[Outcome], full: int) -> Capacity:
+def _capacity_of(one: Tokenizer, asked: CapacityOptions, outcomes: Sequence[Outcome], full: int) -> Capacity:
     """The points of one tokenizer, over the shared images."""
     return measure_capacity(
         one.tables,

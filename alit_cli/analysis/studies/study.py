@@ -32,7 +32,7 @@ class StudyJob:
         judge: networks that only judge what others have chosen.
         depth, features: networks of these tasks; depth_maps: a folder of true maps.
         masks: a folder of label maps for the attention of tokens.
-        scores: a file of complexity scores.
+        complexity: a file of scores of complexity.
         against: other images, each set compared with the first.
         checkpoint: a model file; None is the embedded model.
         device: as the commands take it. limit: only the first so many images.
@@ -48,7 +48,7 @@ class StudyJob:
     depth_maps: str | None = None
     features: str | None = None
     masks: str | None = None
-    scores: str | None = None
+    complexity: str | None = None
     against: tuple[str, ...] = ()
     checkpoint: str | None = None
     device: str = "auto"
@@ -128,9 +128,9 @@ def _table_steps(job: StudyJob, tokens: Path, tables: tuple[Path, ...]) -> Itera
     if job.labels and len(job.networks) > 1:
         strength = ("analyze", "strength", "--task", "classify", str(tokens), *scores, *ends)
         yield Step("strength", strength, tables, _tables(job.out, "strength"))
-    if job.scores:
-        complexity = ("analyze", "complexity", job.scores, str(tokens), *ends)
-        yield Step("complexity", complexity, (tokens, Path(job.scores)), _tables(job.out, "complexity"))
+    if job.complexity:
+        complexity = ("analyze", "complexity", job.complexity, str(tokens), *ends)
+        yield Step("complexity", complexity, (tokens, Path(job.complexity)), _tables(job.out, "complexity"))
 
 
 def _image_steps(job: StudyJob, tokens: Path) -> Iterator[Step]:

@@ -1,7 +1,10 @@
 """More views of every image, for those who tokenize a training set once and want it augmented."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from alit_cli.data.sources.items import Found
 
@@ -28,3 +31,9 @@ def split_view(key: str) -> tuple[str, str]:
     image, _, view = key.rpartition("#")
     # The ten crops contain the views of every other set.
     return (image, view) if view and view in VIEWS["ten-crop"] else (key, "")
+
+
+def number_photographs(keys: Sequence[str]) -> NDArray[np.int64]:
+    """The number of the photograph that each key of a table with views shows, 0 … P - 1, n."""
+    _, numbers = np.unique([split_view(key)[0] for key in keys], return_inverse=True)
+    return numbers.astype(np.int64)

@@ -28,7 +28,7 @@ IMAGE_SECONDS = 120.0
 START_SECONDS = 120.0
 """Seconds that a process may take to start."""
 
-NO_START = "A decoding process could not start; try --workers 0, which decodes in the main process."
+NO_START = "A decoding process could not start; try --decode-workers 0, which decodes in the main process."
 
 
 @dataclass(eq=False)
@@ -154,7 +154,7 @@ class ReaderProcesses:
         for worker in list(self._workers):
             if not worker.ready and now - worker.heard > START_SECONDS:
                 raise AlitError(
-                    "A decoding process does not start; try --workers 0, which decodes in the main process."
+                    "A decoding process does not start; try --decode-workers 0, which decodes in the main process."
                 )
             if worker.ready and worker.given and now - worker.heard > self.patience:
                 index, item = worker.given.popleft()

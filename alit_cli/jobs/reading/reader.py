@@ -75,7 +75,7 @@ def read_ahead(
 
 
 def _one_thread(reading: Reading) -> ReaderThreads:
-    """What `--workers 0` means: one image at a time, only when it is asked for."""
+    """What `--decode-workers 0` means: one image at a time, only when it is asked for."""
     return ReaderThreads(reading, 1, lookahead=1)
 
 
