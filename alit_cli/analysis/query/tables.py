@@ -212,7 +212,7 @@ class Tables:
 
     def _holds_lists(self, name: str) -> bool:
         kind = self.kind(name)
-        return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
     def model(self, name: str) -> str:
         """What the score table that a name is in is called behind the @; empty for the token table."""
