@@ -52,7 +52,7 @@ COMMANDS = [
     "analyze attention {samples}/images --limit 3 --sheets 0 --out attention",
     "analyze probe {samples}/images --labels labels.csv --folds 2 --out probe",
     "bench {samples}/images --limit 4 --batch-size 2 --stop l1<0.3",
-    "study {samples}/images --scores {samples}/complexity.csv --out all --dry-run",
+    "study {samples}/images --complexity {samples}/complexity.csv --out all --dry-run",
 ]
 WITH_A_MODEL = ("tokenize", "score", "analyze attention", "analyze probe", "bench", "study")
 
