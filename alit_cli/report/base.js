@@ -13,8 +13,9 @@
  *   mean: (number | null)[]}} FactsData Counts over all rows of the table.
  * @typedef {{path: string, model: ModelData, budgets: number[], bits: number[], facts: FactsData, start: number | null,
  *   of: number, images: string[], sources: string[], sizes: number[][], photographs: number[] | null,
- *   columns: ColumnData[], leftOut: string[], pictures: PictureData[]}} TableData `images` are all images with tokens, or
- *   some of `of` drawn at random; `photographs` tells which of them are views of one photograph.
+ *   columns: ColumnData[], leftOut: string[], pictures: PictureData[]}} TableData
+ *   `images` are all images with tokens, or some of `of` drawn at random; `photographs` says which of them are views of
+ *   one photograph.
  * @typedef {{name: string, columns: string[], cells: string[][], rows: number}} CsvData
  * @typedef {{topic: string, title: string, figures: {name: string, uri: string, photographs: boolean}[],
  *   tables: CsvData[], left_out: number}} PanelData

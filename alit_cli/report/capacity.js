@@ -81,8 +81,8 @@ function pointOf(shown, step) {
  * How much an outcome differs from one budget for all at equal tokens, with half its 95 % interval: paired by image, as
  * alit_cli/analysis/studies/paired.py pairs them, but with a normal interval instead of a bootstrap, so that it can
  * follow the threshold. The tokens that are spent vary with the images too: an image that takes more of them moves the
- * rival along its line, which is the last term below. Views of one photograph are alike, so that their terms are added up
- * before they vary. Null outside of that line, and for fewer than ten photographs.
+ * rival along its line, which is the last term below. Views of one photograph are alike, so that their terms are added
+ * up before they vary. Null outside of that line, and for fewer than ten photographs.
  * @param {Outcome} shown
  * @param {(row: number) => number} step
  * @returns {{difference: number, half: number} | null}
