@@ -211,18 +211,16 @@ VQGAN = BaseConfig(kind="vqgan")
 # The released VAE files were trained on posterior × 0.2325 and their stage-2 decoder takes it undivided.
 VAE = BaseConfig(kind="vae", latent_dim=16, codes=0, latent_scale=0.2325, decode_scale=1.0)
 
-# This is the model inside the package. It is small enough to be trained and used on a CPU.
+# The sizes of the model inside the package, small enough to be trained and used on a CPU. That one is also made of
+# tiles, since it grew out of a model of quarters; a new one has no need of them.
 NANO = ModelConfig(
     name="nano",
     base=BaseConfig(
         kind="vae", channels=48, multipliers=(1, 2, 3), latent_dim=16, codes=0, unshuffle=4, norm_groups=16
     ),
-    image_size=128,
-    width=128,
-    layers=3,
+    width=176,
+    layers=4,
     heads=4,
-    tokens_per_iteration=8,
-    iterations=8,
     codes=4096,
     token_dim=5,
 )

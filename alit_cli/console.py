@@ -50,6 +50,11 @@ def show(text: str) -> None:
     click.echo("\n".join(wrap_words(text, terminal_width(sys.stdout))))
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 image` or `2 images`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def say_next(*commands: str) -> None:
     """Name the commands that usually come next, as a remark on stderr; on a narrow terminal one per line."""
     context = click.get_current_context(silent=True)
@@ -61,8 +66,9 @@ def say_next(*commands: str) -> None:
 
 def say_page(tokens: Sequence[Path], out: Path) -> None:
     """Name the command that shows what an analysis has written into `out` on the page of its token tables."""
-    # The page looks for analyses in these two folders by itself.
-    found = out.absolute() in (tokens[0].absolute().parent, tokens[0].absolute().parent / "study")
+    # The page looks for analyses beside the table and up to two folders down by itself; with --beside only there.
+    folder, written = tokens[0].absolute().parent, out.absolute()
+    found = folder in (written, *written.parents[:2])
     say_next(shlex.join(["alit", "view", *map(str, tokens), *([] if found else ["--beside", str(out)])]))
 
 

@@ -43,15 +43,20 @@ def command(
 ) -> None:
     """Decode the tokens of TABLE into PNG files.
 
-    TABLE is a selection of alit select [default: selection.parquet], or a token table with --budget.
+    TABLE is a selection of alit select [default: selection.parquet], or a token table with --budget. Pictures that are
+    there already, decoded from the same tokens, are left as they are, so an interrupted run goes on when repeated.
     """
     from alit_cli.console import follow, print_json, say, show
     from alit_cli.jobs.decode import DecodeJob, decode
 
     job = DecodeJob(table, out, budget, checkpoint, device, batch_size)
-    # Every job yields a first report before it works, so `last` is always set.
-    for progress in follow(decode(job), lambda progress: progress):
+    reports = follow(decode(job), lambda progress: progress)
+    # Every job yields a first report before it works: what is done by then is of an earlier run.
+    first = last = next(reports)
+    for progress in reports:
         last = progress
+    if already := first.done - first.failed:
+        say(f"{already} pictures were there already, decoded from the same tokens, and are left as they are.")
     if last.failed:
         say(f"{last.failed} rows have no tokens, because their images could not be read.")
     if as_json:

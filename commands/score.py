@@ -191,7 +191,7 @@ def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[s
 
 
 def _show(summary: "ScoreSummary") -> None:
-    from alit_cli.console import say, show_table
+    from alit_cli.console import counted, say, show_table
 
     for image, sentence in summary.errors:
         say(f"{image}: {sentence}")
@@ -200,7 +200,9 @@ def _show(summary: "ScoreSummary") -> None:
         say(f"… and {summary.failed - len(summary.errors)} more without scores.")
     for sentence in summary.remarks:
         say(sentence)
-    title = f"{summary.path}: {summary.images} images" + (f", {summary.failed} failed" if summary.failed else "")
+    title = f"{summary.path}: {counted(summary.images, 'image')}" + (
+        f", {summary.failed} failed" if summary.failed else ""
+    )
     columns = list(dict.fromkeys(end for ends in summary.means.values() for end in ends))
     # Budgets are sorted by their size, not as text; `original` and other words come after them.
     columns.sort(key=lambda end: (not end.isdigit(), int(end) if end.isdigit() else 0))
@@ -208,5 +210,12 @@ def _show(summary: "ScoreSummary") -> None:
     if not columns:
         say(title)
         return
-    rows = [[name, *(ends.get(end) for end in columns)] for name, ends in summary.means.items()]
+    # A small image has no smaller JPEG than its smallest, which is then the same at every budget and is said once.
+    level: dict[str, float | None] = {}
+    for name, ends in summary.means.items() if summary.task == "baselines" else ():
+        if len(ends) > 1 and len(set(ends.values())) == 1:
+            level[name] = next(iter(ends.values()))
+    rows = [[name, *(ends.get(end) for end in columns)] for name, ends in summary.means.items() if name not in level]
     show_table(title, ["mean", *columns], rows)
+    if level:
+        show_table("The same at every budget", ["", "mean"], [[name, mean] for name, mean in level.items()])

@@ -27,8 +27,8 @@ def command(out: Path, as_json: bool) -> None:
     from alit_cli.runs.status import status, tables_at
     from alit_cli.training.work_folder import read_training, training_folder
 
-    # A file is a table or a model; a training is a folder, or a name whose file is not there yet.
-    if not out.is_file() and (folder := training_folder(out)) is not None:
+    # A model is written after each stage, so that its training may go on while its file is there.
+    if (not out.is_file() or out.suffix == ".safetensors") and (folder := training_folder(out)) is not None:
         training = read_training(folder)
         if as_json:
             print_json({"kind": "training", **vars(training)})

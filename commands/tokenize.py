@@ -170,12 +170,12 @@ def command(options: TokenizeOptions, run: RunOptions) -> None:
 
 
 def _show(out: Path, summary: "Summary") -> None:
-    from alit_cli.console import say, show_table
+    from alit_cli.console import counted, say, show_table
 
     for image, sentence in summary.errors:
         say(f"{image}: {sentence}")
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
-    title = f"{out}: {summary.images} images ({statuses})"
+    title = f"{out}: {counted(summary.images, 'image')} ({statuses})"
     # With --stop every column of L1 is about other images, so means per budget could not be compared.
     if summary.stopped:
         show_table(title, ["tokens", *map(str, summary.stopped)], [["images stopped here", *summary.stopped.values()]])

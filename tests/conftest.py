@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import HealthCheck, settings
 
 # Processes that a test starts import their jobs from here; at the end, so that an installed alit_cli is found first.
 sys.path.append(str(Path(__file__).parents[1]))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test ever looks for anything on the hub; read when the library is imported
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+settings.register_profile("alit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("alit")
 
 KILLS = int(os.environ.get("KILLS", "20"))
 """How often the slow tests kill a command, at random moments."""

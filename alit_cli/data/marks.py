@@ -44,6 +44,8 @@ MANIFEST = ".alit.json"
 NAME = "alit-output"
 KEY = "alit"
 """The metadata key of Parquet and safetensors."""
+MADE_FROM = "alit-made-from"
+"""The text chunk of a decoded picture with the checksum of what it was made from."""
 ANALYSIS_FORMAT = "alit-analysis/1"
 WINDOW = 2**16
 """Bytes at either end of a file in which its mark lies."""
@@ -76,12 +78,14 @@ def figure_metadata(suffix: str) -> dict[str, Any]:
     return by_format[suffix]
 
 
-def png_metadata(kind: Kind) -> Any:
-    """The mark as the `pnginfo` of Pillow's `save`."""
+def png_metadata(kind: Kind, made_from: str = "") -> Any:
+    """The mark as the `pnginfo` of Pillow's `save`, and the checksum of what a picture was made from, if any."""
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
     info.add_text(NAME, kind)
+    if made_from:
+        info.add_text(MADE_FROM, made_from)
     return info
 
 

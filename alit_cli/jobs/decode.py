@@ -1,10 +1,10 @@
 """`alit decode`: stored tokens back to pictures.
 
-This is a loop in one process and no job of `runs/`, which commits rows of tables: here the result is one file per
-picture. Each of them is written whole or not at all, so an interrupted run leaves only whole pictures. The same
-command run again begins at the first row and replaces each picture by the same bytes; nothing is skipped, because a
-picture does not say which tokens it was made from. A large table is shared among machines by selections of its rows
-(`alit select --where`), each decoded by a command of its own.
+This is a loop in one process and no job of `runs/`. A run commits shards of rows and joins them into one table; here
+the result is one file per picture, so each picture is its own unit of work and its own mark of completion. It is
+written whole or not at all and says what it was made from. The same command run again, after an interruption or after
+the table has changed, decodes only what is missing or was made from something else. A large table is shared among
+machines by selections of its rows (`alit select --where`), each decoded by a command of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from alit_cli.data.files import LONGEST_NAME, check_output_folder, open_output, protected, remove_orphans_below
-from alit_cli.data.marks import png_metadata
+from alit_cli.data.marks import MADE_FROM, png_metadata
 from alit_cli.data.tables.parquet import column_names, open_columns
 from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
@@ -31,6 +31,8 @@ from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
 
 CHUNK_ROWS = 1024
+DIGEST_DIGITS = 32
+"""Hex digits of the checksum in a picture: 128 bits, so that no two of any number of pictures agree by chance."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ class DecodeJob:
 def decode(job: DecodeJob) -> Iterator[Progress]:
     """Write one PNG per row that has tokens; rows that failed at tokenization count as failed.
 
-    Yields: Progress, first at zero.
+    A picture that an earlier run has made from the same tokens in the same way is left as it is.
+
+    Yields: Progress, first where the work starts: `done` are pictures that were there and rows that failed.
 
     Raises:
         InputError: no such table or column, or the tokens were made by another model.
@@ -85,17 +89,48 @@ def _decode(job: DecodeJob, info: TableInfo, column: str) -> Iterator[Progress]:
             f"not by this one ({tokenizer.model_id}): give its file with --checkpoint."
         )
     rows = open_columns(job.table, ["image", column])
-    names = file_names(rows["image"].to_pylist())
-    done = failed = 0
-    yield Progress(done, len(rows))
+    paths = [job.out / name for name in file_names(rows["image"].to_pylist())]
+    batch_size = job.batch_size or info.batch_size
+    # Everything that the pixels depend on to the bit, apart from the tokens.
+    recipe = f"{tokenizer.sha256} {tokenizer.precision} {tokenizer.device.type} {batch_size}".encode()
+    due = np.array(
+        [
+            value.is_valid and not _is_there(path, recipe, value)
+            for path, value in zip(paths, rows[column], strict=True)
+        ],
+        dtype=bool,
+    )
+    failed = rows[column].null_count
+    done = len(rows) - int(due.sum())
+    yield Progress(done, len(rows), failed=failed)
     for start in range(0, len(rows), CHUNK_ROWS):
-        chunk = rows.slice(start, CHUNK_ROWS)
-        for index, pixels in decoded_pictures(tokenizer, chunk[column], job.batch_size or info.batch_size):
-            _write(job.out / names[start + index], pixels)
+        chunk = rows[column].slice(start, CHUNK_ROWS)
+        for index, pixels in decoded_pictures(tokenizer, chunk, batch_size, due[start : start + CHUNK_ROWS]):
+            _write(paths[start + index], pixels, _made_from(recipe, chunk[index]))
             done += 1
-            yield Progress(done + failed, len(rows), failed=failed)
-        failed += chunk[column].null_count
-    yield Progress(done + failed, len(rows), failed=failed)
+            yield Progress(done, len(rows), failed=failed)
+
+
+def _made_from(recipe: bytes, tokens: pa.ListScalar) -> str:
+    """The checksum of a picture's tokens and of how they are decoded; the picture carries it."""
+    values = tokens.values.to_numpy(zero_copy_only=False)
+    return hashlib.sha256(recipe + b" " + values.tobytes()).hexdigest()[:DIGEST_DIGITS]
+
+
+def _is_there(path: Path, recipe: bytes, tokens: pa.ListScalar) -> bool:
+    """Whether an earlier run has made this picture from these tokens, and all of it is on disk."""
+    if not os.path.exists(path):  # most pictures of a first run; this is faster than the checksum and an error
+        return False
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            if picture.info.get(MADE_FROM) != _made_from(recipe, tokens):
+                return False
+            # Pictures are not synced to disk one by one, so a power cut may leave a name with half of its bytes. This
+            # compares the checksum of every chunk and misses the last one where the file is cut off.
+            picture.verify()
+    except Exception:  # Pillow raises errors of many kinds for damaged files; the picture is made again, if it is ours
+        return False
+    return True
 
 
 def file_names(images: list[str]) -> list[str]:
@@ -161,10 +196,17 @@ def _column(job: DecodeJob, info: TableInfo) -> str:
 
 
 def decoded_pictures(
-    tokenizer: Tokenizer, column: pa.ChunkedArray, batch_size: int
+    tokenizer: Tokenizer, column: pa.ChunkedArray, batch_size: int, due: np.ndarray | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Row number and S S 3 uint8 pixels of every row that has tokens; batches are of one budget and one shape."""
-    rows = {i: value.values.to_numpy(zero_copy_only=False) for i, value in enumerate(column) if value.is_valid}
+    """Row number and S S 3 uint8 pixels of every row that has tokens; batches are of one budget and one shape.
+
+    `due` is true for the rows that are wanted; None wants all of them.
+    """
+    rows = {
+        i: value.values.to_numpy(zero_copy_only=False)
+        for i, value in enumerate(column)
+        if value.is_valid and (due is None or due[i])
+    }
     width = 1 if tokenizer.config.codes else tokenizer.config.token_dim
     for length in sorted({len(row) for row in rows.values()}):
         same = [i for i, row in rows.items() if len(row) == length]
@@ -180,6 +222,6 @@ def decoded_pictures(
             yield from zip(chosen, images.permute(0, 2, 3, 1).cpu().numpy(), strict=False)
 
 
-def _write(path: Path, pixels: np.ndarray) -> None:
+def _write(path: Path, pixels: np.ndarray, made_from: str) -> None:
     with open_output(path, "picture") as file:
-        Image.fromarray(pixels).save(file, "PNG", pnginfo=png_metadata("picture"))
+        Image.fromarray(pixels).save(file, "PNG", pnginfo=png_metadata("picture", made_from))

@@ -24,7 +24,7 @@ from alit_cli.jobs.reading.reader import Reader, make_picture_reader
 from alit_cli.model.device import speed_up
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import SplitOnOOM
-from alit_cli.model.scheduler import Finished, RolloutScheduler, padded_batch_size, to_storage
+from alit_cli.model.scheduler import RolloutScheduler, padded_batch_size, to_storage
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.runs.job import Place, ShardInput, ShardProgress
 
@@ -234,19 +234,22 @@ class TokenizeShard:
     def _until(self, pixels: Iterator[np.ndarray], threshold: float) -> Iterator[int]:
         """Roll out every image up to its first budget whose L1 is below the threshold."""
         scheduler = RolloutScheduler(self.tokenizer, self.info.budgets, threshold, self.info.batch_size, self.halving)
-        results: dict[int, Finished] = {}
+        tokens: dict[int, list[np.ndarray]] = {}
+        errors: dict[int, tuple[float, ...]] = {}
         for finished in scheduler.run(pixels):
-            results |= {result.index: result for result in finished}
-            yield self.failed + len(results)
+            for image in finished:
+                # Rounded at once, since until the shard ends all of its tokens are in memory.
+                tokens[image.index] = [to_storage(row[None], bool(self.info.codes)) for row in image.tokens]
+                errors[image.index] = image.l1
+            yield self.failed + len(errors)
         self.iterations = scheduler.advanced
         # Images finish in any order; the rows stand in the order of the pictures.
-        for index in range(len(results)):
-            result = results[index]
-            steps = len(result.l1)
+        for index in range(len(errors)):
+            steps = len(errors[index])
             self.reached.append(np.arange(len(self.info.budgets))[None] < steps)
             # An image that stopped early has fewer results than there are budgets, hence no strict zip.
-            for budget, tokens, error in zip(self.info.budgets, result.tokens, result.l1, strict=False):
-                self.tokens[budget].append(tokens[None])
+            for budget, stored, error in zip(self.info.budgets, tokens[index], errors[index], strict=False):
+                self.tokens[budget].append(stored)
                 self.l1[budget].append(np.array([error], np.float32))
 
     def _no_tokens(self, budget: int) -> np.ndarray:

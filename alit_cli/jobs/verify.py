@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from alit_cli.data.pictures.measures import NEWER_MEASURES
-from alit_cli.data.tables.parquet import open_parquet, stream_columns
+from alit_cli.data.tables.parquet import open_parquet, row_groups, stream_columns
 from alit_cli.data.tables.parts import PLAN, part_path, parts
 from alit_cli.data.tables.score_table import ERROR, kind_of, read_score_info, why_foreign
 from alit_cli.data.tables.token_table import TableInfo, read_info, token_schema
@@ -141,11 +141,14 @@ def _wrong_parts(folder: Path) -> Iterator[str]:
 
 
 def _groups(table: Path) -> Iterator[pa.Table]:
-    """The row groups of a table, their checksums compared; errors of Arrow are passed on, to be told with their row."""
+    """The row groups of a table, their checksums compared.
+
+    The streams of data/tables refuse rows that are not sound. Here they are what is looked for, and errors of Arrow are
+    passed on, to be told with their row.
+    """
     for part in parts(table):
         with open_parquet(part) as file:
-            for number in range(file.num_row_groups):
-                yield file.read_row_group(number)
+            yield from row_groups(file)
 
 
 def tokens_of(scores: Path) -> Path | None:

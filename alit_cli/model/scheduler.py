@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor
 
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import SplitOnOOM
-from alit_cli.model.tokenizer import Tokenizer
 from alit_cli.model.tokenizer_model import State
+
+if TYPE_CHECKING:  # Tokenizer.encode stops early by this module, so at run time it imports it
+    from alit_cli.model.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,12 @@ class Finished:
 
     Attributes:
         index: its number in the order in which images came.
-        tokens: stored tokens of every wanted budget it reached, smallest first (uint16 ids, or float16 latents).
+        tokens: k ids (or k c latents) of every wanted budget it reached, smallest first, on the CPU.
         l1: the reconstruction errors beside them.
     """
 
     index: int
-    tokens: tuple[np.ndarray, ...]
+    tokens: tuple[Tensor, ...]
     l1: tuple[float, ...]
 
 
@@ -42,9 +45,9 @@ class _Waiting:
 
 @dataclass
 class _Result:
-    """What is known of an image so far: stored tokens and errors, one of each per wanted budget."""
+    """What is known of an image so far: tokens and errors, one of each per wanted budget."""
 
-    tokens: list[np.ndarray] = field(default_factory=list)
+    tokens: list[Tensor] = field(default_factory=list)
     l1: list[float] = field(default_factory=list)
 
 
@@ -53,8 +56,7 @@ class RolloutScheduler:
 
     As language models are served by continuous batching, the unit of work is one iteration of one full batch: there
     is a queue for every iteration, the deepest full one goes first, and new images are taken in only when none is
-    full. At the end the shallowest goes first, so that its survivors fill up the next. Every batch has one shape, so
-    the result of an image depends on no other.
+    full. At the end the shallowest goes first, so that its survivors fill up the next.
 
     Args:
         tokenizer: the model.
@@ -62,6 +64,8 @@ class RolloutScheduler:
         threshold: an image is done at the first budget whose L1 (float32) is strictly below.
         batch_size: images per batch.
         halving: how batches are run that do not fit into memory.
+        padded: every batch is filled up to one shape, so that no bit of an image's result depends on any other image.
+            Otherwise a batch is as small as the images that are left for it.
 
     Attributes:
         advanced: iterations of single images that were run so far.
@@ -74,9 +78,11 @@ class RolloutScheduler:
         threshold: float,
         batch_size: int,
         halving: SplitOnOOM | None = None,
+        padded: bool = True,
     ) -> None:
         self.halving = halving or SplitOnOOM()
-        self.rows = padded_batch_size(batch_size, tokenizer.device)
+        # The rows that every batch has at least.
+        self.rows = padded_batch_size(batch_size, tokenizer.device) if padded else 0
         # The L1 is float32 and so is the threshold, so that an L1 equal to the threshold never counts as below it.
         self.tokenizer, self.threshold, self.batch_size = tokenizer, np.float32(threshold), batch_size
         self.budgets = set(budgets)
@@ -85,6 +91,11 @@ class RolloutScheduler:
         # One queue for every iteration that an image can wait for.
         self._queues: list[list[_Waiting]] = [[] for _ in range(self.iterations)]
         self._results: dict[int, _Result] = {}
+
+    def run_batch(self, pixels: Tensor) -> Iterator[list[Finished]]:
+        """The same as run for one batch of at most batch_size images that as_pixels has made, b 3 S S."""
+        self._enter(range(len(pixels)), pixels)
+        yield from self.run(())
 
     def run(self, pixels: Iterable[np.ndarray]) -> Iterator[list[Finished]]:
         """h w 3 uint8 images of the model's size → those done after each iteration of a batch (may be none)."""
@@ -106,12 +117,16 @@ class RolloutScheduler:
     def _admit(self, images: list[tuple[int, np.ndarray]]) -> bool:
         """Queue new images for the first iteration; returns whether there were any."""
         if images:
-            pixels = self.tokenizer.as_pixels(self._padded(np.stack([image for _, image in images])))
-            (x,) = self.halving(lambda part: (self.tokenizer.start(part).x,), pixels)
-            for row, (index, _) in enumerate(images):
-                self._results[index] = _Result()
-                self._push(0, index, pixels[row].clone(), x[row])
+            raw = self._padded(np.stack([image for _, image in images]))
+            self._enter([index for index, _ in images], self.tokenizer.as_pixels(raw))
         return bool(images)
+
+    def _enter(self, indices: Sequence[int], pixels: Tensor) -> None:
+        """Start a batch, whose first rows are the images of these numbers, and queue them for the first iteration."""
+        (x,) = self.halving(lambda part: (self.tokenizer.start(part).x,), pixels)
+        for row, index in enumerate(indices):
+            self._results[index] = _Result()
+            self._push(0, index, pixels[row].clone(), x[row])
 
     def _advance(self, t: int) -> list[Finished]:
         """One iteration of the images at the head of a queue; those that are done leave."""
@@ -127,10 +142,9 @@ class RolloutScheduler:
         if self.tokenizer.budgets[t] in self.budgets:
             pixels = _stack([image.pixels for image in batch], self.rows)
             (errors,) = self.halving(self._errors, vectors, pixels)
-            stored = to_storage(tokens, self.tokenizer.config.codes > 0)[:count]
             l1 = errors.cpu().numpy()[:count]
-            for image, row, error in zip(batch, stored, l1, strict=True):
-                self._results[image.index].tokens.append(row)
+            for image, own_tokens, error in zip(batch, tokens.cpu()[:count], l1, strict=True):
+                self._results[image.index].tokens.append(own_tokens)
                 self._results[image.index].l1.append(float(error))
             done = [last or bool(below) for below in l1 < self.threshold]
         for row, image in enumerate(batch):
@@ -156,7 +170,7 @@ class RolloutScheduler:
         return Finished(index, tuple(result.tokens), tuple(result.l1))
 
     def _padded(self, pixels: np.ndarray) -> np.ndarray:
-        missing = self.rows - len(pixels)
+        missing = max(0, self.rows - len(pixels))
         return np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)))
 
 
@@ -173,9 +187,9 @@ def to_storage(tokens: Tensor, discrete: bool) -> np.ndarray:
     return tokens.to("cpu", torch.float16).numpy()
 
 
-def _stack(rows: list[Tensor], size: int) -> Tensor:
-    """Rows as one batch, filled up with zeros to its fixed size."""
-    batch = rows[0].new_zeros(size, *rows[0].shape)
+def _stack(rows: list[Tensor], least: int) -> Tensor:
+    """Rows as one batch, filled up with zeros to the least size that it may have."""
+    batch = rows[0].new_zeros(max(least, len(rows)), *rows[0].shape)
     # The rows are written in place; stacking and padding one after the other would hold the batch twice.
     torch.stack(rows, out=batch[: len(rows)])
     return batch

@@ -18,8 +18,8 @@ from alit_cli.data.pictures.fitting import fit
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
 from alit_cli.model.device import Precision, autocast, choose_device, choose_precision
-from alit_cli.model.losses import l1_per_image
 from alit_cli.model.released.hub import checkpoint_file
+from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerConfig, TokenizerModel
 
 Picture = str | Path | Image
@@ -154,21 +154,10 @@ class Tokenizer:
         return list(latents.tokens.cpu())
 
     def _encode_until(self, pixels: Tensor, threshold: float) -> list[Tensor]:
-        # RolloutScheduler does the same for a table. It cannot stand here: its batches are padded to one shape and its
-        # tokens rounded to what a table stores, and a caller of encode() gets neither.
-        state = self.start(pixels)
-        tokens: dict[int, Tensor] = {}
-        waiting = torch.arange(len(pixels), device=self.device)
-        while len(waiting):
-            state, latents = self.advance(state)
-            fine = l1_per_image(self.reconstruct(latents.vectors), pixels[waiting]) < threshold
-            # At the largest budget every image is done, whatever its L1.
-            done = torch.ones_like(fine) if state.t == len(self.budgets) else fine
-            for row, own in zip(waiting[done].tolist(), latents.tokens[done].cpu(), strict=True):
-                tokens[row] = own
-            # Both shrink together: row i of the state always belongs to image waiting[i].
-            waiting, state = waiting[~done], state.take(~done)
-        return [tokens[row] for row in range(len(pixels))]
+        # All images are one batch that shrinks as they leave it; padding it would compute zeros for those gone.
+        scheduler = RolloutScheduler(self, self.budgets, threshold, len(pixels), padded=False)
+        tokens = {image.index: image.tokens[-1] for finished in scheduler.run_batch(pixels) for image in finished}
+        return [tokens[index] for index in range(len(pixels))]
 
     @torch.no_grad()
     def decode(self, tokens: Sequence[Tensor | np.ndarray]) -> Tensor:

@@ -188,6 +188,9 @@ def _column(tables: Tables, name: str, values: dict[str, NDArray[Any]]) -> Colum
     if not tables.find(name).per_budget:
         if words:
             return _groups(name, label, array.tolist())
+        # Such as the JPEG bytes at 256 pixels of images that were fitted to 128.
+        if not np.isfinite(array.astype(np.float32)).any():
+            return None
         return Column(name, "number", label, info.operator, array.astype(np.float32))
     if words:
         return _guesses(name, label, array, original)

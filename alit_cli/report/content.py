@@ -75,6 +75,7 @@ def picture_data(info: TableInfo, sample: Sample, sprites: Sequence[Sprite]) -> 
         if sprites:
             sprite = sprites[row]
             picture |= {"sprite": sprite.base64(), "frames": sprite.frames, "original": sprite.original}
+            picture |= {"quality": sprite.quality, "side": sprite.side}
         # Continuous latents have no ids.
         if info.codes:
             picture["ids"] = _ids(info, sample.tokens, row)

@@ -64,7 +64,12 @@ function drawDetail(stays = false) {
       "div",
       { class: "detail-body" },
       detailScores(row, step, lastStep(picture)),
-      h("div", { class: "side" }, column && column.perBudget ? detailCurve(column, row) : null, detailFacts(row, step)),
+      h(
+        "div",
+        { class: "side" },
+        column && column.perBudget ? detailCurve(column, row) : null,
+        detailFacts(picture, row, step),
+      ),
     ),
     detailIds(picture, step),
   );
@@ -230,8 +235,8 @@ function detailCurve(column, row) {
   return h("figure", {}, h("figcaption", {}, `${column.label}: this image over the band of all`), host);
 }
 
-/** @param {number} row @param {number} step */
-function detailFacts(row, step) {
+/** @param {PictureData} picture @param {number} row @param {number} step */
+function detailFacts(picture, row, step) {
   /** @param {string} name @param {string} value */
   const pair = (name, value) => h("div", {}, h("dt", {}, name), h("dd", {}, value));
   const need = needs()[row];
@@ -245,6 +250,7 @@ function detailFacts(row, step) {
     columns.get(state.tsc)
       ? pair(`need at ${digits(state.thr)}`, need === NEVER ? "never" : `${budgets[need]} tokens`)
       : null,
+    picture.sprite ? pair("pictures", `WebP of quality ${picture.quality}, ${picture.side} pixels`) : null,
     known.map((column) => pair(column.label, written(column, valueAt(column, row, step)))),
     data.sources[row] ? h("div", { class: "whole" }, h("dt", {}, "source"), h("dd", {}, data.sources[row])) : null,
   );

@@ -19,7 +19,7 @@ function makeTile(picture) {
   const value = h("span", { class: "tile-l1" });
   const badge = h("span", { class: "tile-need" });
   const swatch = h("i", { class: "tile-swatch" });
-  const frame = picture.sprite ? windowOnto(picture, "") : null;
+  const frame = picture.sprite ? windowOnto(picture, "", true) : null;
   const open = () => openDetail(tile);
   const button = h(
     "button",

@@ -18,7 +18,7 @@ function showHead() {
   );
   byId("foot").textContent =
     `Made by alit ${page.version} from ${data.path}. L1: mean absolute error of pixels in 0–1, against the fitted ` +
-    "image; all numbers come from the tables. Pictures are compressed (WebP).";
+    `image; all numbers come from the tables.${compression()}`;
   const choice = byId("table");
   byId("tables").hidden = page.tables.length < 2;
   choice.append(
@@ -33,6 +33,17 @@ function showHead() {
     location.hash = wanted.toString();
     location.reload();
   });
+}
+
+/** How the pictures are compressed: a blur or a block may be WebP's and not the tokenizer's. */
+function compression() {
+  const range = (/** @type {"quality" | "side"} */ key) => {
+    const values = data.pictures.map((picture) => picture[key] ?? 0);
+    const [least, most] = [Math.min(...values), Math.max(...values)];
+    return least === most ? String(least) : `${least} to ${most}`;
+  };
+  if (!hasSprites) return "";
+  return ` Pictures are WebP files of quality ${range("quality")}, ${range("side")} pixels wide.`;
 }
 
 function showFacts() {

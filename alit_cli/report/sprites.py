@@ -30,13 +30,15 @@ SMALLEST = 32
 class Sprite:
     """Pictures of one image from left to right: its original where `original`, then each budget that it reached.
 
-    `data` is a WebP of equal squares, `frames` of them. One file per image is decoded once, and the page moves it
-    behind a window to show another budget, which is what makes its slider smooth.
+    `data` is a WebP of this quality, with `frames` squares of `side` pixels. One file per image is decoded once, and
+    the page moves it behind a window to show another budget, which is what makes its slider smooth.
     """
 
     data: bytes
     frames: int
     original: bool
+    quality: int
+    side: int
 
     def base64(self) -> str:
         """As it stands in the page."""
@@ -77,7 +79,7 @@ def make_sprite(original: Pixels | None, reconstructions: Sequence[Pixels], most
             if len(data) <= most:
                 break
         if len(data) <= most or side <= SMALLEST:
-            return Sprite(data, len(frames), original is not None)
+            return Sprite(data, len(frames), original is not None, quality, side)
         # Three quarters of the side are about half of the pixels.
         side = max(side * 3 // 4, SMALLEST)
 

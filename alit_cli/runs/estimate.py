@@ -43,7 +43,7 @@ class Estimate:
         """What is printed of it: name of the column → value."""
         return {
             "images": self.images,
-            "files": f"{self.bytes / 2**20:,.1f} MiB",
+            "size": f"{self.bytes / 2**20:,.1f} MiB",
             "shards": self.shards,
             "done": self.done,
             "images/s": self.images_per_second,
@@ -116,12 +116,13 @@ def _images_per_second(
     items = [entry.item for entry in sample]
     extra = {name: [entry.kept[index] if entry.kept else None for entry in sample] for index, name in enumerate(names)}
     seconds = 0.0
-    report(Progress(0, 2 * len(sample), note="timed"))  # the first report is where the work starts
+    report(Progress(0, len(sample), note="timed"))  # the first report is where the work starts
     for done in (0, len(sample)):
         begun = time.perf_counter()
         running = worker.start(ShardInput(Shard(0, 0, len(items)), items, extra, outputs))
         for progress in running.run():
-            report(Progress(done + progress.done, 2 * len(sample), note="timed"))
+            # Two passes over the sample count as one, so that the bar shows as many images as the table names.
+            report(Progress((done + progress.done) // 2, len(sample), note="timed"))
         seconds = time.perf_counter() - begun
     # A coarse clock may not have advanced over a sample of few images or none.
     return len(sample) / max(seconds, 1e-9)

@@ -24,7 +24,7 @@ from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import CropDataset, to_images
 from alit_cli.training.distributed import Distributed
-from alit_cli.training.log import PICTURED, TrainLog, TrainRecord
+from alit_cli.training.log import PICTURED, Remark, TrainLog, TrainRecord
 from alit_cli.training.optimizers import Optimizers
 from alit_cli.training.plan import StepPlan, batch_rows, plan_step
 from alit_cli.training.recipe import Recipe
@@ -97,17 +97,19 @@ class StageRun:
         """Where the state of this stage is saved."""
         return self.folder / f"{self.stage.name}.state"
 
-    def run(self, intervals: Intervals) -> Generator[TrainRecord | Progress, None, Alit]:
+    def run(self, intervals: Intervals) -> Generator[TrainRecord | Progress | Remark, None, Alit]:
         """Train to the last step; returns what the stage leaves behind.
 
-        Yields: a record every log_steps and at the end, and Progress while long work is done between steps. On
-        interruption the state is saved first.
+        Yields: where it resumes, a record every log_steps and at the end, and Progress while long work is done between
+        steps. On interruption the state is saved first.
 
         Raises:
             AlitError: the loss is not finite, memory runs out, or the disk is full.
         """
         self._begin()
         name, steps = self.stage.name, self.stage_recipe.steps
+        if self.step:
+            yield Remark(f"{name} resumes after step {self.step} of {steps}")
         if self.step < steps:
             yield TrainRecord(name, self.step, steps, seconds=self.seconds)
             with self.signals:

@@ -33,6 +33,9 @@ from alit_cli.training.start import load_start
 
 STAGE_CLASSES: dict[StageName, type[Stage]] = {"base": BaseStage, "distill": DistillStage, "finetune": FinetuneStage}
 
+FEW_PHOTOGRAPHS = 1000
+"""Below this a remark is due. It is a rule of thumb: nano's recipe uses each of a thousand 250 times."""
+
 
 def headline(job: TrainJob) -> str:
     """Model, start, stages, device, precision and processes, for the first lines of a run; what is off is said."""
@@ -125,6 +128,13 @@ def _about_photographs(job: TrainJob, crops: CropDataset, listed: int) -> Iterat
     unread = listed - held_out - crops.photos
     missing = f", {unread} could not be read" if unread > 0 else ""
     yield Remark(f"{crops.photos} photographs to train on, {held_out} held out{missing}")
+    if crops.photos < FEW_PHOTOGRAPHS:
+        taken = sum(job.recipe.stage(name).steps * job.recipe.stage(name).batch_size for name in job.stages)
+        yield Remark(
+            f"These are few photographs: each is used about {round(taken / crops.photos):,} times, and the model will "
+            f"know them better than any other image. Train on {FEW_PHOTOGRAPHS:,} or more, as different as "
+            "the images that the model is for."
+        )
     if held_out and job.distributed.is_main:
         bits = tuple(math.floor(budget * job.config.bits_per_token) for budget in job.config.budgets)
         errors = np.mean([measure(np.asarray(pixels), bits).thumbnail for pixels in crops.validation], axis=0)

@@ -69,6 +69,15 @@ def test_every_task_in_one_pass(here: Path, alit: Alit) -> None:
     assert json.loads(alit("info", here / "all" / "classify@pets.parquet", "--json").stdout)["task"] == "classify"
 
 
+def test_a_baseline_that_is_the_same_at_every_budget_is_said_once(here: Path, alit: Alit) -> None:
+    shown = alit("score", *TINY, "--task", "baselines", "--out", "level").stdout
+    table, level = shown.split("The same at every budget\n")
+    assert "thumb_l1" in table
+    assert "jpeg_l1" not in table
+    # Pictures of 32 pixels have no JPEG file as small as six tokens.
+    assert {"jpeg_l1", "jpeg_size", "webp_psnr"} <= {line.split()[0] for line in level.splitlines()[1:]}
+
+
 def test_labels_and_maps_of_ones_own(here: Path, alit: Alit) -> None:
     words = ["score", *TINY, "--task", "classify,depth", "--model", "classify=nets/pets", "--model", "depth=nets/depth"]
     result = alit(*words, "--labels", "labels.csv", "--depth-maps", "maps", "--out", "own", "--json")

@@ -110,7 +110,8 @@ def test_info_and_import(here: Path, alit: Alit) -> None:
 
 def test_train_in_one_go(here: Path, alit: Alit) -> None:
     steps = [word for stage in ("base", "distill", "finetune") for word in (f"--{stage}-steps", 2)]
-    Path("t.toml").write_text('[train]\nlr = 0.01\npreset = "nano"\nbase_tokenizer = "vae"\nviews = 1\n')
+    sizes = "image_size = 128\nwidth = 32\nlayers = 1\ntokens_per_iteration = 8\n"
+    Path("t.toml").write_text(f'[train]\nlr = 0.01\npreset = "nano"\nbase_tokenizer = "vae"\nviews = 1\n{sizes}')
     line = ["train", "images", "--out", "m.safetensors", *steps, "--batch-size", 2, "--config", "t.toml", "--half"]
     result = alit(*line, "--json")
     assert result.exit_code == 0, result.stderr

@@ -53,6 +53,24 @@ def test_images_below_their_source_or_wherever_they_moved(tmp_path: Path, monkey
         find_originals(_table(tmp_path / "t.parquet", [], "old"))
 
 
+@pytest.mark.parametrize("place", [".", "study"])
+def test_images_are_found_again_from_another_folder(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    for folder in ("photos", "study", "elsewhere"):
+        (work / folder).mkdir(parents=True)
+    (work / "photos" / "1.png").touch()
+    table = _table(work / place / "t.parquet", ["1.png"], "photos")
+    monkeypatch.chdir(work / "elsewhere")
+    assert [item.path for item in find_originals(table)] == [str(work / "photos" / "1.png")]
+    assert [item.source for item in find_originals(table)] == ["photos"]
+    # What lies where we are comes first, as it did when the table was made.
+    (work / "elsewhere" / "photos").mkdir()
+    (work / "elsewhere" / "photos" / "1.png").touch()
+    assert [item.path for item in find_originals(table)] == [str(work / "elsewhere" / "photos" / "1.png")]
+
+
 def test_originals_of_inputs_that_lent_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("one/0.png", "two/0.png"):

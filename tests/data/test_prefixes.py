@@ -10,9 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from alit_cli.analysis.query.streaming import stream_row_groups
 from alit_cli.data.pictures.fitting import Picture
-from alit_cli.data.tables.parquet import column_names, open_columns, read_rows, stream_columns, write_table
+from alit_cli.data.tables.parquet import (
+    column_names,
+    open_columns,
+    read_rows,
+    stream_columns,
+    stream_row_groups,
+    write_table,
+)
 from alit_cli.data.tables.prefixes import cut_columns, has_columns, stored_names
 from alit_cli.data.tables.token_table import TableInfo, TableOptions, read_info, token_rows
 from alit_cli.errors import InputError

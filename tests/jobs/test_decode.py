@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,43 @@ def test_each_image_of_a_selection_has_its_own_budget(job: DecodeJob) -> None:
     mixed_picture = Image.open(job.out / "img_1.png").tobytes()
     list(decode(dataclasses.replace(job, out=job.out.with_name("four"))))
     assert Image.open(job.out.with_name("four") / "img_1.png").tobytes() == mixed_picture
+
+
+def test_a_rerun_decodes_only_what_is_missing_damaged_or_of_other_tokens(job: DecodeJob) -> None:
+    list(decode(job))
+    pictures = sorted(job.out.rglob("*.png"))
+    whole = {path: path.read_bytes() for path in pictures}
+    untouched = {path: path.stat().st_ino for path in pictures[3:]}  # a picture that is written again is a new file
+    pictures[0].unlink()
+    pictures[1].write_bytes(whole[pictures[1]][:-100])
+    half = len(whole[pictures[2]]) // 2
+    pictures[2].write_bytes(whole[pictures[2]][:half] + bytes(len(whole[pictures[2]]) - half))
+    first, *_, last = decode(job)
+    assert (first.done, last.done, last.total) == (4, 7, 7)
+    assert {path: path.read_bytes() for path in sorted(job.out.rglob("*.png"))} == whole
+    assert {path: path.stat().st_ino for path in untouched} == untouched
+    assert [progress.done for progress in decode(job)] == [7]
+    # Another budget or another size of the batches is another picture, even where its pixels are equal.
+    for other in (dataclasses.replace(job, budget=6), dataclasses.replace(job, budget=6, batch_size=3)):
+        assert next(iter(decode(other))).done == 0
+        assert [progress.done for progress in decode(other)] == list(range(8))
+    fresh = dataclasses.replace(job, budget=6, batch_size=3, out=job.out.with_name("fresh"))
+    list(decode(fresh))
+    assert all((fresh.out / path.relative_to(job.out)).read_bytes() == path.read_bytes() for path in pictures)
+
+
+def test_an_interrupted_run_goes_on_where_it_stopped(job: DecodeJob, tmp_path: Path) -> None:
+    assert [progress.done for progress in islice(decode(job), 4)] == [0, 1, 2, 3]
+    (job.out / "img_1.png").unlink(missing_ok=True)
+    Image.new("RGB", (4, 4)).save(job.out / "img_1.png")
+    with pytest.raises(InputError, match="may be yours"):  # nothing of the user's is taken for a finished picture
+        list(decode(job))
+    (job.out / "img_1.png").unlink()
+    list(decode(job))
+    whole = dataclasses.replace(job, out=tmp_path / "whole")
+    list(decode(whole))
+    for path in whole.out.rglob("*.png"):
+        assert (job.out / path.relative_to(whole.out)).read_bytes() == path.read_bytes()
 
 
 def test_tokens_of_another_model_are_refused(job: DecodeJob, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,15 @@ def test_sliders_move_the_pictures_and_the_counts(reader: Reader, made: Made) ->
     assert page.locator(".tile").count() == 1
     page.locator("#query").press("Enter")
     assert page.locator("dialog h2").inner_text() == "img_1.png"
+
+
+def test_pictures_are_decoded_when_they_come_near(reader: Reader, made: Made) -> None:
+    page = reader.open(made.job.out)
+    page.wait_for_function("document.querySelector('.tile img').naturalWidth > 0")
+    for tile in page.locator(".tile").all():
+        tile.scroll_into_view_if_needed()
+    page.wait_for_function("[...document.querySelectorAll('.tile img')].every(image => image.naturalWidth > 0)")
+    assert re.search(r"Pictures are WebP files of quality \d+( to \d+)?, 32 pixels wide\.", page.inner_text("#foot"))
 
 
 def test_original_and_error_lie_over_the_reconstruction(reader: Reader, scored: Made) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from alit_cli.cli import main as alit
 from alit_cli.model.checkpoint import Record, embedded, read_base_weights, read_record, write_checkpoint
 from alit_cli.model.tokenizers.grid import GridConfig, GridTokenizer
 from tests.model import golden
+from tests.tools.common import alit
 
 SAMPLES = Path(__file__).parents[2] / "sample_data"
 NAMES = "nano,its VAE,TiTok,One-D-Piece"
@@ -36,21 +36,21 @@ def main() -> None:
             {key: tensor.contiguous() for key, tensor in weights.items()}, folder / f"{name}-released.safetensors"
         )
         models[name] = folder / f"{name}.safetensors"
-        _run("import", folder / f"{name}-released.safetensors", "--out", models[name])
+        alit("import", folder / f"{name}-released.safetensors", "--out", models[name])
     tables = [folder / f"{name}.parquet" for name in models]
     for table, checkpoint in zip(tables, models.values(), strict=True):
         model = ("-c", checkpoint) if checkpoint else ()
         # Every budget of a prefix tokenizer costs a decoding of each image.
         budgets = ("--budgets", "16,64,256") if table.stem == "piece" else ()
-        _run("tokenize", SAMPLES / "images", *model, *budgets, "--out", table)
-        _run("score", table, *model, "--task", "recon", "--out", folder / "scores" / table.stem)
+        alit("tokenize", SAMPLES / "images", *model, *budgets, "--out", table)
+        alit("score", table, *model, "--task", "recon", "--out", folder / "scores" / table.stem)
     ends = ("--names", NAMES, "--scores", folder / "scores", "--out", folder / "study")
-    _run("analyze", "quality", *tables, *ends)
-    _run("analyze", "capacity", *tables, "--tsc", "recon,psnr", "--toi", "recon,psnr,ssim", *ends)
-    _run("analyze", "complexity", SAMPLES / "complexity.csv", *tables, *ends[:2], *ends[4:])
+    alit("analyze", "quality", *tables, *ends)
+    alit("analyze", "capacity", *tables, "--tsc", "recon,psnr", "--toi", "recon,psnr,ssim", *ends)
+    alit("analyze", "complexity", SAMPLES / "complexity.csv", *tables, *ends[:2], *ends[4:])
     checkpoints = [word for checkpoint in models.values() if checkpoint for word in ("-c", checkpoint)]
     with embedded() as path:
-        _run("view", *tables, "-c", path, *checkpoints, "--beside", folder / "study", "--out", folder / "view.html")
+        alit("view", *tables, "-c", path, *checkpoints, "--beside", folder / "study", "--out", folder / "view.html")
 
 
 def _vae(folder: Path) -> Path:
@@ -63,12 +63,6 @@ def _vae(folder: Path) -> Path:
         model.load_state_dict({f"base.{name}": tensor.float() for name, tensor in read_base_weights(file).items()})
     write_checkpoint(path, model.eval(), Record(model.config, ("base",)))
     return path
-
-
-def _run(*words: object) -> None:
-    line = [str(word) for word in words]
-    print("alit", *line, flush=True)
-    alit(line, standalone_mode=False)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,17 @@
 Usage: python tests/tools/make_attention_picture.py
 """
 
+import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
 
-from alit_cli import load
-from alit_cli.cli import main as alit
+from alit_cli import load  # noqa: E402
+from tests.tools.common import alit, small_copy  # noqa: E402
 
-SAMPLES = Path(__file__).parents[2] / "sample_data"
+SAMPLES = ROOT / "sample_data"
 PICTURE = "astronaut"
 WIDTH = 1000
 
@@ -22,24 +24,11 @@ def main() -> None:
     iterations = ",".join(str(round(share * last / 3)) for share in range(4))
     with tempfile.TemporaryDirectory() as folder:
         image = SAMPLES / "images" / f"{PICTURE}.jpg"
-        _alit(f"analyze attention {image} --iterations {iterations} --out {folder} -q")
-        _shrink(Path(folder) / "sheets" / f"{PICTURE}.png", SAMPLES / "attention.png", WIDTH)
-        labels = SAMPLES / "complexity.csv"
-        _alit(f"analyze probe {SAMPLES / 'images'} --labels {labels} --folds 3 --pool latents,image --out {folder} -q")
-        _shrink(Path(folder) / "probe.png", SAMPLES / "probe.png", WIDTH * 3 // 4)
-
-
-def _alit(line: str) -> None:
-    alit(line.split(), standalone_mode=False)
-
-
-def _shrink(source: Path, target: Path, width: int) -> None:
-    """A picture at another width, in 256 colours."""
-    with Image.open(source) as image:
-        size = (width, round(image.height * width / image.width))
-        small = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        palette = small.quantize(256, Image.Quantize.MEDIANCUT, kmeans=2)
-        small.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(target, optimize=True)
+        alit("analyze", "attention", image, "--iterations", iterations, "--out", folder, "--quiet")
+        small_copy(Path(folder) / "sheets" / f"{PICTURE}.png", SAMPLES / "attention.png", WIDTH)
+        asked = ("--labels", SAMPLES / "complexity.csv", "--folds", 3, "--pool", "latents,image")
+        alit("analyze", "probe", SAMPLES / "images", *asked, "--out", folder, "--quiet")
+        small_copy(Path(folder) / "probe.png", SAMPLES / "probe.png", WIDTH * 3 // 4)
 
 
 if __name__ == "__main__":

@@ -1,53 +1,49 @@
-"""The paper's Figure 7 on labelled photographs: one network chooses budgets, it and a second one judge them.
+"""The paper's Figures 7 and 10 on labelled photographs, with several networks: sample_data/capacity.png, strength.png.
 
-Usage: python tests/tools/make_capacity_picture.py IMAGES LABELS.csv FOLDER [--steps 500] [--model FILE]
+Usage: python tests/tools/make_capacity_picture.py IMAGES LABELS.csv FOLDER NETWORK NETWORK… [--checkpoint FILE]
 
-IMAGES is a folder, LABELS.csv has the columns image and label. One half trains both classifiers, `photos` and `judge`;
-FOLDER gets them, the tokens and scores of the other half, the tables of `alit analyze capacity` and `capacity.png`.
-What has been made is kept. README shows what it prints on 420 photographs of seven classes.
+IMAGES is a folder or a list (@FILE), LABELS.csv has the columns image and label, and every NETWORK is a folder of
+transformers. The last network judges the budgets that the one before it picks. FOLDER gets the tokens, the scores and
+the tables of `alit analyze`; what has been made there is resumed.
 """
 
 import argparse
-import subprocess
+import os
 import sys
 from pathlib import Path
 
-TOOLS = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from tests.tools.common import alit, small_copy  # noqa: E402
+
+SAMPLES = ROOT / "sample_data"
 
 
 def main() -> None:
-    """Train, tokenize, score, analyse."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("images", type=Path)
+    """Tokenize, score, analyse."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images")
     parser.add_argument("labels", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--steps", default="500")
-    parser.add_argument("--model", help="A tokenizer; without, the one inside the package.")
+    parser.add_argument("networks", type=Path, nargs="+")
+    parser.add_argument("--checkpoint", type=Path, help="A tokenizer; without it, the one inside the package.")
     asked = parser.parse_args()
+    listed = asked.images.startswith("@")
+    images = "@" * listed + str(Path(asked.images[listed:]).resolve())
+    labels, networks = asked.labels.resolve(), [path.resolve() for path in asked.networks]
+    model = ["-c", str(asked.checkpoint.resolve())] if asked.checkpoint else []
     asked.folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = ["--checkpoint", asked.model] if asked.model else []
-    for seed, name in enumerate(("photos", "judge")):
-        if not (asked.folder / name).exists():
-            script = str(TOOLS / "train_classifier.py")
-            sets = [str(path.resolve()) for path in (asked.images, asked.labels)]
-            how = ["--steps", asked.steps, "--blur", "0.5", "--seed", str(seed)]
-            _run([sys.executable, script, *sets, name, *how], asked.folder)
-    if not (asked.folder / "tokens.parquet").exists():
-        _alit(["tokenize", "@photos/held_out.txt", *checkpoint], asked.folder)
-    for task, name in (("recon,classify", "photos"), ("classify", "judge")):
-        if not (asked.folder / "scores" / f"classify@{name}.parquet").exists():
-            words = ["--task", task, "--model", name, "--labels", "photos/held_out.csv", *checkpoint]
-            _alit(["score", *words], asked.folder)
-    sweep = ["--tsc", "recon,classify@photos", "--toi", "top1@photos,top1@judge,psnr"]
-    _alit(["analyze", "capacity", *sweep], asked.folder)
-
-
-def _alit(words: list[str], folder: Path) -> None:
-    _run([sys.executable, "-m", "alit_cli", *words], folder)
-
-
-def _run(words: list[str], folder: Path) -> None:
-    subprocess.run(words, cwd=folder, check=True)
+    os.chdir(asked.folder)
+    chooser, judge = (path.name for path in networks[-2:])
+    named = [word for path in networks for word in ("--model", f"classify={path}")]
+    alit("tokenize", images, *model)
+    alit("score", *model, "--task", "recon,classify", *named, "--labels", labels)
+    outcomes = f"top1@{chooser},top1@{judge},psnr"
+    alit("analyze", "capacity", "--tsc", f"recon,classify@{chooser}", "--toi", outcomes)
+    alit("analyze", "strength", "--task", "classify")
+    for name in ("capacity", "strength"):
+        small_copy(Path("study") / f"{name}.png", SAMPLES / f"{name}.png", 1400)
 
 
 if __name__ == "__main__":

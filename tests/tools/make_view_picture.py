@@ -9,12 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from alit_cli.cli import main as alit
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
 
-SAMPLES = Path(__file__).parents[2] / "sample_data"
+from tests.tools.common import alit, small_copy  # noqa: E402
+
+SAMPLES = ROOT / "sample_data"
 LINES = (
     "tokenize sample_data/images --out tokens.parquet",
     "score tokens.parquet --task recon,baselines",
@@ -32,8 +34,8 @@ def main() -> None:
         shutil.copytree(SAMPLES, Path(folder) / "sample_data")
         os.chdir(folder)
         for line in LINES:
-            alit([*line.split(), "--quiet"], standalone_mode=False)
-        _small(Path("quality/quality.png"), SAMPLES / "quality.png", 1400)
+            alit(*line.split(), "--quiet")
+        small_copy(Path("quality/quality.png"), SAMPLES / "quality.png", 1400)
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
             page = browser.new_page(viewport={"width": 1240, "height": 900})
@@ -45,18 +47,8 @@ def main() -> None:
             height = last["y"] + last["height"] + 30
             page.screenshot(path="report.png", full_page=True, clip={"x": 0, "y": 0, "width": 1240, "height": height})
             browser.close()
-        _small(Path("report.png"), SAMPLES / "report.png", 1240)
+        small_copy(Path("report.png"), SAMPLES / "report.png", 1240)
         os.chdir(SAMPLES)
-
-
-def _small(source: Path, target: Path, width: int) -> None:
-    """A copy at most so wide, and below 400 kB: with 256 colours where it must be."""
-    picture = Image.open(source).convert("RGB")
-    picture.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
-    picture.save(target, optimize=True)
-    if target.stat().st_size > 400_000:
-        picture.quantize(256, kmeans=2).save(target, optimize=True)
-    print(target, target.stat().st_size)
 
 
 if __name__ == "__main__":

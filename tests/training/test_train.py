@@ -23,7 +23,7 @@ from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import CropDataset, CropSettings, open_crops
 from alit_cli.training.job import TrainJob
-from alit_cli.training.log import TrainRecord
+from alit_cli.training.log import Remark, TrainRecord
 from alit_cli.training.loop import Intervals
 from alit_cli.training.optimizers import Muon, Optimizers, orthogonal
 from alit_cli.training.recipe import Recipe, StageRecipe, recipe_for
@@ -64,12 +64,12 @@ def _crops(job: TrainJob) -> CropDataset:
     return open_crops(job.work, items, settings)
 
 
-def goes_on_to_the_same_weights(broken: TrainJob, whole: TrainJob) -> None:
-    """Finish an interrupted run; it must end to the bit as the unbroken one did."""
-    for _ in train(broken, OFTEN):
-        pass
+def goes_on_to_the_same_weights(broken: TrainJob, whole: TrainJob) -> str:
+    """Finish an interrupted run; it must end to the bit as the unbroken one did. Returns what the run remarked."""
+    remarks = [report.text for report in train(broken, OFTEN) if isinstance(report, Remark)]
     expected, found = load_file(whole.out), load_file(broken.out)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+    return "\n".join(remarks)
 
 
 @pytest.mark.parametrize("recipe", [SAMPLED, ALL], ids=["sampled", "all"])
@@ -114,7 +114,10 @@ def test_an_interrupted_run_ends_in_the_same_weights(tmp_path: Path, stop: int) 
     list(itertools.islice(run, stop))
     run.close()
     del run
-    goes_on_to_the_same_weights(broken, whole)
+    remarks = goes_on_to_the_same_weights(broken, whole)
+    assert " resumes after step " in remarks
+    # Fourteen photographs, two of them held out: 3 stages of 6 steps of 4 use each of the others six times.
+    assert "These are few photographs: each is used about 6 times" in remarks
 
 
 def test_stages_one_by_one(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def attention_remarks(study: AttentionStudy) -> Iterator[str]:
         names = study.without_mask
         yield f"{len(names)} images have no mask, or no segment in it, and count only for the maps: {names[0]}, …"
     if 0 < study.question.sheets < study.images:
-        yield f"Sheets are drawn of the first {study.question.sheets} images only (--sheets)."
+        yield f"Sheets are drawn of the first images only, as many as --sheets says: {study.question.sheets}."
 
 
 def _means(summary: pd.DataFrame, measure: str) -> list[Cell]:

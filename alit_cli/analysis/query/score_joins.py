@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alit_cli.analysis.query.streaming import RowStream, stream_row_groups
+from alit_cli.analysis.query.streaming import RowStream
 from alit_cli.data.annotations.frames import IMAGE_NAMES, find_column, read_frame
 from alit_cli.data.annotations.matching import match
 from alit_cli.data.files import readable
-from alit_cli.data.tables.parquet import KEY, count_rows, open_columns
+from alit_cli.data.tables.parquet import KEY, count_rows, open_columns, stream_row_groups
 from alit_cli.data.tables.score_table import FORMAT_NAME, ScoreInfo, read_score_info
 from alit_cli.errors import InputError
 

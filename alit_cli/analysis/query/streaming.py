@@ -1,9 +1,9 @@
-"""Tables read a few row groups at a time, one piece ahead of their use."""
+"""Tables read one piece ahead of their use, and taken row by row or as arrays."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from alit_cli.data.files import readable
-from alit_cli.data.tables.parquet import open_parquet
 from alit_cli.data.tables.parts import parts
-from alit_cli.data.tables.prefixes import stored_names, take_columns
-from alit_cli.data.tables.sound import check_rows
-from alit_cli.errors import InputError
 
 Item = TypeVar("Item")
 
@@ -26,40 +21,6 @@ Item = TypeVar("Item")
 def schema_of(path: Path) -> pa.Schema:
     """The columns of a Parquet file, or of the first of a folder of parts, which `read_info` has found sound."""
     return pq.read_schema(parts(path)[0])
-
-
-def stream_row_groups(path: Path, columns: Sequence[str], rows: int) -> Iterator[pa.Table]:
-    """The columns of a Parquet file or a folder of them, so many row groups at a time that they have `rows` rows.
-
-    Raises InputError for a damaged file.
-
-    stream_columns of data/tables reads small batches; this reads whole row groups, several at a time and their columns
-    in parallel, for passes over millions of rows.
-    """
-    for part in map(Path, parts(path)):
-        # The status repeats a few words in every row; read as a dictionary, it takes far less memory.
-        words = ["status"] if "status" in columns else []
-        with open_parquet(part, words) as file:
-            sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-            waiting: list[int] = []
-            for number, size in enumerate(sizes):
-                # A row group is the least that Parquet reads: a larger one comes whole, and callers slice it.
-                if waiting and sum(sizes[group] for group in waiting) + size > rows:
-                    yield _read(file, waiting, columns, part)
-                    waiting = []
-                waiting.append(number)
-            if waiting:
-                yield _read(file, waiting, columns, part)
-
-
-def _read(file: pq.ParquetFile, groups: Sequence[int], columns: Sequence[str], part: Path) -> pa.Table:
-    try:
-        schema = file.schema_arrow
-        rows = file.read_row_groups(list(groups), stored_names(schema, columns))
-        check_rows(rows, str(part))
-        return take_columns(rows, columns, schema)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"'{readable(str(part))}' is damaged; make it again with `alit tokenize`.") from error
 
 
 def read_ahead(items: Iterable[Item]) -> Iterator[Item]:

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from alit_cli.analysis.query.measures import MEASURES, bare, how_to_make
 from alit_cli.analysis.query.score_joins import ScoreSource, open_score_source
-from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, stream_row_groups, to_numpy
+from alit_cli.analysis.query.streaming import RowStream, read_ahead, schema_of, to_numpy
 from alit_cli.data.files import readable
 from alit_cli.data.pictures.views import number_photographs
-from alit_cli.data.tables.parquet import count_rows
+from alit_cli.data.tables.parquet import count_rows, stream_row_groups
 from alit_cli.data.tables.prefixes import has_columns
 from alit_cli.data.tables.score_table import why_foreign
 from alit_cli.data.tables.token_table import read_info

@@ -26,7 +26,8 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
     """The image of every row of a token table, in its order.
 
     Without `roots` an image is looked for where it came from: below the folder, or inside the tar or the Parquet file,
-    that the table's `source` names, relative to where we are. A `source` behind a URL is not opened, as somebody else
+    that the table's `source` names, relative to where we are, else to the table's folder or the one above it (where a
+    table lies that was written to `study/`). A `source` behind a URL is not opened, as somebody else
     may have made the table: the user names it among the roots. With them, the roots are listed as `alit tokenize` would
     and the names are joined by the whole path, then by the longest ending that fits one image only. An image that is
     not there is an Item all the same, of a file that does not exist: reading it says so. Views are those of the image.
@@ -42,7 +43,9 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
     # The views of an image share one file, which is looked for once.
     plain = list(dict.fromkeys((image, source) for image, _, source in places))
     names, roots_of = [image for image, _ in plain], [source for _, source in plain]
-    there = dict(zip(plain, _moved(names, roots_of, roots) if roots else _in_place(names, roots_of), strict=True))
+    there = dict(
+        zip(plain, _moved(names, roots_of, roots) if roots else _in_place(names, roots_of, table), strict=True)
+    )
     items = [
         replace(there[image, source], image=key, view=view)
         for key, (image, view, source) in zip(images, places, strict=True)
@@ -76,9 +79,10 @@ def _moved(images: list[str], sources: list[str], roots: Sequence[str]) -> list[
     ]
 
 
-def _in_place(images: list[str], sources: list[str]) -> list[Item]:
+def _in_place(images: list[str], sources: list[str], table: str | Path) -> list[Item]:
     """The images where the table says that they came from."""
     inside: dict[str, dict[str, Item]] = {}
+    found = {source: _found_again(source, Path(table)) for source in dict.fromkeys(sources)}
     items = []
     for image, source in zip(images, sources, strict=True):
         if is_url(source):
@@ -86,17 +90,26 @@ def _in_place(images: list[str], sources: list[str]) -> list[Item]:
         elif source.lower().endswith(ARCHIVES):
             if source not in inside:
                 # A tar is listed once, not once for each of its images.
-                inside[source] = {item.image: item for item in list_items([source])}
+                inside[source] = {item.image: item for item in list_items([found[source]])}
             there = inside[source].get(image) or inside[source].get(_without_prefix(image, source))
             items.append(replace(there, image=image) if there else Item(image, source, _nowhere(image, [source])))
         elif source.startswith(LISTS) and not os.path.isdir(source):
             items.append(Item(image, source, _listed(image)))
         else:
-            path = _path(os.path.join(source, image))
+            path = _path(os.path.join(found[source], image))
             if not os.path.exists(path) and (inner := _without_prefix(image, source)):
-                path = _path(os.path.join(source, inner))
+                path = _path(os.path.join(found[source], inner))
             items.append(Item(image, source, path))
     return items
+
+
+def _found_again(source: str, table: Path) -> str:
+    """A source as it was typed, or where it is seen from the table if we are in another folder now."""
+    if is_url(source) or source.startswith(LISTS) or os.path.exists(source):
+        return source
+    folder = table.absolute().parent
+    places = (os.path.join(above, source) for above in (folder, folder.parent))
+    return next((place for place in places if os.path.exists(place)), source)
 
 
 def _without_prefix(image: str, source: str) -> str:
