@@ -190,7 +190,7 @@ def test_the_command_prints_and_writes_every_format(here: Path, alit: Alit) -> N
     assert ["tokens", "0.05", "0.08"] in lines
     assert "base tokenizer: L1 0.0300" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 120
-    assert "Next: alit view tokens.parquet --beside q" in result.stderr
+    assert "Next: alit view tokens.parquet\n" in result.stderr  # the page finds q by itself
     assert b"<svg" in (here / "q" / "quality.svg").read_bytes()[:1000]
     written = pd.read_csv("q/quality.csv")
     assert len(written) == 13
@@ -198,6 +198,8 @@ def test_the_command_prints_and_writes_every_format(here: Path, alit: Alit) -> N
     below = pd.read_csv("q/quality_below.csv")
     assert (below.groupby("budget").share.last() > 0.99).all()
     assert (below.groupby("budget").share.apply(lambda shares: shares.is_monotonic_increasing)).all()
+    deep = alit("analyze", "quality", "--out", "one/two/three")
+    assert "Next: alit view tokens.parquet --beside one/two/three\n" in deep.stderr
 
 
 def test_a_table_alone_is_enough(tmp_path: Path, alit: Alit) -> None:
