@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from alit_cli.data.pictures.views import VIEWS
 from alit_cli.data.tables.parquet import encodings
 from alit_cli.data.tables.token_table import TableInfo, TableOptions, token_schema
 
@@ -72,6 +73,14 @@ def write_tokens(
     table = pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
     pq.write_table(table, path, row_group_size=group, **encodings(schema))
     return path
+
+
+def write_equal_views(folder: Path) -> tuple[Path, Path]:
+    """Two tables of the same 30 photographs: a row for each, and ten equal views of each, as ten-crop makes."""
+    l1 = np.random.default_rng(0).uniform(0.05, 0.15, (30, 1)) * np.array([1, 0.7, 0.5])
+    names = [f"{row}.jpg{'#' if view else ''}{view}" for row in range(30) for view in VIEWS["ten-crop"]]
+    plain = write_tokens(folder / "plain.parquet", l1)
+    return plain, write_tokens(folder / "crops.parquet", np.repeat(l1, 10, axis=0), names, views="ten-crop")
 
 
 def _lists(tokens: list[list[float] | None], codes: int) -> list[Any]:

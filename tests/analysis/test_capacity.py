@@ -13,10 +13,9 @@ from alit_cli.analysis.query.groups import group_images
 from alit_cli.analysis.query.tables import Tables
 from alit_cli.analysis.selection.sweep import read_allocations, read_outcomes, read_sweeps, shortest_threshold
 from alit_cli.analysis.studies.capacity import Capacity, measure_capacity, save_tables
-from alit_cli.data.pictures.views import VIEWS
 from alit_cli.errors import InputError
 from tests.analysis.score_tables import frechet_distance, write_scores, write_world
-from tests.analysis.tables import BUDGETS, write_tokens
+from tests.analysis.tables import BUDGETS, write_equal_views, write_tokens
 
 
 @pytest.fixture(scope="module")
@@ -191,14 +190,9 @@ def test_lines_are_compared_with_one_budget_for_all_at_equal_tokens_image_by_ima
 
 def test_views_of_one_photograph_are_resampled_together(tmp_path: Path) -> None:
     """Ten equal views of each of 30 photographs say no more than one: the intervals are as wide as for 30 images."""
-    l1 = np.random.default_rng(0).uniform(0.05, 0.15, (30, 1)) * np.array([1, 0.7, 0.5])
     (tmp_path / "scores").mkdir()
-    views = VIEWS["ten-crop"]
-    names = [f"{row}.jpg{'#' if view else ''}{view}" for row in range(30) for view in views]
-    plain = write_tokens(tmp_path / "plain.parquet", l1)
-    crops = write_tokens(tmp_path / "crops.parquet", np.repeat(l1, 10, axis=0), names, views="ten-crop")
     widths = []
-    for path in (plain, crops):
+    for path in write_equal_views(tmp_path):
         result, table = measure(path, "recon", "recon", resamples=1000, points=3, thresholds=(0.08,))
         widths.append((table.high - table.low)[table.line == "uniform"].to_numpy())
     assert result.photographs == 30

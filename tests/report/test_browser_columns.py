@@ -11,9 +11,8 @@ import pytest
 from alit_cli.analysis.query.criteria import criterion
 from alit_cli.analysis.selection.allocate import parse_objective
 from alit_cli.analysis.selection.decide import allocate, decide
-from alit_cli.data.pictures.views import VIEWS
 from alit_cli.report.view import ViewJob
-from tests.analysis.tables import write_tokens
+from tests.analysis.tables import write_equal_views
 from tests.report.conftest import CLASSES, Made, make, tables_of
 from tests.report.reader import MARKS, PHOTOS, Reader, column_counts, shown
 
@@ -189,13 +188,8 @@ def test_the_best_allocation_is_that_of_select(reader: Reader, scored: Made) -> 
 
 def test_views_of_one_photograph_do_not_narrow_an_interval(reader: Reader, tmp_path: Path) -> None:
     """Ten equal views of each of 30 photographs say no more than one."""
-    l1 = np.random.default_rng(0).uniform(0.05, 0.15, (30, 1)) * np.array([1, 0.7, 0.5])
-    views = VIEWS["ten-crop"]
-    names = [f"{row}.jpg{'#' if view else ''}{view}" for row in range(30) for view in views]
-    plain = write_tokens(tmp_path / "plain.parquet", l1)
-    crops = write_tokens(tmp_path / "crops.parquet", np.repeat(l1, 10, axis=0), names, views="ten-crop")
     said = []
-    for table in (plain, crops):
+    for table in write_equal_views(tmp_path):
         page = reader.open(make(ViewJob((table,), table.with_suffix(".html"), pictures=False)).job.out, "thr=0.08")
         said.append(re.search(r"difference .* ± .*, 95 %", page.locator("#capacity-say").inner_text()))
     assert said[0]
