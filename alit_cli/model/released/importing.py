@@ -21,6 +21,12 @@ from alit_cli.model.tokenizers.grid import GridConfig
 # Convolutions fit any size; these weights were trained and published at this one.
 BASE_IMAGE_SIZE = 256
 
+TABLE_1 = (
+    "The errors in the paper's Table 1 were measured while image tokens were halted at random, so they cannot be "
+    "reproduced exactly. alit halts no token when it tokenizes."
+)
+"""The authors' evaluation leaves halting on. With their VAEs it has no effect, because the mask is lost."""
+
 
 @dataclass(frozen=True)
 class Imported:
@@ -29,7 +35,7 @@ class Imported:
     Attributes:
         model: in eval mode, float32.
         record: what its checkpoint will say of it.
-        found: one sentence about the file, for people.
+        found: a sentence about the file, for people, and what they should know of such a model.
     """
 
     model: TokenizerModel
@@ -39,12 +45,13 @@ class Imported:
 
 @dataclass(frozen=True)
 class _Known:
-    """A released file that was recognized: what it is, and its weights under our names."""
+    """A released file that was recognized: what it is, its weights under our names, and what to say of such models."""
 
     layout: str
     config: TokenizerConfig
     stage: str
     weights: dict[str, Tensor]
+    remark: str = ""
 
 
 def import_released(path: Path, heads: int | None = None) -> Imported:
@@ -80,7 +87,7 @@ def import_weights(file: ReleasedFile, heads: int | None = None) -> Imported:
     count = sum(tensor.numel() for tensor in known.weights.values())
     beside = " and config.json" if file.config else ""
     found = f"Found {known.layout} in {name}{beside}: {len(known.weights)} tensors, {count:,} numbers."
-    return Imported(model, Record(known.config, (known.stage,), (note,)), found)
+    return Imported(model, Record(known.config, (known.stage,), (note,)), f"{found} {known.remark}".rstrip())
 
 
 def _recognize(file: ReleasedFile, heads: int | None) -> _Known:
@@ -99,7 +106,8 @@ def _recognize(file: ReleasedFile, heads: int | None) -> _Known:
     released = alit_files.split(alit_files.maskgit_as_mage(weights) if maskgit else weights)
     if released.distillation:
         alit_config = alit_files.config_of(released, heads, file.model)
-        return _Known("ALIT", alit_config, "imported", _float(released.renamed()))
+        remark = TABLE_1 if alit_config.base.kind == "vqgan" else ""
+        return _Known("ALIT", alit_config, "imported", _float(released.renamed()), remark)
     base = alit_files.base_config_of(released)
     if base.kind == "vae":
         # On its own, a VAE's decoder takes the unscaled latent.
