@@ -168,8 +168,8 @@ _PAPER = Recipe(
 )
 # For two CPU cores: one sampled iteration per step, small batches, a high rate, a frozen base encoder (so that its
 # features can be cached), and a first third in which all latents read the image in one pass. At 128 pixels
-# (--image-size 128 --tokens-per-iteration 8) it takes two hours; at the preset's 256 pixels it takes most of a day
-# where the processor has bf16 instructions (4.3 photographs per second in fine-tuning), and more where it has not.
+# (--image-size 128 --tokens-per-iteration 8) it takes about four hours, and at the preset's 256 pixels most of a day,
+# by the seconds per step that nano.md records on processors with bf16 instructions; without those it takes longer.
 _NANO = Recipe(
     base=StageRecipe(steps=3000, batch_size=32, learning_rate=1e-3, warmup=100, weight_decay=0.0, clip=1.0),
     distill=StageRecipe(steps=2600, batch_size=24, learning_rate=1e-3, warmup=50, muon=0.015, late_bias=2.0),
