@@ -44,16 +44,16 @@ def _options(command: click.Command) -> dict[str, click.Parameter]:
 
     An argument that takes any number of words may be given as a list under its name.
     """
-    found: dict[str, click.Parameter] = {}
+    parameters: dict[str, click.Parameter] = {}
     for param in command.params:
         if isinstance(param, click.Argument) and param.nargs == -1 and not param.required:
-            found[str(param.name)] = param
+            parameters[str(param.name)] = param
         if isinstance(param, click.Option):
             # Names of the last release work in files too, as they do on the command line.
             former: tuple[str, ...] = getattr(param, "formerly", ())
             for name in (param.name, *(text[2:] for text in (*param.opts, *former) if text.startswith("--"))):
-                found[str(name).replace("-", "_")] = param
-    return found
+                parameters[str(name).replace("-", "_")] = param
+    return parameters
 
 
 def _values_for(ctx: click.Context, content: Mapping[str, Any], path: Path) -> dict[str, Any]:

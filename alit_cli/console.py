@@ -68,8 +68,8 @@ def say_page(tokens: Sequence[Path], out: Path) -> None:
     """Name the command that shows what an analysis has written into `out` on the page of its token tables."""
     # The page looks for analyses beside the table and up to two folders down by itself; with --beside only there.
     folder, written = tokens[0].absolute().parent, out.absolute()
-    found = folder in (written, *written.parents[:2])
-    say_next(shlex.join(["alit", "view", *map(str, tokens), *([] if found else ["--beside", str(out)])]))
+    inside = folder in (written, *written.parents[:2])
+    say_next(shlex.join(["alit", "view", *map(str, tokens), *([] if inside else ["--beside", str(out)])]))
 
 
 def show_fields(fields: Mapping[str, object]) -> None:

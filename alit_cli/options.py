@@ -312,10 +312,10 @@ def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def _read_stop(_ctx: click.Context, param: click.Parameter, value: str | None) -> float | None:
     if value is None:
         return None
-    found = re.fullmatch(r"\s*l1\s*<\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*", value)
-    if not found or not float(found[1]) > 0:
+    match = re.fullmatch(r"\s*l1\s*<\s*([0-9]*\.?[0-9]+(?:e-?[0-9]+)?)\s*", value)
+    if not match or not float(match[1]) > 0:
         raise click.BadParameter(f"'{value}' is not of the form 'l1<0.08'", param=param)
-    return float(found[1])
+    return float(match[1])
 
 
 def _check_device(_ctx: click.Context, param: click.Parameter, value: str) -> str:

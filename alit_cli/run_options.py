@@ -81,10 +81,10 @@ def do_run(job: NamedJob, options: RunOptions) -> bool:
 def _read_worker(_ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
     if value is None:
         return None
-    found = re.fullmatch(r"(\d+)/(\d+)", value.strip())
-    if not found or not int(found[1]) < int(found[2]):
+    match = re.fullmatch(r"(\d+)/(\d+)", value.strip())
+    if not match or not int(match[1]) < int(match[2]):
         raise click.BadParameter(f"'{value}' is no worker of several: of two they are 0/2 and 1/2", param=param)
-    return int(found[1]), int(found[2])
+    return int(match[1]), int(match[2])
 
 
 def _read_devices(_ctx: click.Context, param: click.Parameter, value: str | int | None) -> int | None:

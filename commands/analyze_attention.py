@@ -22,8 +22,8 @@ def _read_region(ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     """('top' or 'mass', shares of 1) from `40,60,80`, `mass` or `mass:60`."""
     rule, text = "top", value
     # A config file may hold a list of numbers, and only a text can begin with `mass`.
-    if isinstance(value, str) and (found := re.fullmatch(r"mass(?::(.+))?", value.strip())):
-        rule, text = "mass", found[1]
+    if isinstance(value, str) and (match := re.fullmatch(r"mass(?::(.+))?", value.strip())):
+        rule, text = "mass", match[1]
     # `text` is None without the option, and also for `mass` without a number: both mean the usual shares.
     percents = SHARES if text is None else Numbers(float).convert(text, param, ctx)
     if not all(0 < percent < 100 for percent in percents):

@@ -42,7 +42,7 @@ def command(file: Path, out: Path, heads: int | None, half: bool, as_json: bool)
     # This comes first, so that nobody downloads gigabytes for an output that cannot be written.
     check_output(out, "model")
     imported = import_released(fetch(file), heads)
-    say(imported.found)
+    say(imported.summary)
     if half:
         say("Half precision rounds the weights, which can change a few token ids.")
     write_checkpoint(out, imported.model, imported.record, torch.float16 if half else torch.float32)

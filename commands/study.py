@@ -129,7 +129,9 @@ def command(job: StudyJob, as_json: bool, dry_run: bool) -> None:
     # The path is printed for a browser, which may have been started in another folder.
     page = (job.out / PAGE).absolute()
     if as_json:
-        print_json({"page": page, "findings": [vars(one) for one in findings], "left_out": remarks, "files": files})
+        print_json(
+            {"page": page, "findings": [vars(finding) for finding in findings], "left_out": remarks, "files": files}
+        )
     else:
         _show(findings, remarks, page)
 

@@ -42,15 +42,15 @@ def command(table: Path, tokens: Path | None, as_json: bool) -> None:
     # Scores alone can be checked too; only the comparison of their rows is then left out.
     if kind == "score table" and tokens is None and (tokens := tokens_of(table)) is None:
         say("The token table of these scores is not beside them: name it with --token-table to compare the rows.")
-    found = list(problems(table, tokens))
+    sentences = list(problems(table, tokens))
     # A table with problems may be too damaged to count its rows.
-    rows = None if found else open_columns(table, ["image"]).num_rows
+    rows = None if sentences else open_columns(table, ["image"]).num_rows
     if as_json:
-        print_json({"table": table, "kind": kind, "rows": rows, "tokens": tokens, "problems": found})
+        print_json({"table": table, "kind": kind, "rows": rows, "tokens": tokens, "problems": sentences})
     else:
-        for problem in found:
+        for problem in sentences:
             show(problem)
-    if found:
+    if sentences:
         # alit select replaces its file without being told; the other two would take the damaged table for finished
         # work.
         again = "" if kind == "selection" else " --overwrite"

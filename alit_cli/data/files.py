@@ -99,10 +99,10 @@ def check_output(path: str | Path, kind: Kind) -> None:
     if _identity(path) in _PROTECTED.get():
         raise InputError(f"'{name}' is read by this command and is not replaced; choose another --out.")
     # lexists, because a link to nothing would be replaced as well.
-    if os.path.lexists(path) and (found := kind_of_file(path)) != kind:
+    if os.path.lexists(path) and (existing := kind_of_file(path)) != kind:
         raise InputError(
-            f"'{name}' is {_article(found)}, not {_article(kind)}, and is not replaced; choose another --out."
-            if found
+            f"'{name}' is {_article(existing)}, not {_article(kind)}, and is not replaced; choose another --out."
+            if existing
             else f"'{name}' carries no mark of alit, so it may be yours and is not replaced; move it away or choose "
             "another --out."
         )

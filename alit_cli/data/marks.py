@@ -111,7 +111,7 @@ def kind_of_file(path: str | Path) -> Kind | None:
                 return "model" if KEY in header.get("__metadata__", {}) else None
             # A file may be shorter than the window.
             file.seek(-min(WINDOW, os.fstat(file.fileno()).st_size), os.SEEK_END)
-            found = _FOUND.search(head) or _FOUND.search(file.read())
+            match = _FOUND.search(head) or _FOUND.search(file.read())
     except (
         OSError,
         ValueError,
@@ -120,7 +120,7 @@ def kind_of_file(path: str | Path) -> Kind | None:
         RecursionError,
     ):  # of a damaged file
         return None
-    return cast(Kind, found[1].decode()) if found else _kind_in_manifest(name)
+    return cast(Kind, match[1].decode()) if match else _kind_in_manifest(name)
 
 
 def _kind_of_parquet(path: str) -> Kind | None:

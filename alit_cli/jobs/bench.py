@@ -125,7 +125,7 @@ class Bench:
         """bf16 beside float32 on the fitted images."""
         precisions: tuple[Precision, ...] = ("float32", "bf16")
         (ids, l1), (half_ids, half_l1) = (
-            self._results(dataclasses.replace(self.tokenizer, precision=one)) for one in precisions
+            self._results(dataclasses.replace(self.tokenizer, precision=precision)) for precision in precisions
         )
         gap = (l1 - half_l1).abs()
         equal = float((ids == half_ids).float().mean()) if len(ids) else float("nan")
@@ -184,8 +184,8 @@ class Bench:
         rows = []
         for start in range(0, len(self.fitted), self.batch_size):
             pixels = self.tokenizer.as_pixels(np.stack(self.fitted[start : start + self.batch_size]))
-            found = [l1_per_image(record.reconstruction, pixels) for record in self.tokenizer.rollout(pixels)]
-            rows.append(torch.stack(found, dim=1).cpu().numpy())
+            errors = [l1_per_image(record.reconstruction, pixels) for record in self.tokenizer.rollout(pixels)]
+            rows.append(torch.stack(errors, dim=1).cpu().numpy())
         return np.concatenate(rows)
 
     def _total(self, stop: float | None) -> float:
@@ -247,8 +247,8 @@ def parameters(model: TokenizerModel) -> int:
 def _flop(work: Callable[[], object]) -> int:
     with FlopCounterMode(display=False) as counter:
         work()
-    found: int = counter.get_total_flops()
-    return found
+    flop: int = counter.get_total_flops()
+    return flop
 
 
 def _rate(work: Callable[[], object], count: int, tokenizer: Tokenizer) -> float:

@@ -81,8 +81,8 @@ def exported(table: Path, choice: Choice) -> Iterator[tuple[list[Exported], int]
         for name in losses:
             beside = [{**row, "l1": value} for row, value in zip(beside, batch[name].to_pylist(), strict=True)]
         images = zip(batch["image"].to_pylist(), beside, batch[column], strict=True)
-        found = [Exported(key, row, _tokens(value, choice.info)) for key, row, value in images if value.is_valid]
-        yield found, batch.num_rows
+        exported = [Exported(key, row, _tokens(value, choice.info)) for key, row, value in images if value.is_valid]
+        yield exported, batch.num_rows
 
 
 def _as_selected(table: Path, choice: Choice, selection: Path) -> Iterator[tuple[list[Exported], int]]:
@@ -92,7 +92,7 @@ def _as_selected(table: Path, choice: Choice, selection: Path) -> Iterator[tuple
     wanted = next(chosen, None)
     names = [f"{stem}_{b}" for b in info.budgets for stem in (info.tokens, *(["l1"] if info.losses else []))]
     for batch in stream_columns(table, ["image", *choice.beside, *names], ROWS):
-        found = []
+        exported = []
         beside = _rows(batch, choice.beside)
         for row, key in enumerate(batch["image"].to_pylist()):
             # Both tables are in the same order, so one pass over both finds every row.
@@ -103,9 +103,9 @@ def _as_selected(table: Path, choice: Choice, selection: Path) -> Iterator[tuple
             if value.is_valid:
                 if info.losses:
                     said = {"l1": batch[f"l1_{said['n_tokens']}"][row].as_py(), **said}
-                found.append(Exported(key, {**beside[row], **said}, _tokens(value, info)))
+                exported.append(Exported(key, {**beside[row], **said}, _tokens(value, info)))
             wanted = next(chosen, None)
-        yield found, batch.num_rows
+        yield exported, batch.num_rows
     if wanted is not None:
         raise InputError(
             f"'{wanted['image']}' of '{readable(os.fspath(selection))}' is not in '{readable(os.fspath(table))}', or "
@@ -122,8 +122,8 @@ def _chosen(selection: Path, info: TableInfo) -> Iterator[dict[str, Any]]:
 def _rows(batch: pa.RecordBatch, names: tuple[str, ...]) -> list[dict[str, Any]]:
     if not names:
         return [{} for _ in range(batch.num_rows)]
-    found: list[dict[str, Any]] = batch.select(list(names)).to_pylist()
-    return found
+    rows: list[dict[str, Any]] = batch.select(list(names)).to_pylist()
+    return rows
 
 
 def _tokens(value: Any, info: TableInfo) -> np.ndarray:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 
 from alit_cli import __version__
-from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.sources.items import Item, ListedItem
 from alit_cli.data.tables.originals import find_originals
 from alit_cli.data.tables.parquet import KEY, column_names
 from alit_cli.data.tables.reconstructions import Reconstructions, codec_name, find_reconstructions
@@ -115,7 +115,7 @@ class ScoreJob:
 
     def items(self, report: ProgressCallback, keep_copies: bool) -> ItemStream:
         """The original image of each row of the token table."""
-        return ItemStream(report_count(map(Found, self._originals), report, "images found"))
+        return ItemStream(report_count(map(ListedItem, self._originals), report, "images found"))
 
     def worker_factory(self, plans: Mapping[Path, Plan], here: bool) -> WorkerFactory:
         """What makes the workers. The only worker of this process gets the networks that outputs() has loaded."""

@@ -291,17 +291,17 @@ class ScoreShard:
         pictures = self.reader.read([item for pair in pairs for item in pair])
         for row, pair in zip(rows, pairs, strict=True):
             begun = time.monotonic()
-            found = list(islice(pictures, len(pair)))
+            originals = list(islice(pictures, len(pair)))
             self.waited += time.monotonic() - begun
-            self.seconds += [picture.seconds for picture in found]
-            for item, picture in zip(pair, found, strict=True):
+            self.seconds += [picture.seconds for picture in originals]
+            for item, picture in zip(pair, originals, strict=True):
                 if picture.pixels is None and self.errors[row] is None:
                     of_codec = codec is not None and item is pair[-1]
                     self.errors[row] = (
                         f"Its picture '{item.path}' fails: {picture.error}" if of_codec else picture.error
                     )
             if self.errors[row] is None:
-                yield row, *(picture.pixels for picture in found)
+                yield row, *(picture.pixels for picture in originals)
 
     def _batch(self, rows: np.ndarray, pixels: np.ndarray, theirs: np.ndarray | None = None) -> None:
         """Run every task on every budget of a batch, or on another codec's pictures of it."""

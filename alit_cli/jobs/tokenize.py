@@ -17,7 +17,7 @@ from alit_cli.data.pictures.fitting import Fit
 from alit_cli.data.pictures.measures import PLAIN_MEASURES
 from alit_cli.data.pictures.views import with_views
 from alit_cli.data.sources.extra_columns import ExtraColumns
-from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.items import ListedItem
 from alit_cli.data.sources.listing import no_copy, stream_items
 from alit_cli.data.sources.remote import is_url
 from alit_cli.data.sources.remote_cache import RemoteCache
@@ -152,9 +152,9 @@ class TokenizeJob:
         copies = keep_copies and self.limit is None
         copy = RemoteCache(self.work_folder, int(self.remote_cache_gib * GIB)).of if copies else no_copy
 
-        def stream(prefixed: bool) -> Iterator[Found]:
-            found = stream_items(list(self.paths), self.limit, self.nul_separated, columns, copy, prefixed)
-            return report_count(with_views(found, self.views), report, "images found")
+        def stream(prefixed: bool) -> Iterator[ListedItem]:
+            listed = stream_items(list(self.paths), self.limit, self.nul_separated, columns, copy, prefixed)
+            return report_count(with_views(listed, self.views), report, "images found")
 
         # Names begin with their inputs only in the second listing, which the run asks for where two images have one
         # name.

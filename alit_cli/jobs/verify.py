@@ -156,10 +156,10 @@ def tokens_of(scores: Path) -> Path | None:
     info = read_score_info(scores)
     assert info is not None
     here = scores.absolute().parent
-    found = [path for folder in (here.parent, here) for path in sorted(folder.iterdir()) if _may_be_tokens(path)]
+    tables = [path for folder in (here.parent, here) for path in sorted(folder.iterdir()) if _may_be_tokens(path)]
     # Sorting is stable: the usual name comes first, and among equals the folder above.
-    found.sort(key=lambda path: path.name != "tokens.parquet")
-    return next((path for path in found if not why_foreign(info, read_info(path))), None)
+    tables.sort(key=lambda path: path.name != "tokens.parquet")
+    return next((path for path in tables if not why_foreign(info, read_info(path))), None)
 
 
 def _may_be_tokens(path: Path) -> bool:

@@ -72,18 +72,18 @@ def load_lpips(files: Sequence[Path]) -> Lpips:
     Raises:
         InputError: a file cannot be read, or weights are missing or of another shape.
     """
-    found: dict[str, Tensor] = {}
+    weights: dict[str, Tensor] = {}
     for file in files:
-        found |= {name: tensor for raw, tensor in _read(file).items() if (name := _our_name(raw))}
+        weights |= {name: tensor for raw, tensor in _read(file).items() if (name := _our_name(raw))}
     model = Lpips()
     expected = model.state_dict()
-    missing = [name for name in expected if name not in found]
+    missing = [name for name in expected if name not in weights]
     if missing:
         what = "VGG16's convolutions" if missing[0].startswith("conv") else "the linear heads"
         raise InputError(f"{' and '.join(map(str, files))} lack {what} of LPIPS: give both weight files.")
     try:
         # lpips keeps its heads as 1×1 convolutions (1 c 1 1), which are vectors here.
-        model.load_state_dict({name: found[name].reshape(tensor.shape) for name, tensor in expected.items()})
+        model.load_state_dict({name: weights[name].reshape(tensor.shape) for name, tensor in expected.items()})
     except RuntimeError as error:
         raise InputError(
             f"The weights in {files[0]} are not VGG16's LPIPS: give torchvision's vgg16 and lpips' vgg."

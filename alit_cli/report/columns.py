@@ -125,15 +125,15 @@ def read_numbers(tables: Tables, ok: NDArray[np.bool_], share: int = 1, seed: in
             pieces[name].append(chunk.table[name].take(pa.array(here)).to_numpy())
     values = {name: np.concatenate(arrays) for name, arrays in pieces.items() if arrays}
     images = tuple(map(str, values.get("image", ())))
-    found = [column for name in names if (column := _column(tables, name, values)) is not None]
+    columns = [column for name in names if (column := _column(tables, name, values)) is not None]
     # The folder is no column of the table, but pictures are often sorted by class into folders.
     if (folder := _groups("folder", "folder", [_folder(image) for image in images])) is not None:
-        found.append(folder)
+        columns.append(folder)
     sources = tuple("" if source is None else str(source) for source in values.get("source", ()))
     # `raw[2:]` is width and height; images without a size count as 0 × 0.
     sizes = np.stack([np.nan_to_num(values.get(name, np.zeros(0))).astype(np.int32) for name in raw[2:]], axis=1)
     photographs = tables.photographs()
-    return Numbers(rows, of, images, sources, sizes, tuple(found), None if photographs is None else photographs[rows])
+    return Numbers(rows, of, images, sources, sizes, tuple(columns), None if photographs is None else photographs[rows])
 
 
 def _folder(image: str) -> str:

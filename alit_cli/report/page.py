@@ -46,7 +46,7 @@ def render(title: str, data: Mapping[str, Any]) -> str:
         "script": script,
     }
     # One pass replaces all parts, so that braces inside the data are not taken for places of the template.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _template("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _template("page.html"))
 
 
 def embedded_json(data: Mapping[str, Any]) -> str:

@@ -97,13 +97,13 @@ def find_panels(folder: Path, tables: Sequence[Path] = ()) -> tuple[list[Panel],
 
 def _folders_below(folder: Path) -> list[Path]:
     """The folders in a folder, then those in them, by name, at most MOST_FOLDERS."""
-    found = _folders_in(folder)[:MOST_FOLDERS]
-    for outer in tuple(found):
+    folders = _folders_in(folder)[:MOST_FOLDERS]
+    for outer in tuple(folders):
         # A folder of classes may hold a thousand folders of images, which are not even listed.
-        if len(found) == MOST_FOLDERS:
+        if len(folders) == MOST_FOLDERS:
             break
-        found += _folders_in(outer)[: MOST_FOLDERS - len(found)]
-    return found
+        folders += _folders_in(outer)[: MOST_FOLDERS - len(folders)]
+    return folders
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -119,17 +119,17 @@ def _folders_in(folder: Path) -> list[Path]:
 def _panel(topic: str, folder: Path, tables: Sequence[Path], strangers: list[str], below: Sequence[Path]) -> Panel:
     outer = (folder, folder / "study")  # the analyses write to study/ unless they are told otherwise
     places = [place for each in outer for place in (each, each / topic)]
-    found = {place: list(_files(place, topic)) for place in places}
+    files_of = {place: list(_files(place, topic)) for place in places}
     # A figure belongs to the tables of its topic in its folder.
-    foreign = {place for place, files in found.items() if any(_is_foreign(path, tables) for path in files)}
+    foreign = {place for place, files in files_of.items() if any(_is_foreign(path, tables) for path in files)}
     strangers += [
         str(path.relative_to(folder))
         for place in places
         if place in foreign
-        for path in found[place]
+        for path in files_of[place]
         if _is_table(path)
     ]
-    names = [path for place in places if place not in foreign for path in found[place]]
+    names = [path for place in places if place not in foreign for path in files_of[place]]
     # Other folders are only searched for an analysis that is not where it is expected, so that no panel is there twice.
     if not names:
         names = [path for inner in below if _holds(inner, topic, tables) for path in _files(inner, topic)]
@@ -195,7 +195,7 @@ def _belongs(sources: Sources, table: Path) -> bool:
         folders.update(pc.unique(batch[columns[-1]]).to_pylist() if columns[1:] else ())
     # Images of two folders often have the same names. A folder that has been moved since cannot be told from another.
     theirs, ours = (
-        {found for name in names if "://" in (found := place(name)) or os.path.exists(found)}
+        {path for name in names if "://" in (path := place(name)) or os.path.exists(path)}
         for names in (filter(None, folders), sources.folders)
     )
     return not missing and not (theirs and ours and theirs.isdisjoint(ours))

@@ -142,7 +142,7 @@ def _load(job: ViewJob, infos: Sequence[TableInfo]) -> dict[str, Tokenizer]:
     # The pictures are decoded as the first table was made; a page has one precision for all its models.
     precision = infos[0].precision
     files: Sequence[str | None] = job.checkpoints or (None,)
-    models = {found.sha256: found for found in (load(file, job.device, precision) for file in files)}
+    models = {tokenizer.sha256: tokenizer for tokenizer in (load(file, job.device, precision) for file in files)}
     for path, info in zip(job.tables, infos, strict=True):
         if info.model_sha256 not in models:
             others = ", ".join(tokenizer.model_id for tokenizer in models.values())

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.items import ListedItem
 from alit_cli.data.tables.parts import finished_shards
 from alit_cli.progress import Progress, ProgressCallback, no_progress
 from alit_cli.runs.item_file import FileStamps
@@ -64,7 +64,7 @@ def estimate(job: ShardedJob, report: ProgressCallback = no_progress) -> Estimat
     """
     outputs = job.outputs()
     stream = job.items(report, keep_copies=False)
-    images, size, sample = _tally(stream.found, SAMPLE_IMAGES[job.hardware.kind])
+    images, size, sample = _tally(stream.listed, SAMPLE_IMAGES[job.hardware.kind])
     # Several tables of one run have nearly the same shards; the first one stands for all.
     folder = outputs[0].folder
     stats = [shard_stats(folder, index) for index in sorted(finished_shards(folder))]
@@ -85,14 +85,14 @@ def estimate(job: ShardedJob, report: ProgressCallback = no_progress) -> Estimat
     return Estimate(images, -(-images // job.images_per_shard), size, done, speed, basis)
 
 
-def _tally(found: Iterable[Found], size: int) -> tuple[int, int, list[Found]]:
+def _tally(listed: Iterable[ListedItem], size: int) -> tuple[int, int, list[ListedItem]]:
     """How many items there are, their bytes, and a fair sample of `size`; the others are not held in memory."""
     # A fixed seed, so that two dry runs time the same images.
     rng, stamp = random.Random(0), FileStamps()
-    sample: list[Found] = []
+    sample: list[ListedItem] = []
     images = total = 0
     parquet_sizes: dict[str, int] = {}
-    for entry in found:
+    for entry in listed:
         images += 1
         # Only a part of a file, such as a member of a tar, knows its size without a look at the disk.
         length = max(0, stamp(entry)[0] if entry.item.size < 0 else entry.item.size)
@@ -110,7 +110,7 @@ def _tally(found: Iterable[Found], size: int) -> tuple[int, int, list[Found]]:
 
 
 def _images_per_second(
-    worker: ShardWorker, sample: list[Found], outputs: list[Path], names: tuple[str, ...], report: ProgressCallback
+    worker: ShardWorker, sample: list[ListedItem], outputs: list[Path], names: tuple[str, ...], report: ProgressCallback
 ) -> float:
     """Speed of the second of two passes over the sample; the first one warms up."""
     items = [entry.item for entry in sample]

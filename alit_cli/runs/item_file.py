@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 import pyarrow as pa
 
-from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.sources.items import Item, ListedItem
 from alit_cli.data.sources.listing import SameName, collision
 from alit_cli.data.sources.remote import is_url
 
@@ -43,7 +43,7 @@ class ItemFile(Sequence[Item]):
     def of(cls, items: Iterable[Item]) -> "ItemFile":
         """The same items, frozen in memory. Raises InputError for two of one key."""
         sink = pa.BufferOutputStream()
-        write_items((Found(item) for item in items), (), sink)
+        write_items((ListedItem(item) for item in items), (), sink)
         return cls(pa.ipc.open_file(sink.getvalue()).read_all())
 
     def __len__(self) -> int:
@@ -64,14 +64,14 @@ class ItemFile(Sequence[Item]):
     def __iter__(self) -> Iterator[Item]:
         return self._between(0, len(self))
 
-    def found(self) -> Iterator[Found]:
+    def listed(self) -> Iterator[ListedItem]:
         """The items with the sizes and times of their files and with their kept values."""
         kept = [name for name in self.table.column_names if name.startswith(KEPT)]
         # A few thousand rows at a time become Python objects, never all of a million items together.
         for batch in self.table.to_batches(max_chunksize=4096):
             for row in batch.to_pylist():
                 item = Item(row["image"], row["source"], os.fsdecode(row["path"]), *_place(row))
-                yield Found(item, (row["file_size"], row["mtime_ns"]), tuple(row[name] for name in kept))
+                yield ListedItem(item, (row["file_size"], row["mtime_ns"]), tuple(row[name] for name in kept))
 
     def kept(self, start: int, stop: int) -> dict[str, list[str | None]]:
         """The kept values of the items start … stop - 1: a list of JSON texts for every name."""
@@ -90,11 +90,11 @@ def _place(row: Mapping[str, Any]) -> tuple[int, int, int, str]:
     return row["offset"], row["size"], row["row"], row["view"]
 
 
-def write_items(found: Iterable[Found], names: Sequence[str], sink: Any) -> str:
+def write_items(listed: Iterable[ListedItem], names: Sequence[str], sink: Any) -> str:
     """Write items into an Arrow file as they come, with the size and time of change of their files.
 
     Args:
-        found: the items, with values for the `names` that are kept.
+        listed: the items, with values for the `names` that are kept.
         names: of the kept values.
         sink: an open binary file, or a stream of pyarrow.
 
@@ -105,7 +105,7 @@ def write_items(found: Iterable[Found], names: Sequence[str], sink: Any) -> str:
     """
     schema = pa.schema([*COLUMNS, *[(f"{KEPT}{name}", pa.string()) for name in names]])
     # Hashes of the keys, 8 bytes each, find keys that occur twice without holding all names in memory.
-    digest, hashes, rest = hashlib.sha256(), array("q"), iter(found)
+    digest, hashes, rest = hashlib.sha256(), array("q"), iter(listed)
     stamp = FileStamps()
     with pa.ipc.new_file(sink, schema) as writer:
         while chunk := list(islice(rest, BATCH)):
@@ -136,22 +136,22 @@ class FileStamps:
         self.path: str | None = None
         self.seen = UNKNOWN
 
-    def __call__(self, found: Found) -> tuple[int, int]:
+    def __call__(self, entry: ListedItem) -> tuple[int, int]:
         """UNKNOWN if the file no longer exists, or is remote and its listing gave no size and time."""
-        if found.look is not None:
-            return found.look
-        if found.item.path != self.path:
-            self.path, self.seen = found.item.path, UNKNOWN
-            if not is_url(found.item.path):
+        if entry.look is not None:
+            return entry.look
+        if entry.item.path != self.path:
+            self.path, self.seen = entry.item.path, UNKNOWN
+            if not is_url(entry.item.path):
                 try:
-                    stat = os.stat(found.item.path)
+                    stat = os.stat(entry.item.path)
                     self.seen = stat.st_size, stat.st_mtime_ns
                 except OSError:
                     pass
         return self.seen
 
 
-def _batch(chunk: Sequence[Found], schema: pa.Schema, stamp: FileStamps) -> pa.RecordBatch:
+def _batch(chunk: Sequence[ListedItem], schema: pa.Schema, stamp: FileStamps) -> pa.RecordBatch:
     items, stamps = [entry.item for entry in chunk], [stamp(entry) for entry in chunk]
     columns: list[list[Any]] = [
         [item.image for item in items],

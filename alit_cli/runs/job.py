@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from alit_cli.data.marks import Kind
 from alit_cli.data.sources.extra_columns import ExtraColumns
-from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.sources.items import Item, ListedItem
 from alit_cli.data.sources.listing import NO_EXTRA_COLUMNS, SameName
 from alit_cli.data.tables.parts import PLAN, unfinished, work_folder
 from alit_cli.progress import ProgressCallback
@@ -57,19 +57,19 @@ class ItemStream:
     """The items of a job as they are found, in a fixed order.
 
     Attributes:
-        found: the items; may be taken once only.
-        extra_columns: what is carried along with them. Its types are known only when `found` has been exhausted.
+        listed: the items; may be taken once only.
+        extra_columns: what is carried along with them. Its types are known only when `listed` has been exhausted.
         renamed: gives the same items with names that begin with their inputs'; None where names never change.
     """
 
-    found: Iterator[Found]
+    listed: Iterator[ListedItem]
     extra_columns: ExtraColumns = NO_EXTRA_COLUMNS
-    renamed: Callable[[], Iterator[Found]] | None = None
+    renamed: Callable[[], Iterator[ListedItem]] | None = None
 
-    def used_by(self, use: Callable[[Iterator[Found]], Value]) -> Value:
+    def used_by(self, use: Callable[[Iterator[ListedItem]], Value]) -> Value:
         """What `use` makes of the items, or of the renamed ones where two inputs have images of one name."""
         try:
-            return use(self.found)
+            return use(self.listed)
         except SameName:
             if self.renamed is None:
                 raise

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from alit_cli.data.files import make_folder, named_write_errors, open_output, readable
 from alit_cli.data.sources.extra_columns import ExtraColumns
-from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.sources.items import Item, ListedItem
 from alit_cli.data.sources.listing import NO_EXTRA_COLUMNS
 from alit_cli.data.tables.parts import PLAN
 from alit_cli.errors import InputError
@@ -110,7 +110,7 @@ class Plan:
 
 def open_plan(
     folder: str | Path,
-    found: Iterable[Found],
+    listed: Iterable[ListedItem],
     shard_size: int,
     options: Mapping[str, Any],
     overwrite: bool = False,
@@ -123,7 +123,7 @@ def open_plan(
 
     Args:
         folder: the work folder. A folder that holds files of anybody else is refused, and left alone.
-        found: the items, in order.
+        listed: the items, in order.
         shard_size: items per shard.
         options: what else decides the result, as JSON knows it.
         overwrite: remove the work of another run.
@@ -138,7 +138,7 @@ def open_plan(
     check_folder(folder)
     plan_path, items_path = os.path.join(folder, PLAN), os.path.join(folder, ITEMS)
     try:
-        with _new_plan(folder, found, shard_size, options, extra_columns) as (temporary, plan):
+        with _new_plan(folder, listed, shard_size, options, extra_columns) as (temporary, plan):
             if os.path.exists(plan_path) and not overwrite:
                 old = Plan.load(folder)
                 if old.fingerprint == plan.fingerprint:
@@ -158,24 +158,32 @@ def open_plan(
 
 
 def renew_plan(
-    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], extra_columns: ExtraColumns
+    folder: str | Path,
+    listed: Iterable[ListedItem],
+    shard_size: int,
+    options: Mapping[str, Any],
+    extra_columns: ExtraColumns,
 ) -> None:
     """Put another plan into a folder whose shards stay: the items have changed, their rows have been done again."""
-    with _new_plan(folder, found, shard_size, options, extra_columns) as (temporary, plan):
+    with _new_plan(folder, listed, shard_size, options, extra_columns) as (temporary, plan):
         os.replace(temporary, os.path.join(folder, ITEMS))
         plan.save_about(folder)
 
 
 @contextlib.contextmanager
 def _new_plan(
-    folder: str | Path, found: Iterable[Found], shard_size: int, options: Mapping[str, Any], extra_columns: ExtraColumns
+    folder: str | Path,
+    listed: Iterable[ListedItem],
+    shard_size: int,
+    options: Mapping[str, Any],
+    extra_columns: ExtraColumns,
 ) -> Iterator[tuple[str, Plan]]:
     """A new plan whose items lie in a temporary file, which is removed at the end if it is still there."""
     # Several workers may write the same plan at once, so each writes into a temporary file of its own.
     temporary = os.path.join(folder, f"{ITEMS}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
     try:
         with named_write_errors(folder), open(temporary, "xb") as file:
-            digest = write_items(found, extra_columns.names, file)
+            digest = write_items(listed, extra_columns.names, file)
             file.flush()
             # The items must be on disk before the plan says that they are there.
             os.fsync(file.fileno())
@@ -187,10 +195,13 @@ def _new_plan(
 
 
 def fingerprint(
-    found: Iterable[Found], shard_size: int, options: Mapping[str, Any], extra_columns: ExtraColumns = NO_EXTRA_COLUMNS
+    listed: Iterable[ListedItem],
+    shard_size: int,
+    options: Mapping[str, Any],
+    extra_columns: ExtraColumns = NO_EXTRA_COLUMNS,
 ) -> str:
     """The fingerprint that open_plan would give these items; nothing is written or held."""
-    digest = write_items(found, extra_columns.names, pa.MockOutputStream())
+    digest = write_items(listed, extra_columns.names, pa.MockOutputStream())
     return fingerprint_of(digest, shard_size, _with_types(options, extra_columns))
 
 

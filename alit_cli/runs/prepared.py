@@ -12,7 +12,7 @@ from typing import Any
 
 from alit_cli.data.files import check_output, readable
 from alit_cli.data.sources.extra_columns import ExtraColumns
-from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.items import ListedItem
 from alit_cli.data.tables.parquet import read_description
 from alit_cli.data.tables.parts import PLAN, finished_shards, is_finished, work_folder
 from alit_cli.errors import InputError
@@ -121,15 +121,15 @@ def prepare(job: ShardedJob, report: ProgressCallback = no_progress, here: bool 
     return PreparedRun(tuple(unfinished), job.worker_factory(plans, here))
 
 
-def _open_plan(job: ShardedJob, output: Output, columns: ExtraColumns, found: Iterator[Found]) -> Plan:
+def _open_plan(job: ShardedJob, output: Output, columns: ExtraColumns, listed: Iterator[ListedItem]) -> Plan:
     """The plan of one output over these items."""
     size, may_differ = job.images_per_shard, job.retry_errors
-    return open_plan(output.folder, found, size, output.identity, job.overwrite, columns, files_may_differ=may_differ)
+    return open_plan(output.folder, listed, size, output.identity, job.overwrite, columns, files_may_differ=may_differ)
 
 
-def _fingerprint(job: ShardedJob, output: Output, columns: ExtraColumns, found: Iterator[Found]) -> str:
+def _fingerprint(job: ShardedJob, output: Output, columns: ExtraColumns, listed: Iterator[ListedItem]) -> str:
     """The fingerprint that this plan would have."""
-    return fingerprint(found, job.images_per_shard, output.identity, columns)
+    return fingerprint(listed, job.images_per_shard, output.identity, columns)
 
 
 def join_output(output: PreparedOutput) -> None:

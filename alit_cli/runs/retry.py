@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from alit_cli.data.files import open_output, readable
 from alit_cli.data.marks import kind_of_file
 from alit_cli.data.sources.extra_columns import ExtraColumns
-from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.items import ListedItem
 from alit_cli.data.tables.parquet import KEY, encodings, named_damage, open_parquet, stream_columns
 from alit_cli.data.tables.parts import PLAN, part_path, work_folder
 from alit_cli.errors import InputError
@@ -47,16 +47,16 @@ def prepare_retry(job: ShardedJob, output: Output, report: ProgressCallback, her
         _check_same_options(output)
         stream = job.items(report, keep_copies=False)
         # All items are listed, since names and order decide whether this is the table of these images.
-        failed: list[Found] = []
+        failed: list[ListedItem] = []
 
-        def digest_of(found: Iterable[Found]) -> str:
+        def digest_of(listed: Iterable[ListedItem]) -> str:
             # The digest is that of all items as they are now: with it, the table will be the one of a fresh run.
             failed.clear()
-            noted = _note_failed(found, _rows_that_failed(output.path), failed, output.path)
+            noted = _note_failed(listed, _rows_that_failed(output.path), failed, output.path)
             return write_items(noted, stream.extra_columns.names, pa.MockOutputStream())
 
         try:
-            digest = digest_of(stream.found)
+            digest = digest_of(stream.listed)
         except InputError:
             if stream.renamed is None:
                 raise
@@ -112,10 +112,10 @@ def _comparable(description: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _note_failed(
-    found: Iterable[Found], rows: Iterable[tuple[str, bool]], failed: list[Found], table: Path
-) -> Iterator[Found]:
+    listed: Iterable[ListedItem], rows: Iterable[tuple[str, bool]], failed: list[ListedItem], table: Path
+) -> Iterator[ListedItem]:
     """Pass the items on, and collect those whose rows failed. Raises InputError: they are not those of the table."""
-    for item, row in itertools.zip_longest(found, rows):
+    for item, row in itertools.zip_longest(listed, rows):
         if item is None or row is None or item.item.image != row[0]:
             image = row[0] if row is not None else item.item.image
             raise InputError(
@@ -200,7 +200,7 @@ def _merge_into_parts(new_rows: RetriedRows, folder: Path, plan: Plan) -> None:
 
 def _renew_plan_of_parts(output: PreparedOutput, plan: Plan) -> None:
     """Give a folder of parts the plan that its inputs have now."""
-    retried = {found.item.image: found for found in output.plan.items.found()}
-    renewed = (retried.get(found.item.image, found) for found in plan.items.found())
+    retried = {entry.item.image: entry for entry in output.plan.items.listed()}
+    renewed = (retried.get(entry.item.image, entry) for entry in plan.items.listed())
     options = {name: value for name, value in plan.options.items() if name != "keep"}
     renew_plan(output.path, renewed, plan.shard_size, options, ExtraColumns.of(plan.options.get("keep", {})))

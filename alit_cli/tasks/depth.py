@@ -89,11 +89,11 @@ class Depth(Task[Reference]):
     @torch.no_grad()
     def _depths(self, images: Tensor) -> Tensor:
         """b 3 h w → b h w float64, what the network predicts at every pixel."""
-        found: Tensor = self.network.model(pixel_values=self.network.pixels(images)).predicted_depth
+        depth: Tensor = self.network.model(pixel_values=self.network.pixels(images)).predicted_depth
         # The prediction has the size of the network's input; maps and originals have that of the batch.
-        found = F.interpolate(found[:, None].float(), images.shape[-2:], mode="bilinear", align_corners=False)
+        depth = F.interpolate(depth[:, None].float(), images.shape[-2:], mode="bilinear", align_corners=False)
         # Least squares need float64, which some devices (mps) do not have; the work is small enough for the CPU.
-        return found[:, 0].to("cpu", torch.float64)
+        return depth[:, 0].to("cpu", torch.float64)
 
     def _map(self, path: Path | None) -> tuple[NDArray[np.float32], str | None]:
         """A fitted map, unknown everywhere where it is not there or cannot be read; and why it cannot."""
@@ -154,7 +154,7 @@ def align(prediction: Tensor, target: Tensor, known: Tensor) -> Tensor:
     A prediction without any contrast becomes the target's mean.
     """
     x, y = prediction.double(), target.double()
-    mean_x, mean_y = (_mean(one, known)[:, None, None] for one in (x, y))
+    mean_x, mean_y = (_mean(values, known)[:, None, None] for values in (x, y))
     spread = _mean((x - mean_x).square(), known)
     shared = _mean((x - mean_x) * (y - mean_y), known)
     # torch.where computes both of its branches, so the divisor is kept above 0 even where its result is not used.

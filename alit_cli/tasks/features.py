@@ -94,17 +94,17 @@ def _pooled(network: Network, images: Tensor, pooling: str) -> Tensor:
     """b 3 h w in [0, 1] → b d."""
     pixels = network.pixels(images)
     if pooling == "image":
-        found: Any = network.model.get_image_features(pixel_values=pixels)
+        output: Any = network.model.get_image_features(pixel_values=pixels)
         # Some versions of transformers return the tensor itself, others an output object that holds it.
-        found = found if isinstance(found, Tensor) else found.pooler_output
+        output = output if isinstance(output, Tensor) else output.pooler_output
     else:
         output = network.model(pixel_values=pixels)
-        found = output.pooler_output if pooling == "pooler" else output.last_hidden_state
+        output = output.pooler_output if pooling == "pooler" else output.last_hidden_state
         if pooling == "mean":
             # Transformers give b n d; convolutional networks give b d h w.
-            found = found.mean(dim=1) if found.ndim == 3 else found.mean(dim=(2, 3))
+            output = output.mean(dim=1) if output.ndim == 3 else output.mean(dim=(2, 3))
     # The pooled output of a convolutional network is b d 1 1.
-    features: Tensor = found.flatten(1)
+    features: Tensor = output.flatten(1)
     return features
 
 
@@ -130,8 +130,8 @@ def _inception(weights: Path, tokenizer: Tokenizer) -> Features:
 
     def extract(images: Tensor) -> Tensor:
         # Published FIDs are of 8-bit pictures. The extractor returns one entry for each feature it was asked for.
-        found: Tensor = model(images.clamp(0, 1).mul(255).round().byte())[0]
-        return found
+        features: Tensor = model(images.clamp(0, 1).mul(255).round().byte())[0]
+        return features
 
     return Features(tokenizer, extract, {"network": weights_digest(model), "pooling": "inception"})
 

@@ -124,7 +124,7 @@ class Captions(Task[Lines]):
     @torch.no_grad()
     def _likelihood(self, images: Tensor, lines: Lines) -> list[float | None]:
         """One number per image, None where there is no caption."""
-        pixels, found = self.network.pixels(images), list[float]()
+        pixels, losses = self.network.pixels(images), list[float]()
         owners, texts = _flat(lines)
         # As many captions at once as there are images, to keep memory bounded.
         for start in range(0, len(texts), len(images)):
@@ -138,9 +138,9 @@ class Captions(Task[Lines]):
             ).logits.float()
             # The logits at a token predict the next one, and padding does not count.
             each = logits[:, :-1].log_softmax(dim=2).gather(2, ids[:, 1:, None])[..., 0]
-            found += ((each * there[:, 1:]).sum(dim=1) / there[:, 1:].sum(dim=1).clamp(min=1)).tolist()
+            losses += ((each * there[:, 1:]).sum(dim=1) / there[:, 1:].sum(dim=1).clamp(min=1)).tolist()
         # The numbers come in the order of `_flat`, as the answers of `_ask` do.
-        remaining = iter(found)
+        remaining = iter(losses)
         return [_average([next(remaining) for _ in some]) for some in lines]
 
 
@@ -177,9 +177,11 @@ def read_lines(file: Path, images: Sequence[str], names: Sequence[str]) -> Lines
     image = _optional(frame, IMAGE_NAMES, file)
     frame = frame[frame[text].notna()]
     answers = (
-        [None] * len(frame) if answer is None else [None if pd.isna(one) else plain(str(one)) for one in frame[answer]]
+        [None] * len(frame)
+        if answer is None
+        else [None if pd.isna(value) else plain(str(value)) for value in frame[answer]]
     )
-    written = [Line(str(one), said) for one, said in zip(frame[text], answers, strict=True)]
+    written = [Line(str(cell), said) for cell, said in zip(frame[text], answers, strict=True)]
     if image is None:
         return [list(written) for _ in images]
     # `match` refuses a name that is there twice, but several questions about one image are usual.

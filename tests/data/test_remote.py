@@ -19,7 +19,7 @@ import pytest
 from alit_cli.data.pictures.fitting import read_picture
 from alit_cli.data.sources import remote
 from alit_cli.data.sources.extra_columns import ExtraColumns
-from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.items import ListedItem
 from alit_cli.data.sources.listing import list_items, stream_items
 from alit_cli.data.sources.remote_cache import RemoteCache
 from alit_cli.errors import InputError
@@ -239,6 +239,6 @@ def test_sidecars_of_a_remote_tar_are_kept(tmp_path: Path, memory: str) -> None:
             archive.addfile(member, io.BytesIO(content))
     _upload(tmp_path, memory)
     keeper = ExtraColumns(("label",))
-    found: list[Found] = list(stream_items([f"{memory}/x.tar"], keeper=keeper))
+    found: list[ListedItem] = list(stream_items([f"{memory}/x.tar"], keeper=keeper))
     assert [(one.item.image, one.kept) for one in found] == [("b.jpg", ("4",)), ("a.jpg", ("3",))]
     assert keeper.types() == {"label": "int64"}

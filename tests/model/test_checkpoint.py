@@ -64,7 +64,7 @@ def test_released_files_are_imported(tmp_path: Path, variant: str) -> None:
     assert record.alit_config.heads == 8  # from args.model: the count is not in the weights
     assert record.stages == ("imported",)
     # The authors' halting works with the VQGANs only.
-    assert ("Table 1" in imported.found) == variant.startswith("vqgan")
+    assert ("Table 1" in imported.summary) == variant.startswith("vqgan")
     for name, tensor in expected.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
     write_checkpoint(tmp_path / "ours.safetensors", model, record)
@@ -87,7 +87,7 @@ def test_a_base_tokenizer_alone_is_imported(tmp_path: Path, variant: str, key: s
     imported = import_released(tmp_path / "base.ckpt")
     model, record = imported.model, imported.record
     assert record.stages == ("base",)
-    assert "Table 1" not in imported.found
+    assert "Table 1" not in imported.summary
     assert model.autoencoder is not None
     for name, tensor in golden.model(variant).base.state_dict().items():
         assert torch.equal(model.autoencoder.state_dict()[name], tensor), name

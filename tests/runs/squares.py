@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.sources.items import Item, ListedItem
 from alit_cli.data.tables.parquet import KEY
 from alit_cli.errors import AlitError
 from alit_cli.progress import ProgressCallback
@@ -56,7 +56,7 @@ class SquaresJob:
         ]
 
     def items(self, report: ProgressCallback, keep_copies: bool) -> ItemStream:
-        return ItemStream(Found(Item(f"{number}.jpg", "in", "/nowhere")) for number in range(self.images))
+        return ItemStream(ListedItem(Item(f"{number}.jpg", "in", "/nowhere")) for number in range(self.images))
 
     def worker_factory(self, plans: Mapping[Path, Plan], here: bool) -> Any:
         return partial(SquaresWorker, self, {path: (plan.fingerprint, len(plan.items)) for path, plan in plans.items()})

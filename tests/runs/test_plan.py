@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.sources.items import Item, ListedItem
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import InputError
 from alit_cli.runs.item_file import ItemFile, write_items
@@ -20,7 +20,7 @@ OPTIONS: dict[str, Any] = {"model": "abc", "budgets": (8, 16), "fit": "crop", "o
 
 
 def open_plan(folder: Path, items: list[Item], *rest: Any, **options: Any) -> Plan:
-    return open_found(folder, (Found(item) for item in items), *rest, **options)
+    return open_found(folder, (ListedItem(item) for item in items), *rest, **options)
 
 
 def images(folder: Path, *names: str) -> list[Item]:
@@ -34,7 +34,7 @@ def images(folder: Path, *names: str) -> list[Item]:
 def in_memory(items: list[Item], shard_size: int) -> Plan:
     """A plan that lies in no folder."""
     sink = pa.BufferOutputStream()
-    digest = write_items(map(Found, items), (), sink)
+    digest = write_items(map(ListedItem, items), (), sink)
     return Plan(ItemFile(pa.ipc.open_file(sink.getvalue()).read_all()), shard_size, {}, digest)
 
 
@@ -63,7 +63,7 @@ def test_items_behave_like_a_list(tmp_path: Path) -> None:
 
 def test_a_plan_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     found = images(tmp_path / "in", "a 😀.jpg", os.fsdecode(b"caf\xe9.jpg"))
-    plan = open_found(tmp_path / "work", map(Found, found), 1, OPTIONS)
+    plan = open_found(tmp_path / "work", map(ListedItem, found), 1, OPTIONS)
     assert list(plan.items) == found
     loaded = Plan.load(tmp_path / "work")
     assert list(loaded.items) == list(plan.items)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alit_cli.data.sources.items import Found, Item
+from alit_cli.data.sources.items import Item, ListedItem
 from alit_cli.data.tables.parquet import write_table
 from alit_cli.data.tables.parts import finished_shards, part_path
 from alit_cli.errors import AlitError, NotFinished
@@ -29,8 +29,8 @@ class Killed(BaseException):
     """What a kill looks like from inside: nothing runs any more."""
 
 
-def items(count: int) -> list[Found]:
-    return [Found(Item(f"{index}.jpg", "in", "/nowhere")) for index in range(count)]
+def items(count: int) -> list[ListedItem]:
+    return [ListedItem(Item(f"{index}.jpg", "in", "/nowhere")) for index in range(count)]
 
 
 def part(start: int, stop: int) -> pa.Table:

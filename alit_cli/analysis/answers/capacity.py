@@ -100,25 +100,31 @@ def capacity_tables(result: Capacity) -> Iterator[TextTable]:
 
 def _difference_table(result: Capacity) -> Iterator[TextTable]:
     """Each criterion against one budget for all, as many tokens on either side; the file has all pairs of lines."""
-    against = [one for one in result.differences if one.against == UNIFORM]
+    against = [difference for difference in result.differences if difference.against == UNIFORM]
     if not against:
         return
     # A Fréchet distance has no number per image, so it cannot be paired.
     outcomes = [outcome for outcome in result.outcomes if not outcome.frechet]
     # A dict drops repeats and keeps the order of the lines.
-    places = list(dict.fromkeys((one.line, one.criterion, one.capacity) for one in against))
+    places = list(dict.fromkeys((difference.line, difference.criterion, difference.capacity) for difference in against))
     columns: list[list[str | None]] = []
     for outcome in outcomes:
-        found = {(one.line, one.criterion): one for one in against if one.outcome == outcome.name}
-        known = [found[line, text] for line, text, _ in places if (line, text) in found]
+        by_line = {
+            (difference.line, difference.criterion): difference
+            for difference in against
+            if difference.outcome == outcome.name
+        }
+        known = [by_line[line, text] for line, text, _ in places if (line, text) in by_line]
         cells = with_intervals(
-            [one.difference for one in known],
-            [one.low for one in known],
-            [one.high for one in known],
+            [difference.difference for difference in known],
+            [difference.low for difference in known],
+            [difference.high for difference in known],
             share=outcome.test is not None,
             sign=True,
         )
-        by_place = {(one.line, one.criterion): cell for one, cell in zip(known, cells, strict=True)}
+        by_place = {
+            (difference.line, difference.criterion): cell for difference, cell in zip(known, cells, strict=True)
+        }
         columns.append([by_place.get((line, text)) for line, text, _ in places])
     yield TextTable(
         "Difference from one budget for all at equal tokens ± half its 95 % interval (paired)",
@@ -182,7 +188,9 @@ def outcome_remarks(
 
 def judge_remarks(tables: Tables, sweeps: Sequence[Sweep], outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Where one network both chooses budgets and judges them: what it guesses right by luck then counts as gained."""
-    choosing = {tables.model(part.name) for sweep in sweeps for one in sweep.criteria for part in comparisons(one)}
+    choosing = {
+        tables.model(part.name) for sweep in sweeps for criterion in sweep.criteria for part in comparisons(criterion)
+    }
     for outcome in outcomes:
         judge = tables.model(outcome.column)
         # A plain measure of pixels judges without luck, so only scores of networks get this warning.

@@ -54,7 +54,9 @@ def compared_table(result: ComparedCapacity) -> TextTable:
     for point in result.points:
         if point.group == ALL_IMAGES:
             rows.setdefault((point.tokenizer, point.line, point.criterion), {})[point.outcome] = point
-    columns = [outcome_cells([points.get(one.name) for points in rows.values()], one) for one in result.outcomes]
+    columns = [
+        outcome_cells([points.get(outcome.name) for points in rows.values()], outcome) for outcome in result.outcomes
+    ]
     # All outcomes of a policy spend the same tokens, so any of its points tells how many.
     spent = [next(iter(points.values())) for points in rows.values()]
     names = {UNIFORM: "one budget for all"}

@@ -120,15 +120,17 @@ def _comparisons(study: Study, result: Complexity) -> Iterator[str]:
     """How the quoted measure does beside plain ones: in how many groups, and by how much in all of them."""
     quoted = quoted_measure(study.info)
     # Scores of several categories are pooled; without categories there is only one group, which is then the whole.
-    groups = [one for one in result.differences if one.scope == GROUP]
-    whole = next((one.scope for one in result.differences if one.scope == OVERALL), GROUP)
+    groups = [difference for difference in result.differences if difference.scope == GROUP]
+    whole = next((difference.scope for difference in result.differences if difference.scope == OVERALL), GROUP)
     names = {f"thumbnail_{study.info.budgets[-1]}": "an equal-bit thumbnail's L1", **HEADINGS}
     lines = []
-    for rival in dict.fromkeys(one.rival for one in result.differences):
-        in_groups = [one for one in groups if one.rival == rival]
+    for rival in dict.fromkeys(difference.rival for difference in result.differences):
+        in_groups = [difference for difference in groups if difference.rival == rival]
         # A tie counts for the quoted measure, which is why the sentence says `at least as close`.
-        at_least = sum(one.difference >= 0 for one in in_groups)
-        pooled = next(one for one in result.differences if one.rival == rival and one.scope == whole)
+        at_least = sum(difference.difference >= 0 for difference in in_groups)
+        pooled = next(
+            difference for difference in result.differences if difference.rival == rival and difference.scope == whole
+        )
         interval = "" if math.isnan(pooled.low) else f" [{pooled.low:+.3f}, {pooled.high:+.3f}]"
         lines.append(
             f"{names.get(rival, rival)}: {pooled.difference:+.3f}{interval}, at least as close in {at_least} of "

@@ -103,14 +103,14 @@ def _remarks(tables: Sequence[Tables], result: Familiarity, given: bool) -> Iter
         )
     else:
         yield "A table has no jpeg_bytes (--no-measures), so nothing is matched."
-    with_features = [one for one in result.sets if one.frechet]
-    for one in with_features:
+    with_features = [image_set for image_set in result.sets if image_set.frechet]
+    for image_set in with_features:
         yield (
-            f"{one.name}: Fréchet distance from the originals' features, {one.dimension} dimensions, "
-            f"{len(one.l1)} images; unbiased covariances, squared distance."
+            f"{image_set.name}: Fréchet distance from the originals' features, {image_set.dimension} dimensions, "
+            f"{len(image_set.l1)} images; unbiased covariances, squared distance."
         )
     # The bias of a Fréchet distance depends on the number of images and is not the same in sets of different size.
-    if len({len(one.l1) for one in with_features}) > 1:
+    if len({len(image_set.l1) for image_set in with_features}) > 1:
         yield (
             "The sets have different numbers of images, and a Fréchet distance is larger the fewer there are: compare "
             "its gaps only between sets of one size (tokenize them with the same --limit)."

@@ -101,8 +101,8 @@ def overlaps(region: Kept, wanted: Segments) -> Floats:
     shared = counted.astype(np.float32) @ wanted.masks.T.astype(np.float32)
     sizes = counted.sum(axis=1)[:, None] + wanted.masks.sum(axis=1)[None] - shared
     # A region and a segment that are both empty have no union, and overlap by 0.
-    found: Floats = shared.astype(np.float64) / np.maximum(sizes, 1)
-    return found
+    shares: Floats = shared.astype(np.float64) / np.maximum(sizes, 1)
+    return shares
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,6 @@ class Binding:
 
 def bind(kept: Sequence[Kept], wanted: Segments, first: int) -> Binding:
     """The mean over segments of the best token's overlap, for each share; `kept` comes from `regions`."""
-    found = np.stack([overlaps(region, wanted) for region in kept])
+    shares = np.stack([overlaps(region, wanted) for region in kept])
     # The first budget's tokens are the first rows of every map, so a slice is enough.
-    return Binding(found.max(axis=1).mean(axis=1), found[:, :first].max(axis=1).mean(axis=1))
+    return Binding(shares.max(axis=1).mean(axis=1), shares[:, :first].max(axis=1).mean(axis=1))

@@ -90,12 +90,12 @@ def segment_marks(maps: TokenMaps, wanted: Segments, keep: Keep) -> list[list[Ma
     rows = []
     for values in maps.maps:
         kept = regions(values, side, keep)
-        found = np.stack([overlaps(region, wanted) for region in kept])  # shares k s
+        shares = np.stack([overlaps(region, wanted) for region in kept])  # shares k s
         marks = []
         for index in largest:
-            share, j = np.unravel_index(found[:, :, index].argmax(), found.shape[:2])
+            share, j = np.unravel_index(shares[:, :, index].argmax(), shares.shape[:2])
             segment, region = (flat.reshape(side, side) for flat in (wanted.masks[index], kept[share][j]))
-            marks.append(Mark(int(j), f"{j}: {found[share, j, index]:.2f}", segment, region))
+            marks.append(Mark(int(j), f"{j}: {shares[share, j, index]:.2f}", segment, region))
         rows.append(marks)
     return rows
 
@@ -240,8 +240,8 @@ def narrowest(maps: Maps, count: int, without: Sequence[int] = ()) -> list[int]:
 
 def densities(maps: Maps) -> Canvas:
     """k g g → the attention at each position as a multiple of what an even map of the same mass has."""
-    found: Canvas = maps / maps.mean(axis=(1, 2), keepdims=True)
-    return found
+    relative: Canvas = maps / maps.mean(axis=(1, 2), keepdims=True)
+    return relative
 
 
 def overlay(
@@ -263,13 +263,13 @@ def overlay(
     strength = (0.85 * heat**0.7)[..., None]
     # The lowest colours of the map are nearly black and would look like dark parts of the picture.
     colour = HEAT(0.15 + 0.85 * heat)[..., :3]
-    found: Canvas = ((1 - strength) * 0.8 * grey[..., None] + strength * colour).astype(np.float32)
+    blended: Canvas = ((1 - strength) * 0.8 * grey[..., None] + strength * colour).astype(np.float32)
     # The segment is drawn last, so its outline stays whole where both meet.
     for mask, colour in ((region, WHITE), (segment, CYAN)):
         if mask is not None:
             large = zoom(mask.astype(np.float32), TILE / len(mask), order=1, mode="nearest", grid_mode=True) > 0.5
-            found[large & ~binary_erosion(large)] = colour
-    return found
+            blended[large & ~binary_erosion(large)] = colour
+    return blended
 
 
 def tile_of(pixels: Pixels) -> Canvas:

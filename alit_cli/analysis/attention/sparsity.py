@@ -68,8 +68,8 @@ def entropy(shares: Floats) -> Floats:
     """Entropy of each row (k p, each summing to 1) over that of an even one, 0–1."""
     # A share of 0 adds nothing to an entropy; the logarithm of 1 stands in for that of 0.
     logs = np.log(np.where(shares > 0, shares, 1))
-    found: Floats = -(shares * logs).sum(axis=1) / np.log(shares.shape[1])
-    return found
+    entropies: Floats = -(shares * logs).sum(axis=1) / np.log(shares.shape[1])
+    return entropies
 
 
 def top_share(shares: Floats, part: float = DECILE) -> Floats:
@@ -77,16 +77,16 @@ def top_share(shares: Floats, part: float = DECILE) -> Floats:
     ordered = np.sort(shares, axis=1)[:, ::-1]
     # A tenth of 64 positions is 6.4, and rounding would let maps of two grids differ for no reason.
     whole, rest = divmod(part * shares.shape[1], 1)
-    found: Floats = ordered[:, : int(whole)].sum(axis=1) + rest * ordered[:, int(whole)]
-    return found
+    sums: Floats = ordered[:, : int(whole)].sum(axis=1) + rest * ordered[:, int(whole)]
+    return sums
 
 
 def correlations(a: Floats, b: Floats) -> Floats:
     """Pearson correlation of every row of a (k p) with every row of b (l p): k l; NaN for a constant row."""
     a, b = (rows - rows.mean(axis=1, keepdims=True) for rows in (a, b))
     lengths = np.sqrt(np.outer((a**2).sum(axis=1), (b**2).sum(axis=1)))
-    found: Floats = (a @ b.T) / np.where(lengths > 0, lengths, np.nan)
-    return found
+    cosines: Floats = (a @ b.T) / np.where(lengths > 0, lengths, np.nan)
+    return cosines
 
 
 class Sameness:
@@ -122,20 +122,20 @@ class Sameness:
 
 def _stability(now: Floats, later: Floats) -> tuple[float, float, float]:
     """Mean over the tokens of `now` (k p): correlation with themselves and with others later (l p), and overlap."""
-    found = correlations(now, later)
+    correlation = correlations(now, later)
     # Later iterations have more tokens, but the earlier ones keep their numbers.
-    same = np.arange(found.shape[0])[:, None] == np.arange(found.shape[1])
+    same = np.arange(correlation.shape[0])[:, None] == np.arange(correlation.shape[1])
     a, b = _top(now), _top(later[: len(now)])
     overlap = (a & b).sum(axis=1) / (a | b).sum(axis=1)
-    return _mean(found[same]), _mean(found[~same]), float(overlap.mean())
+    return _mean(correlation[same]), _mean(correlation[~same]), float(overlap.mean())
 
 
 def _top(values: Floats) -> NDArray[np.bool_]:
     """The most attended tenth of the positions of each row, at least one."""
     count = max(1, round(DECILE * values.shape[1]))
     edge = np.partition(values, -count, axis=1)[:, -count, None]
-    found: NDArray[np.bool_] = values >= edge
-    return found
+    brightest: NDArray[np.bool_] = values >= edge
+    return brightest
 
 
 def _mean(values: Floats) -> float:
@@ -149,5 +149,5 @@ def upsample(maps: Maps, side: int) -> Maps:
     places = np.clip((np.arange(side) + 0.5) * grid / side - 0.5, 0, grid - 1)
     # Each pixel takes its two nearest positions, by how near they are; one matrix serves both axes.
     weights = np.maximum(0, 1 - np.abs(places[:, None] - np.arange(grid))).astype(np.float32)
-    found: Maps = weights @ maps @ weights.T
-    return found
+    resized: Maps = weights @ maps @ weights.T
+    return resized

@@ -137,8 +137,8 @@ class AttentionStudy:
 
     def _counts(self) -> str:
         """How much the numbers stand for."""
-        images, found = self.bound or (0, 0)
-        return f"{self.images} images" + (f", {images} of them with masks of {found} segments" if found else "")
+        images, segments = self.bound or (0, 0)
+        return f"{self.images} images" + (f", {images} of them with masks of {segments} segments" if segments else "")
 
     def _draw(self, maps: TokenMaps, own: Segments | None, path: Path) -> None:
         if own is None:
@@ -159,19 +159,19 @@ class AttentionStudy:
         labels = self.masks.own(maps.image, maps.width, maps.height)
         if maps.image in self.masks.unreadable:
             return None
-        found = None if labels is None else self._segments(labels)
+        own = None if labels is None else self._segments(labels)
         # A mask that holds nothing but background has no segment to be found.
-        if found is None or not len(found.masks):
+        if own is None or not len(own.masks):
             self.without_mask.append(maps.image)
             return None
-        return found
+        return own
 
     def _others(self, image: str) -> dict[str, Segments]:
         assert self.masks is not None
         others = self.masks.others(image, self.question.shuffles, self.question.seed)
-        found = {other: self._segments(labels) for other, labels in others}
+        segments_of = {other: self._segments(labels) for other, labels in others}
         # Some of the other masks may hold no segment either, and a mean over none is not defined.
-        return {other: wanted for other, wanted in found.items() if len(wanted.masks)}
+        return {other: wanted for other, wanted in segments_of.items() if len(wanted.masks)}
 
     def _segments(self, labels: Labels) -> Segments:
         question = self.question

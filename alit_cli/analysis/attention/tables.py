@@ -46,10 +46,10 @@ def overlap_rows(maps: TokenMaps, keep: Keep, label_maps: Mapping[str, Segments]
     return pd.DataFrame(rows)
 
 
-def _scores(found: Binding, keep: Keep) -> dict[str, float]:
+def _scores(binding: Binding, keep: Keep) -> dict[str, float]:
     """Each share's mIoU, and the best of them."""
     scores: dict[str, float] = {}
-    for tokens, values in zip(SETS, (found.every, found.first), strict=True):
+    for tokens, values in zip(SETS, (binding.every, binding.first), strict=True):
         scores |= {f"{tokens}_{name}": float(value) for name, value in zip(keep.names, values, strict=True)}
         # Chance takes its best share in the same way, so this choice does not favour the image's own mask.
         scores[f"{tokens}_{BEST}"] = float(values.max())

@@ -51,7 +51,7 @@ def _draw_correlations(axes: Axes, result: ComparedComplexity, spent: str) -> No
         axes.errorbar(
             x,
             [row.pearson for row in budgets],
-            None if any(math.isnan(one) for side in error for one in side) else error,
+            None if any(math.isnan(length) for side in error for length in side) else error,
             color=colour,
             marker=marker,
             markersize=marker_size(len(budgets)),

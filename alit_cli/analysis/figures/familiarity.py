@@ -18,15 +18,15 @@ def draw_familiarity(result: Familiarity, source: str, path: Path) -> None:
 
     `source` says under the figure where the numbers come from. Raises what `open_output` raises.
     """
-    names = [one.name for one in result.sets]
+    names = [image_set.name for image_set in result.sets]
     # Inches; each set adds a row of differences to the panel on the right.
     size = (13, 3.9 + 0.12 * len(names))
     with figure_page(size, "Familiar and unfamiliar images", source, path) as figure:
         left, middle, right = figure.subplots(1, 3)
-        for number, one in enumerate(result.sets):
-            own = result.needs[result.needs.set == one.name]
+        for number, image_set in enumerate(result.sets):
+            own = result.needs[result.needs.set == image_set.name]
             colour, marker = _style(number)
-            label = f"{one.name} (n = {len(one.l1)})"
+            label = f"{image_set.name} (n = {len(image_set.l1)})"
             left.plot(own.tokens, own.l1, color=colour, marker=marker, label=label)
             # The bars of one budget take 0.8 of its place, so that budgets stay apart.
             width = 0.8 / len(names)

@@ -17,17 +17,17 @@ from alit_cli.analysis.probe.probing import Accuracy, pool_name
 COLOURS = {"latents": "#0072b2", "first": "#56b4e9", "image": "#d55e00", "both": "#009e73", "all": "#cc79a7"}
 
 
-def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -> None:
+def draw_probe(accuracies: Sequence[Accuracy], first: int, source: str, path: Path) -> None:
     """Accuracy over tokens, a line per pool with 95 % bars, beside raw pixels and chance.
 
     Args:
-        found: the probes, raw pixels first.
+        accuracies: the probes, raw pixels first.
         first: latents in the pool of that name.
         source: under the figure: where the numbers come from.
         path: its suffix is the format. Raises what `open_output` raises.
     """
     # Raw pixels are probed first, which is the promise of `features_of`.
-    plain = found[0]
+    plain = accuracies[0]
     # In one column of a paper the legend stands below the panel and takes height.
     height = 6.0 if is_paper() else 4.6
     with figure_page((7.6, height), "Linear probe on pooled encoder output", source, path) as figure:
@@ -36,12 +36,12 @@ def draw_probe(found: Sequence[Accuracy], first: int, source: str, path: Path) -
         axes.axhspan(plain.low, plain.high, color=GREY, alpha=0.1, linewidth=0)
         axes.axhline(plain.accuracy, color=GREY, linestyle="--", label=f"raw pixels ({plain.dimensions} numbers)")
         axes.axhline(plain.chance, color=GREY, linestyle=":", label="chance: the most frequent class")
-        pools = list(dict.fromkeys(row.pool for row in found[1:]))
-        budgets = sorted({row.tokens for row in found if row.tokens is not None})
+        pools = list(dict.fromkeys(row.pool for row in accuracies[1:]))
+        budgets = sorted({row.tokens for row in accuracies if row.tokens is not None})
         if len(budgets) > 1:
-            _draw_lines(axes, found[1:], pools, budgets, first)
+            _draw_lines(axes, accuracies[1:], pools, budgets, first)
         else:
-            _draw_points(axes, found[1:], first)
+            _draw_points(axes, accuracies[1:], first)
         # The axis begins at 0, because a cut axis would make small gains look large.
         axes.set(ylabel=f"top-1 accuracy{'' if is_paper() else ' (bars and band: 95 %)'}", ylim=(0, None))
         if is_paper():

@@ -233,9 +233,9 @@ def pool_name(pool: str, first: int) -> str:
     return {**names, PIXELS: "raw pixels"}.get(pool, pool)
 
 
-def save_probe(found: Sequence[Accuracy], folder: Path) -> list[Path]:
+def save_probe(accuracies: Sequence[Accuracy], folder: Path) -> list[Path]:
     """Write probe.csv and probe.parquet, one row per probe; what `open_output` raises."""
-    rows = [{**dataclasses.asdict(row), "penalties": " ".join(f"{c:g}" for c in row.penalties)} for row in found]
+    rows = [{**dataclasses.asdict(row), "penalties": " ".join(f"{c:g}" for c in row.penalties)} for row in accuracies]
     # Int64 with a capital knows a missing value: raw pixels have neither iteration nor tokens.
     table = pd.DataFrame(rows).astype({"iteration": "Int64", "tokens": "Int64"})
     return [save_csv(table, folder / "probe.csv"), save_parquet(table, folder / "probe.parquet")]

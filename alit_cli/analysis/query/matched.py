@@ -73,11 +73,13 @@ class Choices:
     @classmethod
     def of(cls, tokenizers: Sequence[Tokenizer]) -> Choices:
         """All choices that the tokenizers give."""
-        bits = np.concatenate([one.bits for one in tokenizers])
+        bits = np.concatenate([tokenizer.bits for tokenizer in tokenizers])
         # Tokens of different codebooks do not cost the same, so that choices are ordered by bits.
         order = np.argsort(bits, kind="stable")
-        tokens = np.concatenate([one.tables.budgets for one in tokenizers]).astype(np.float64)
-        pixels = [np.full(len(one.bits), one.tables.info.image_size**2, np.float64) for one in tokenizers]
+        tokens = np.concatenate([tokenizer.tables.budgets for tokenizer in tokenizers]).astype(np.float64)
+        pixels = [
+            np.full(len(tokenizer.bits), tokenizer.tables.info.image_size**2, np.float64) for tokenizer in tokenizers
+        ]
         return cls(tokens[order], bits[order], np.concatenate(pixels)[order], order)
 
     def together(self, columns: Sequence[NDArray[Any]]) -> NDArray[Any]:
@@ -103,16 +105,16 @@ class Matched:
     @property
     def names(self) -> tuple[str, ...]:
         """What the tokenizers are called, in the order of their tables."""
-        return tuple(one.name for one in self.tokenizers)
+        return tuple(tokenizer.name for tokenizer in self.tokenizers)
 
     def network(self, measure: str) -> str:
         """The first network, by name, whose scores of a measure every table has; '' where there is none."""
-        networks = [set(one.tables.models(measure)) for one in self.tokenizers]
+        networks = [set(tokenizer.tables.models(measure)) for tokenizer in self.tokenizers]
         return min(set.intersection(*networks), default="")
 
     def network_remarks(self, measure: str, what: str) -> Iterator[str]:
         """What a reader must know of the network that is behind a number, called `what`."""
-        scored = [set(one.tables.models(measure)) for one in self.tokenizers]
+        scored = [set(tokenizer.tables.models(measure)) for tokenizer in self.tokenizers]
         if not any(scored):
             return
         if not (network := self.network(measure)):
@@ -213,8 +215,8 @@ def _left_out(tables: Sequence[Tables], keys: Sequence[pd.Index], shared: int) -
 
 
 def _sizes(tokenizers: Sequence[Tokenizer]) -> Iterator[str]:
-    if len({one.tables.info.image_size for one in tokenizers}) > 1:
-        said = ", ".join(f"{one.name} at {one.tables.info.image_size}" for one in tokenizers)
+    if len({tokenizer.tables.info.image_size for tokenizer in tokenizers}) > 1:
+        said = ", ".join(f"{tokenizer.name} at {tokenizer.tables.info.image_size}" for tokenizer in tokenizers)
         yield f"Errors are of pictures of different sizes ({said} px); a smaller one has less detail to lose."
 
 

@@ -156,11 +156,11 @@ def quartiles(*losses: Floats) -> tuple[float, ...]:
     # Of an even number of budgets, the lower one of the two in the middle is taken.
     middle = np.concatenate([own[:, (own.shape[1] - 1) // 2] for own in losses])
     known = middle[np.isfinite(middle)].astype(np.float64)
-    found = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else ()
+    quartiles = np.quantile(known, [0.25, 0.5, 0.75]) if len(known) else ()
     # Two digits are what people write; more are taken only where the quartiles would fall together.
     for digits in (2, 3, 4):
-        rounded = sorted({float(f"{value:.{digits}g}") for value in found})
-        if len(rounded) == len(found):
+        rounded = sorted({float(f"{value:.{digits}g}") for value in quartiles})
+        if len(rounded) == len(quartiles):
             break
     return tuple(rounded)
 
@@ -172,7 +172,11 @@ def check_answerable(tables: Tables, criterion: Criterion | None) -> None:
         return
     asked = "every budget" if criterion is None else str(criterion)
     if criterion is not None:
-        wrong = [one for one in comparisons(criterion) if not _within(one, stop) and tables.find(one.name).per_budget]
+        wrong = [
+            comparison
+            for comparison in comparisons(criterion)
+            if not _within(comparison, stop) and tables.find(comparison.name).per_budget
+        ]
         if not wrong:
             return
         asked = str(wrong[0])

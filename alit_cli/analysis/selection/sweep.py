@@ -89,7 +89,7 @@ def read_outcomes(tables: Tables, texts: Sequence[str]) -> list[Outcome]:
 
     Raises InputError for a column that is not there, or has no number for every budget.
     """
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     for text in texts:
         task, at, model = text.partition("@")
         of = f" of {model}" if model else ""
@@ -97,29 +97,29 @@ def read_outcomes(tables: Tables, texts: Sequence[str]) -> list[Outcome]:
             test = parse(text)
             if not isinstance(test, Comparison) or not isinstance(test.value, float):
                 raise InputError(f"'{text}' is no outcome; write one comparison with its number, or a measure.")
-            found.append(Outcome(str(test), f"share with {test}", test.name, test))
+            outcomes.append(Outcome(str(test), f"share with {test}", test.name, test))
         elif task == "classify" or TOP.fullmatch(task):
             column = f"class_rank{at}{model}"
             for top in (1, 5) if task == "classify" else (int(task[3:]),):
                 test = Comparison(column, "<=", float(top))
-                found.append(Outcome(f"top{top}{at}{model}", f"top-{top} accuracy{of}", column, test))
+                outcomes.append(Outcome(f"top{top}{at}{model}", f"top-{top} accuracy{of}", column, test))
         # All three names are in use for the same distance, depending on the field one comes from.
         elif task in ("features", "frechet", "fid"):
             column = f"features{at}{model}"
-            found.append(Outcome(f"frechet{at}{model}", f"Fréchet distance{of}", column, frechet=True))
+            outcomes.append(Outcome(f"frechet{at}{model}", f"Fréchet distance{of}", column, frechet=True))
         else:
             column = measure(text)
             # A table of language scores may hold captions only, without answers that could agree.
             if task == "language" and not tables.has(column):
                 column = f"caption_loglik{at}{model}"
-            found.append(Outcome(column, f"{measure_info(column).label}{of}", column))
-    for outcome in found:
+            outcomes.append(Outcome(column, f"{measure_info(column).label}{of}", column))
+    for outcome in outcomes:
         if not tables.find(outcome.column).per_budget:
             raise InputError(f"'{outcome.column}' is the same at every budget; an outcome has a number for each.")
         if outcome.frechet:
             tables.find(outcome.original)
     # `classify,top5` asks for the same outcome twice.
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(outcomes))
 
 
 def read_sweeps(tables: Tables, texts: Sequence[str], thresholds: Sequence[float] | None, points: int) -> list[Sweep]:
@@ -277,7 +277,11 @@ class BudgetPolicies:
 
     def labels(self) -> list[tuple[str, str, float | None]]:
         """Line, criterion and its number, for each policy."""
-        swept = [(sweep.name, str(one), threshold_of(one)) for sweep in self.sweeps for one in sweep.criteria]
+        swept = [
+            (sweep.name, str(criterion), threshold_of(criterion))
+            for sweep in self.sweeps
+            for criterion in sweep.criteria
+        ]
         allocated = [(allocation.line, allocation.text, None) for allocation in self.allocations]
         return [*swept, *allocated, *((UNIFORM, str(budget), None) for budget in self.budgets)]
 

@@ -114,11 +114,11 @@ def summaries_by_group(
     tables: Tables, choice: BudgetChoice, kept: NDArray[np.bool_] | None, groups: Groups | None
 ) -> list[Summary]:
     """A summary of all images that are kept, then one for each group."""
-    found = [summarize(tables, choice, kept)]
+    summaries = [summarize(tables, choice, kept)]
     for code, name in enumerate(groups.names if groups else ()):
         inside = groups.codes == code if groups else np.zeros(0, np.bool_)
-        found.append(summarize(tables, choice, inside if kept is None else inside & kept, name))
-    return found
+        summaries.append(summarize(tables, choice, inside if kept is None else inside & kept, name))
+    return summaries
 
 
 def write_selection(

@@ -75,8 +75,8 @@ def compare_capacity(matched: Matched, asked: CapacityOptions) -> ComparedCapaci
     choice of the fewest bits, of all tokenizers and budgets, that meets the criterion; it has no intervals and no
     Fréchet distance, and is of all images alone. Raises InputError as `measure_capacity` does for one table.
     """
-    full = asked.share_of or max(one.tables.budgets[-1] for one in matched.tokenizers)
-    outcomes = [outcome for one in matched.tokenizers for outcome in read_outcomes(one.tables, asked.toi)]
+    full = asked.share_of or max(tokenizer.tables.budgets[-1] for tokenizer in matched.tokenizers)
+    outcomes = [outcome for tokenizer in matched.tokenizers for outcome in read_outcomes(tokenizer.tables, asked.toi)]
     # Every table names its outcomes alike, so that those of one speak for all.
     outcomes = list(dict.fromkeys(outcomes))
     choices = Choices.of(matched.tokenizers)
@@ -87,19 +87,19 @@ def compare_capacity(matched: Matched, asked: CapacityOptions) -> ComparedCapaci
         lambda objective: spread_thresholds(columns[objective.name], objective, choices.bits.tolist(), asked.points),
     )
     criteria = [criterion for sweep in sweeps for criterion in sweep.criteria]
-    asked_for = [outcome.column for outcome in outcomes] + [name for one in criteria for name in names(one)]
+    asked_for = [outcome.column for outcome in outcomes] + [name for criterion in criteria for name in names(criterion)]
     _check_networks(matched, asked_for)
     points: list[TokenizerPoint] = []
     dimension = 0
-    for one in matched.tokenizers:
-        result = _capacity_of(one, asked, outcomes, full)
+    for tokenizer in matched.tokenizers:
+        result = _capacity_of(tokenizer, asked, outcomes, full)
         dimension = max(dimension, result.dimension)
         for point in result.points:
-            bits = point.mean_tokens * one.tables.info.bits_per_token
-            points.append(TokenizerPoint(**vars(point), tokenizer=one.name, bits=bits))
+            bits = point.mean_tokens * tokenizer.tables.info.bits_per_token
+            points.append(TokenizerPoint(**vars(point), tokenizer=tokenizer.name, bits=bits))
     means_of = [outcome for outcome in outcomes if not outcome.frechet]
     points += _mixture(columns, sweeps, means_of, full)
-    remarks = (*matched.remarks, *(remark for one in matched.tokenizers for remark in one.tables.remarks))
+    remarks = (*matched.remarks, *(remark for tokenizer in matched.tokenizers for remark in tokenizer.tables.remarks))
     return ComparedCapacity(
         names=matched.names,
         points=tuple(points),
@@ -111,30 +111,30 @@ def compare_capacity(matched: Matched, asked: CapacityOptions) -> ComparedCapaci
     )
 
 
-def _capacity_of(one: Tokenizer, asked: CapacityOptions, outcomes: Sequence[Outcome], full: int) -> Capacity:
+def _capacity_of(tokenizer: Tokenizer, asked: CapacityOptions, outcomes: Sequence[Outcome], full: int) -> Capacity:
     """The points of one tokenizer, over the shared images."""
     return measure_capacity(
-        one.tables,
-        read_sweeps(one.tables, asked.tsc, asked.thr, asked.points) if one.adaptive else (),
+        tokenizer.tables,
+        read_sweeps(tokenizer.tables, asked.tsc, asked.thr, asked.points) if tokenizer.adaptive else (),
         outcomes,
-        group_images(one.tables, asked.by) if asked.by else None,
+        group_images(tokenizer.tables, asked.by) if asked.by else None,
         asked.bootstrap,
         asked.seed,
         asked.few_samples,
-        read_allocations(one.tables, asked.optimum) if one.adaptive else (),
+        read_allocations(tokenizer.tables, asked.optimum) if tokenizer.adaptive else (),
         full,
     )
 
 
 def _check_networks(matched: Matched, columns: Sequence[str]) -> None:
     """Raise InputError where a name means the scores of different networks in two tables."""
-    first, *others = (one.tables for one in matched.tokenizers)
+    first, *others = (tokenizer.tables for tokenizer in matched.tokenizers)
     for name in columns:
         for other in others:
-            if (one := first.model(name)) != (another := other.model(name)):
+            if (first_model := first.model(name)) != (other_model := other.model(name)):
                 raise InputError(
-                    f"'{name}' is of {one} in '{first.name}' and of {another} in '{other.name}', which cannot be "
-                    "compared; score both with one network."
+                    f"'{name}' is of {first_model} in '{first.name}' and of {other_model} in '{other.name}', which "
+                    "cannot be compared; score both with one network."
                 )
 
 
@@ -147,7 +147,7 @@ class _Columns(Mapping[str, NDArray[Any]]):
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self.read:
-            own = [one.values([name])[name] for one in self.matched.tokenizers]
+            own = [tokenizer.values([name])[name] for tokenizer in self.matched.tokenizers]
             self.read[name] = self.choices.together(own)
         return self.read[name]
 
@@ -218,8 +218,8 @@ def save_compared(result: ComparedCapacity, folder: Path) -> list[Path]:
 
 def originals(result: ComparedCapacity) -> dict[str, float]:
     """By outcome, what it is on the original images, where that is one number for all tokenizers."""
-    found: dict[str, set[float]] = {}
+    named: dict[str, set[float]] = {}
     for point in result.points:
         if point.line == ORIGINAL and point.group == ALL_IMAGES:
-            found.setdefault(point.outcome, set()).add(round(point.value, 6))
-    return {outcome: values.pop() for outcome, values in found.items() if len(values) == 1}
+            named.setdefault(point.outcome, set()).add(round(point.value, 6))
+    return {outcome: values.pop() for outcome, values in named.items() if len(values) == 1}

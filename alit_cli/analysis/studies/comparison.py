@@ -119,17 +119,21 @@ def compare(tables: Sequence[Tables], names: Sequence[str] = ()) -> Comparison:
     classifier = matched.network(RANK)
     read = _read(matched, classifier)
     features = _Features.of(matched)
-    points = [point for one in read for point in _budget_points(one, features.distances.get(one.tokenizer.name, ()))]
-    for one in read:
+    points = [
+        point
+        for reading in read
+        for point in _budget_points(reading, features.distances.get(reading.tokenizer.name, ()))
+    ]
+    for reading in read:
         # With a single budget every image has the same choice, so a curve by need would be one point.
-        if one.tokenizer.adaptive:
-            points += _need_points(one.tokenizer.name, [one])
+        if reading.tokenizer.adaptive:
+            points += _need_points(reading.tokenizer.name, [reading])
     points += _need_points(ALL, read)
     return Comparison(
         names=matched.names,
         points=tuple(points),
-        below={one.tokenizer.name: _counts_below(one.values["l1"]) for one in read},
-        budgets={one.tokenizer.name: one.tokenizer.tables.budgets for one in read},
+        below={reading.tokenizer.name: _counts_below(reading.values["l1"]) for reading in read},
+        budgets={reading.tokenizer.name: reading.tokenizer.tables.budgets for reading in read},
         images=matched.images,
         features=features.network,
         remarks=tuple(_remarks(matched, classifier, features)),
@@ -139,11 +143,11 @@ def compare(tables: Sequence[Tables], names: Sequence[str] = ()) -> Comparison:
 def _remarks(matched: Matched, classifier: str, features: _Features) -> Iterator[str]:
     """What a reader must know; called last, because streaming finds out which rows have no scores."""
     yield from matched.remarks
-    for one in matched.tokenizers:
-        yield from one.tables.remarks
+    for tokenizer in matched.tokenizers:
+        yield from tokenizer.tables.remarks
     yield from matched.network_remarks(RANK, "accuracy")
     yield from matched.network_remarks("features", "Fréchet distance")
-    words = [one.tables.words(f"label_source@{classifier}") for one in matched.tokenizers if classifier]
+    words = [tokenizer.tables.words(f"label_source@{classifier}") for tokenizer in matched.tokenizers if classifier]
     if any("predicted" in own for own in words):
         yield f"accuracy: labels are {classifier}'s own predictions on the originals, so that those are 100 %."
     yield from features.remarks
@@ -155,26 +159,26 @@ def _read(matched: Matched, classifier: str) -> list[_Read]:
     A mean of a measure is over the images that every table with this measure knows: over others, tokenizers would be
     compared on different images.
     """
-    found: list[dict[str, NDArray[np.float64]]] = []
-    for one in matched.tokenizers:
+    all_values: list[dict[str, NDArray[np.float64]]] = []
+    for tokenizer in matched.tokenizers:
         # A score per image cannot be compared by budget, so only measures of every budget are read.
-        wanted = [name for name in MEASURES if one.tables.has(name) and one.tables.find(name).per_budget]
-        values = one.values([*wanted, *([f"{RANK}@{classifier}"] if classifier else [])])
-        found.append({name.partition("@")[0]: column.astype(np.float64) for name, column in values.items()})
+        wanted = [name for name in MEASURES if tokenizer.tables.has(name) and tokenizer.tables.find(name).per_budget]
+        values = tokenizer.values([*wanted, *([f"{RANK}@{classifier}"] if classifier else [])])
+        all_values.append({name.partition("@")[0]: column.astype(np.float64) for name, column in values.items()})
     for name in (*MEASURES, RANK):
-        columns = [values[name] for values in found if name in values]
+        columns = [values[name] for values in all_values if name in values]
         unknown = np.any([np.isnan(column).any(axis=1) for column in columns], axis=0) if columns else None
         for column in columns:
             column[unknown] = np.nan
-    return [_Read(one, values) for one, values in zip(matched.tokenizers, found, strict=True)]
+    return [_Read(tokenizer, values) for tokenizer, values in zip(matched.tokenizers, all_values, strict=True)]
 
 
-def _budget_points(one: _Read, distances: Sequence[float]) -> Iterator[Point]:
+def _budget_points(reading: _Read, distances: Sequence[float]) -> Iterator[Point]:
     """Every image at each budget."""
-    info, rows = one.tokenizer.tables.info, one.tokenizer.rows
-    for step, (budget, bits) in enumerate(zip(one.tokenizer.tables.budgets, one.tokenizer.bits, strict=True)):
+    info, rows = reading.tokenizer.tables.info, reading.tokenizer.rows
+    for step, (budget, bits) in enumerate(zip(reading.tokenizer.tables.budgets, reading.tokenizer.bits, strict=True)):
         yield Point(
-            one.tokenizer.name,
+            reading.tokenizer.name,
             "budget",
             budget,
             math.nan,
@@ -182,8 +186,8 @@ def _budget_points(one: _Read, distances: Sequence[float]) -> Iterator[Point]:
             budget,
             float(bits),
             float(bits) / info.image_size**2,
-            **{measure: _mean(column[:, step]) for measure, column in one.values.items() if measure != RANK},
-            accuracy=_accuracy(one.values[RANK][:, step]) if RANK in one.values else math.nan,
+            **{measure: _mean(column[:, step]) for measure, column in reading.values.items() if measure != RANK},
+            accuracy=_accuracy(reading.values[RANK][:, step]) if RANK in reading.values else math.nan,
             frechet=distances[step] if distances else math.nan,
         )
 
@@ -194,10 +198,10 @@ def _need_points(name: str, read: Sequence[_Read]) -> list[Point]:
     A choice is taken by bits, since tokens of different codebooks do not cost the same. An image that no budget of one
     tokenizer satisfies gets the largest, as in a selection; of several tokenizers it gets the choice of its lowest L1.
     """
-    choices = Choices.of([one.tokenizer for one in read])
+    choices = Choices.of([reading.tokenizer for reading in read])
     # A mean over mixed choices needs the measure of every tokenizer.
-    shared = [measure for measure in (*MEASURES, RANK) if all(measure in one.values for one in read)]
-    values = {measure: choices.together([one.values[measure] for one in read]) for measure in shared}
+    shared = [measure for measure in (*MEASURES, RANK) if all(measure in reading.values for reading in read)]
+    values = {measure: choices.together([reading.values[measure] for reading in read]) for measure in shared}
     l1 = values["l1"]
     # The outer 2 % are left out, so that a few odd images do not stretch the axis.
     low, high = np.quantile(l1.min(axis=1), 0.02), np.quantile(l1.max(axis=1), 0.98)
@@ -241,8 +245,8 @@ class _Features:
         if not network:
             return cls()
         originals, moments = {}, {}
-        for one in matched.tokenizers:
-            originals[one.name], *moments[one.name] = _moments(one.tables, network)
+        for tokenizer in matched.tokenizers:
+            originals[tokenizer.name], *moments[tokenizer.name] = _moments(tokenizer.tables, network)
         counts = {moment.n for own in (*moments.values(), originals.values()) for moment in own}
         if len(counts) > 1:
             some, most = min(counts), max(counts)

@@ -230,27 +230,29 @@ def _correlate_all(
     values = np.stack([measure.values for measure in measures], axis=1)
     members = _members(study)
     photographs = study.photographs
-    found = {
+    correlations = {
         name: correlate(
             study.score[rows], values[rows], resamples, generator, None if photographs is None else photographs[rows]
         )
         for name, rows in members.items()
     }
-    parts = [_rows(GROUP, name, measures, values[rows], study, found[name]) for name, rows in members.items()]
-    differences = [_compare(GROUP, name, measures, study, found[name]) for name in members]
+    parts = [_rows(GROUP, name, measures, values[rows], study, correlations[name]) for name, rows in members.items()]
+    differences = [_compare(GROUP, name, measures, study, correlations[name]) for name in members]
     # With one group, pooled and raw would repeat the row of the group.
     if len(members) > 1:
         raw = correlate(study.score, values, resamples, generator, photographs)
         label = "raw, not comparable across categories" if scaled else "raw, all images"
-        pooled = pool([*found.values()])
+        pooled = pool([*correlations.values()])
         parts.append(_rows(OVERALL, POOLED, measures, values, study, pooled))
         parts.append(_rows(RAW, label, measures, values, study, raw))
         differences.append(_compare(OVERALL, POOLED, measures, study, pooled))
-    return tuple(row for rows in parts for row in rows), tuple(one for some in differences for one in some)
+    return tuple(row for rows in parts for row in rows), tuple(
+        difference for some in differences for difference in some
+    )
 
 
 def _compare(
-    scope: str, group: str, measures: Sequence[Measure], study: Study, found: Correlations
+    scope: str, group: str, measures: Sequence[Measure], study: Study, correlations: Correlations
 ) -> Iterator[MeasureDifference]:
     """The quoted measure beside every rival that is known of the same images."""
     places = {measure.name: place for place, measure in enumerate(measures)}
@@ -260,29 +262,29 @@ def _compare(
     for rival in (f"thumbnail_{study.info.budgets[-1]}", *RIVALS):
         theirs = places.get(rival)
         # Measures of other images are resampled by other draws, so that nothing would be paired.
-        if theirs is None or rival == own_side or found.n[ours] != found.n[theirs]:
+        if theirs is None or rival == own_side or correlations.n[ours] != correlations.n[theirs]:
             continue
-        difference = float(found.pearson[ours] - found.pearson[theirs])
+        difference = float(correlations.pearson[ours] - correlations.pearson[theirs])
         if math.isfinite(difference):
             # Both correlations come from the same draws, so their difference has a narrower interval than either.
-            apart = found.pearson_resampled[:, ours] - found.pearson_resampled[:, theirs]
+            apart = correlations.pearson_resampled[:, ours] - correlations.pearson_resampled[:, theirs]
             low, high = interval(apart[:, None])
             yield MeasureDifference(
-                group, scope, int(found.n[ours]), quoted, rival, difference, float(low[0]), float(high[0])
+                group, scope, int(correlations.n[ours]), quoted, rival, difference, float(low[0]), float(high[0])
             )
 
 
 def _rows(
-    scope: str, group: str, measures: Sequence[Measure], values: Floats, study: Study, found: Correlations
+    scope: str, group: str, measures: Sequence[Measure], values: Floats, study: Study, correlations: Correlations
 ) -> Iterator[Row]:
     """The rows of one group; `values` (n m) are its images'."""
-    pearson, spearman = interval(found.pearson_resampled), interval(found.spearman_resampled)
+    pearson, spearman = interval(correlations.pearson_resampled), interval(correlations.spearman_resampled)
     for index, measure in enumerate(measures):
         known = values[np.isfinite(values[:, index]), index]
         yield Row(
             group=group,
             scope=scope,
-            n=int(found.n[index]),
+            n=int(correlations.n[index]),
             measure=measure.name,
             kind=measure.kind,
             budget=measure.budget,
@@ -290,10 +292,10 @@ def _rows(
             mean=_mean(known),
             # Budgets are whole numbers, which floats hold exactly, so they can be compared for equality.
             share_largest=None if measure.threshold is None else _mean(known == study.info.budgets[-1]),
-            pearson=float(found.pearson[index]),
+            pearson=float(correlations.pearson[index]),
             pearson_low=float(pearson[0][index]),
             pearson_high=float(pearson[1][index]),
-            spearman=float(found.spearman[index]),
+            spearman=float(correlations.spearman[index]),
             spearman_low=float(spearman[0][index]),
             spearman_high=float(spearman[1][index]),
         )

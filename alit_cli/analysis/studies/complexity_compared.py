@@ -70,23 +70,23 @@ def compare_complexity(
     Without thresholds, the quartiles of L1 at the middle budgets of all tokenizers are taken. Raises InputError where
     no score belongs to an image, and for a threshold that is none.
     """
-    studies = [join_scores(one.tables.path, scores, one.rows) for one in matched.tokenizers]
+    studies = [join_scores(tokenizer.tables.path, scores, tokenizer.rows) for tokenizer in matched.tokenizers]
     at = tuple(thresholds) if thresholds else quartiles(*(study.losses for study in studies))
     rows: list[TokenizerRow] = []
-    found: list[Complexity] = []
-    for one, study in zip(matched.tokenizers, studies, strict=True):
-        found.append(correlate_complexity(study, at, resamples, seed))
+    results: list[Complexity] = []
+    for tokenizer, study in zip(matched.tokenizers, studies, strict=True):
+        results.append(correlate_complexity(study, at, resamples, seed))
         # A tokenizer of one budget gives every image the same, which follows nothing.
-        wanted = [row for row in found[-1].rows if one.adaptive or "tokens" not in row.kind]
-        rows += _rows(one.name, wanted, study.info.bits_per_token)
+        wanted = [row for row in results[-1].rows if tokenizer.adaptive or "tokens" not in row.kind]
+        rows += _rows(tokenizer.name, wanted, study.info.bits_per_token)
     together = _needs_of_all(matched, studies)
     needs = correlate_complexity(together, at, resamples, seed).rows
     rows += _rows(ALL, [row for row in needs if row.kind == "tokens"], None)
     # With several groups, the row that stands for all images is pooled within them; else there is one group.
-    scopes = {(row.scope, row.group) for row in found[0].rows}
-    group = next((one for one in scopes if one[0] == OVERALL), next(iter(scopes)))
-    bins = {one.name: result.bins for one, result in zip(matched.tokenizers, found, strict=True)}
-    return ComparedComplexity(matched.names, tuple(rows), bins, found[0].thresholds, group, studies[0])
+    scopes = {(row.scope, row.group) for row in results[0].rows}
+    group = next((scope for scope in scopes if scope[0] == OVERALL), next(iter(scopes)))
+    bins = {tokenizer.name: result.bins for tokenizer, result in zip(matched.tokenizers, results, strict=True)}
+    return ComparedComplexity(matched.names, tuple(rows), bins, results[0].thresholds, group, studies[0])
 
 
 def _rows(tokenizer: str, rows: Sequence[Row], bits_per_token: float | None) -> Iterator[TokenizerRow]:

@@ -168,9 +168,9 @@ def read_set(
         outcome = Outcome("frechet", "Fréchet distance", "features", frechet=True)
         policies = BudgetPolicies((), tables.budgets)
         generator = np.random.default_rng(seed)
-        found = frechet_distances(tables, policies, outcome, generator, allow_biased, intervals=False)
+        distances = frechet_distances(tables, policies, outcome, generator, allow_biased, intervals=False)
         few, many = (tables.budgets.index(budget) for budget in between or (tables.budgets[0], tables.budgets[-1]))
-        frechet, dimension = (found.values[few], found.values[many]), found.dimension
+        frechet, dimension = (distances.values[few], distances.values[many]), distances.dimension
     photographs = tables.photographs()
     if photographs is not None:  # renumbered, as those of failed images are gone
         photographs = np.unique(photographs[ok], return_inverse=True)[1].astype(np.int64)
@@ -197,41 +197,44 @@ def compare_sets(
     check_thresholds(thresholds or ())
     generator = np.random.default_rng(seed)
     # Thresholds come from all sets together, so that no set is asked an easier question.
-    at = tuple(sorted(set(thresholds))) if thresholds else quartiles(*(one.l1 for one in sets))
+    at = tuple(sorted(set(thresholds))) if thresholds else quartiles(*(image_set.l1 for image_set in sets))
     both = between or (budgets[0], budgets[-1])
-    rows = [row for one in sets for row in _describe(one, budgets, at, both, resamples, generator)]
+    rows = [row for image_set in sets for row in _describe(image_set, budgets, at, both, resamples, generator)]
     first, *others = sets
-    differences = [row for one in others for row in _differences(one, first, budgets, at, both, generator)]
+    differences = [row for image_set in others for row in _differences(image_set, first, budgets, at, both, generator)]
     # One threshold has to stand for all in the figure, and the middle one is far from both ends.
     middle = at[len(at) // 2]
     needs = []
-    for one in sets:
-        counts = np.bincount(select(one.l1, budgets, middle).index, minlength=len(budgets))
+    for image_set in sets:
+        counts = np.bincount(select(image_set.l1, budgets, middle).index, minlength=len(budgets))
         # Sums over millions of single-precision losses would lose digits, hence float64.
-        shares, means = counts / len(one.l1), [float(np.nanmean(column, dtype=np.float64)) for column in one.l1.T]
-        needs += [(one.name, *row) for row in zip(budgets, shares, means, strict=True)]
+        shares, means = (
+            counts / len(image_set.l1),
+            [float(np.nanmean(column, dtype=np.float64)) for column in image_set.l1.T],
+        )
+        needs += [(image_set.name, *row) for row in zip(budgets, shares, means, strict=True)]
     table = pd.DataFrame(needs, columns=["set", "tokens", "share", "l1"])
     return Familiarity(tuple(sets), tuple(rows), tuple(differences), table, tuple(budgets), at, both)
 
 
 def _numbers(
-    one: ImageSet, budgets: Sequence[int], thresholds: Sequence[float], between: tuple[int, int]
+    image_set: ImageSet, budgets: Sequence[int], thresholds: Sequence[float], between: tuple[int, int]
 ) -> dict[str, NDArray[Any]]:
     """Every number per image that sets are compared by."""
     few, many = (list(budgets).index(budget) for budget in between)
     numbers: dict[str, NDArray[Any]] = {
-        f"l1_{between[0]}": one.l1[:, few],
-        f"l1_{between[1]}": one.l1[:, many],
+        f"l1_{between[0]}": image_set.l1[:, few],
+        f"l1_{between[1]}": image_set.l1[:, many],
         # `_describe` counts on this order of the first three numbers; the needs come behind them.
-        "l1 gap": one.l1[:, few] - one.l1[:, many],
+        "l1 gap": image_set.l1[:, few] - image_set.l1[:, many],
     }
     for threshold in thresholds:
-        numbers[f"tokens(l1<{threshold:g})"] = select(one.l1, budgets, threshold).n_tokens
+        numbers[f"tokens(l1<{threshold:g})"] = select(image_set.l1, budgets, threshold).n_tokens
     return numbers
 
 
 def _describe(
-    one: ImageSet,
+    image_set: ImageSet,
     budgets: Sequence[int],
     thresholds: Sequence[float],
     between: tuple[int, int],
@@ -239,7 +242,9 @@ def _describe(
     generator: np.random.Generator,
 ) -> list[SetRow]:
     """A row for each threshold."""
-    numbers = [one.per_photograph(values) for values in _numbers(one, budgets, thresholds, between).values()]
+    numbers = [
+        image_set.per_photograph(values) for values in _numbers(image_set, budgets, thresholds, between).values()
+    ]
     n = len(numbers[0])
     # Views have become one number per photograph already, so the bins need no photographs.
     means = BinnedMeans(n, 1, len(numbers), generator)
@@ -251,29 +256,29 @@ def _describe(
     for place, threshold in enumerate(thresholds, start=MEASURES_BEFORE_NEEDS):
         rows.append(
             SetRow(
-                set=one.name,
-                n=len(one.l1),
+                set=image_set.name,
+                n=len(image_set.l1),
                 l1_smallest=mean[0],
                 l1_largest=mean[1],
                 gap=mean[2],
                 gap_low=low[0, 2],
                 gap_high=high[0, 2],
                 relative_gap=mean[2] / mean[0],
-                frechet_smallest=one.frechet[0] if one.frechet else math.nan,
-                frechet_largest=one.frechet[1] if one.frechet else math.nan,
-                jpeg_bytes=math.nan if one.jpeg_bytes is None else float(np.nanmean(one.jpeg_bytes)),
+                frechet_smallest=image_set.frechet[0] if image_set.frechet else math.nan,
+                frechet_largest=image_set.frechet[1] if image_set.frechet else math.nan,
+                jpeg_bytes=math.nan if image_set.jpeg_bytes is None else float(np.nanmean(image_set.jpeg_bytes)),
                 threshold=threshold,
                 mean_tokens=mean[place],
                 tokens_low=low[0, place],
                 tokens_high=high[0, place],
-                never=float(1 - select(one.l1, budgets, threshold).satisfied.mean()),
+                never=float(1 - select(image_set.l1, budgets, threshold).satisfied.mean()),
             )
         )
     return rows
 
 
 def _differences(
-    one: ImageSet,
+    image_set: ImageSet,
     first: ImageSet,
     budgets: Sequence[int],
     thresholds: Sequence[float],
@@ -283,15 +288,15 @@ def _differences(
     """Every number of the set against the first's, as they are and matched; photograph by photograph."""
     ours, theirs = (
         {name: own.per_photograph(values) for name, values in _numbers(own, budgets, thresholds, between).items()}
-        for own in (one, first)
+        for own in (image_set, first)
     )
     sizes = [len(next(iter(numbers.values()))) for numbers in (ours, theirs)]
     # The key says whether images are matched, and the unmatched comparison is always made.
     pairings = {False: (np.arange(sizes[0]), np.arange(sizes[1]))}
-    if one.jpeg_bytes is not None and first.jpeg_bytes is not None:
+    if image_set.jpeg_bytes is not None and first.jpeg_bytes is not None:
         # The size is compared too: it shows how far the sets differ before they are matched, and that they agree
         # afterwards.
-        ours["jpeg_bytes"] = one.per_photograph(one.jpeg_bytes)
+        ours["jpeg_bytes"] = image_set.per_photograph(image_set.jpeg_bytes)
         theirs["jpeg_bytes"] = first.per_photograph(first.jpeg_bytes)
         pairings[True] = match_by(ours["jpeg_bytes"], theirs["jpeg_bytes"], BINS, generator)
     differences = []
@@ -302,7 +307,7 @@ def _differences(
             delta = cliffs_delta(a, b)
             p = mann_whitney(a, b)
             differences.append(
-                Difference(one.name, first.name, measure, matched, len(a), len(b), mean, mean_first, *delta, p)
+                Difference(image_set.name, first.name, measure, matched, len(a), len(b), mean, mean_first, *delta, p)
             )
     return differences
 

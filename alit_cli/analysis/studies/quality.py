@@ -295,14 +295,14 @@ def _frechet(tables: Tables, strangers: Container[int]) -> tuple[str, list[float
             # One for each budget, then one for each level.
             original, moments = Moments(centre), [Moments(centre) for _ in range(len(tables.budgets) + len(levels))]
         original.add(fitted)
-        for one, added in zip(moments, [*features.swapaxes(0, 1), *of_levels], strict=True):
-            one.add(added)
+        for running, added in zip(moments, [*features.swapaxes(0, 1), *of_levels], strict=True):
+            running.add(added)
     if original is None or original.n < 2:
         return "", [], {}, 0
     reference, steps = Reference(original), len(tables.budgets)
-    distances = [reference.distance(one) for one in moments[:steps]]
+    distances = [reference.distance(moment) for moment in moments[:steps]]
     level_distances = {
-        end: reference.distance(one) for end, one in zip(levels, moments[steps:], strict=True) if one.n > 1
+        end: reference.distance(moment) for end, moment in zip(levels, moments[steps:], strict=True) if moment.n > 1
     }
     return models[0], distances, level_distances, len(original.centre)
 

@@ -66,18 +66,18 @@ def task_outcomes(tables: Tables, task: str, models: Sequence[str], top: int) ->
         raise InputError(f"There is no task '{task}' whose models have a strength; there is: {known}.")
     measure = TASKS[task]
     # Score tables are named by the last part of a hub id or folder, so a user may write what alit score was given.
-    found = [model.rstrip("/").rpartition("/")[2] for model in models] or tables.models(measure)
+    networks = [model.rstrip("/").rpartition("/")[2] for model in models] or tables.models(measure)
     if not models:  # those named that cannot be joined are refused below
         tables.remarks += [
             f"{table.sentence} It is left out."
             for table in tables.foreign
             if measure in tables.stems(table.source.columns)
         ]
-    if not found:
+    if not networks:
         tables.find(measure)  # says what there is
         raise InputError(f"No score table has a '{measure}'; `alit score {tables.name} --task {task}` makes one.")
     outcomes = []
-    for model in found:
+    for model in networks:
         column = f"{measure}@{model}"
         outcome = judged_by(column, top)
         if not tables.has(outcome.original):
@@ -162,8 +162,8 @@ def _spearman(rows: Sequence[StrengthRow]) -> float:
     # A rank correlation of equal numbers is not defined.
     if len(rows) < FEWEST or len(set(strength)) < 2 or len(set(drop)) < 2:
         return math.nan
-    found: Any = scipy.stats.spearmanr(strength, drop)
-    return float(found.statistic)
+    spearman: Any = scipy.stats.spearmanr(strength, drop)
+    return float(spearman.statistic)
 
 
 def save_tables(result: Strength, folder: Path) -> list[Path]:

@@ -337,6 +337,6 @@ def recipe(job: StudyJob) -> str:
 def _toml(value: object) -> str:
     """A text, a whole number or a list of texts; JSON writes these as TOML does."""
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "[" + ", ".join(_toml(one) for one in value) + "]"
+        return "[" + ", ".join(_toml(entry) for entry in value) + "]"
     # A quoted text in JSON is a valid text in TOML.
     return str(value) if isinstance(value, int) else json.dumps(str(value), ensure_ascii=False)

@@ -33,13 +33,13 @@ def find_depth_maps(folder: Path, images: Sequence[str]) -> list[Path | None]:
     pairs = match(
         [_stem(path.relative_to(folder)) for path in files], [_stem(PurePath(i)) for i in images], "depth maps"
     )
-    found: list[Path | None] = [None] * len(images)
+    paths: list[Path | None] = [None] * len(images)
     for file, image in zip(pairs.names, pairs.keys, strict=True):
-        found[image] = files[file]
+        paths[image] = files[file]
     if not len(pairs.names):
         example = f"; they are called like '{files[0].name}', the images like '{images[0]}'" if files else ""
         raise InputError(f"No depth map in {folder} (png, tif or npy) belongs to an image of the table{example}.")
-    return found
+    return paths
 
 
 def read_map(path: Path, side: int, how: Fit) -> NDArray[np.float32]:

@@ -66,5 +66,5 @@ def labels_of_file(
     if not len(pairs.names):
         rows = f"it names images like '{names[0]}'" if names else "it has no row with both"
         raise InputError(f"None of the labels in {path} belongs to an image: {rows}, the {where} has '{images[0]}'.")
-    found = {images[key]: labels[row] for row, key in zip(pairs.names, pairs.keys, strict=True)}
-    return Labelled(found, f"'{label}' of {path.name}", len(pairs.unmatched_names))
+    labelled = {images[key]: labels[row] for row, key in zip(pairs.names, pairs.keys, strict=True)}
+    return Labelled(labelled, f"'{label}' of {path.name}", len(pairs.unmatched_names))

@@ -54,12 +54,12 @@ def match(names: Sequence[str], keys: Sequence[str], who: str = "scores", where:
         pairs[rest[name]] = known[key]
     # Both passes above add to `pairs`, so that the order of the names has to be restored.
     rows = np.array(sorted(pairs), np.int64)
-    found = set(pairs.values())
+    matched = set(pairs.values())
     return Match(
         names=rows,
         keys=np.array([pairs[row] for row in rows], np.int64),
         unmatched_names=tuple(name for row, name in enumerate(names) if row not in pairs),
-        unmatched_keys=tuple(key for row, key in enumerate(keys) if row not in found),
+        unmatched_keys=tuple(key for row, key in enumerate(keys) if row not in matched),
     )
 
 

@@ -40,5 +40,5 @@ def _decoder() -> Callable[..., Any] | None:
         from simplejpeg import decode_jpeg
     except ImportError:
         return None
-    found: Callable[..., Any] = decode_jpeg
-    return found
+    decoder: Callable[..., Any] = decode_jpeg
+    return decoder

@@ -73,9 +73,9 @@ class Reading:
         except (ImageProblem, OSError, MemoryError) as problem:
             return dataclasses.replace(_failed(item, problem), seconds=(time.perf_counter() - begun, 0.0))
         read = time.perf_counter()
-        found = _picture(item, data, self)
+        picture = _picture(item, data, self)
         digest = hashlib.sha256(data).hexdigest() if self.digest else None
-        return dataclasses.replace(found, sha256=digest, seconds=(read - begun, time.perf_counter() - read))
+        return dataclasses.replace(picture, sha256=digest, seconds=(read - begun, time.perf_counter() - read))
 
 
 def read_picture(item: Item, side: int, how: Fit = "crop", measures: tuple[int, ...] | None = None) -> Picture:
@@ -90,10 +90,10 @@ def _picture(item: Item, data: bytes, reading: Reading) -> Picture:
     try:
         image = decode(data)
         pixels = fit_view(image, reading.side, reading.how, item.view)
-        found = None if reading.bits is None else measure(pixels, reading.bits)
+        measures = None if reading.bits is None else measure(pixels, reading.bits)
     except (ImageProblem, OSError, MemoryError) as problem:
         return _failed(item, problem)
-    return Picture(item.image, item.source, "ok", None, image.width, image.height, pixels, found)
+    return Picture(item.image, item.source, "ok", None, image.width, image.height, pixels, measures)
 
 
 def _failed(item: Item, problem: Exception) -> Picture:

@@ -144,8 +144,8 @@ def _deviation(image: Image.Image) -> float:
 
 def thumbnail(image: Image.Image, bits: int) -> NDArray[np.uint8] | None:
     """The thumbnail of so many bits, enlarged again to uint8 h × w × 3; None where they buy no pixel."""
-    found = _thumbnails(image, np.asarray(image), bits)
-    return min(found, key=lambda one: one[0])[1] if found else None
+    thumbnails = _thumbnails(image, np.asarray(image), bits)
+    return min(thumbnails, key=lambda thumbnail: thumbnail[0])[1] if thumbnails else None
 
 
 def _thumbnail_error(image: Image.Image, pixels: NDArray[np.uint8], bits: int) -> float:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from alit_cli.data.sources.items import Found
+from alit_cli.data.sources.items import ListedItem
 
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 VIEWS = {
@@ -17,12 +17,12 @@ VIEWS = {
 """The views of an image by what is asked for; the first is the plain one, `flip` its mirror image."""
 
 
-def with_views(found: Iterable[Found], views: str | None) -> Iterator[Found]:
+def with_views(listed: Iterable[ListedItem], views: str | None) -> Iterator[ListedItem]:
     """Every item, then its other views as items whose key ends in `#` and the view's name; None: no others."""
-    for one in found:
+    for entry in listed:
         for view in VIEWS[views] if views else ("",):
-            key = f"{one.item.image}#{view}" if view else one.item.image
-            yield replace(one, item=replace(one.item, image=key, view=view))
+            key = f"{entry.item.image}#{view}" if view else entry.item.image
+            yield replace(entry, item=replace(entry.item, image=key, view=view))
 
 
 def split_view(key: str) -> tuple[str, str]:

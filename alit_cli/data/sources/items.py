@@ -89,7 +89,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedItem:
     """An item as a listing gives it.
 
     Attributes:

@@ -16,7 +16,7 @@ from braceexpand import braceexpand
 from alit_cli.data.files import readable
 from alit_cli.data.sources import folders, remote, tars
 from alit_cli.data.sources.extra_columns import ExtraColumns
-from alit_cli.data.sources.items import PHOTOGRAPHS, Found, Item
+from alit_cli.data.sources.items import PHOTOGRAPHS, Item, ListedItem
 from alit_cli.data.sources.parquet_rows import rows
 from alit_cli.errors import InputError
 
@@ -42,13 +42,13 @@ def list_items(paths: Sequence[str | Path], limit: int | None = None, null: bool
         return _unique(stream_items(paths, limit, null, prefixed=True))
 
 
-def _unique(listing: Iterable[Found]) -> list[Item]:
+def _unique(listing: Iterable[ListedItem]) -> list[Item]:
     items: dict[str, Item] = {}
-    for found in listing:
+    for entry in listing:
         # setdefault returns what is there already; only for a new key is that the item itself.
-        twin = items.setdefault(found.item.image, found.item)
-        if twin is not found.item:
-            raise collision(twin, found.item)
+        twin = items.setdefault(entry.item.image, entry.item)
+        if twin is not entry.item:
+            raise collision(twin, entry.item)
     return list(items.values())
 
 
@@ -59,7 +59,7 @@ def stream_items(
     keeper: ExtraColumns = NO_EXTRA_COLUMNS,
     copy: Copy = no_copy,
     prefixed: bool = False,
-) -> Iterator[Found]:
+) -> Iterator[ListedItem]:
     """Every image of the given inputs, input by input, at most `limit`; none is held in memory.
 
     An input is a folder, a file, a glob, a plain tar, a Parquet file with a column of encoded images, a URL of any of
@@ -104,14 +104,14 @@ def _common_folder(names: Sequence[str]) -> str:
         return ""
 
 
-def _with_prefixes(listed: Iterable[Found], common: str) -> Iterator[Found]:
+def _with_prefixes(listed: Iterable[ListedItem], common: str) -> Iterator[ListedItem]:
     """The same items, the names of which begin with their input's."""
-    for found in listed:
-        if found.item.source.startswith((STDIN, "@")):
-            yield found
+    for entry in listed:
+        if entry.item.source.startswith((STDIN, "@")):
+            yield entry
             continue
-        image = f"{prefix_of(found.item.source, common)}/{found.item.image}"
-        yield replace(found, item=replace(found.item, image=image))
+        image = f"{prefix_of(entry.item.source, common)}/{entry.item.image}"
+        yield replace(entry, item=replace(entry.item, image=image))
 
 
 def prefix_of(source: str, common: str = "") -> str:
@@ -123,12 +123,12 @@ def prefix_of(source: str, common: str = "") -> str:
     return path.removesuffix(".tar").removesuffix(".parquet") or "input"
 
 
-def _chained(listings: Sequence[tuple[str, Iterator[Found]]]) -> Iterator[Found]:
+def _chained(listings: Sequence[tuple[str, Iterator[ListedItem]]]) -> Iterator[ListedItem]:
     for name, listing in listings:
         nothing = True
-        for found in listing:
+        for entry in listing:
             nothing = False
-            yield found
+            yield entry
         # Each input must give something: a folder that holds no image is more likely a mistake than a wish.
         if nothing:
             raise InputError(f"No image was found in '{readable(name)}'; looked for {PHOTOGRAPHS}{_hint(name)}.")
@@ -169,7 +169,7 @@ def _expanded(name: str) -> list[str]:
         raise InputError(f"'{readable(name)}' does not exist, and its braces do not close; check it.") from problem
 
 
-def _listing(path: str, null: bool, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
+def _listing(path: str, null: bool, keeper: ExtraColumns, copy: Copy) -> Iterator[ListedItem]:
     if path == STDIN:
         # Bytes, because names of files need not be UTF-8.
         return _named(sys.stdin.buffer.read(), path, b"\0" if null else b"\n")
@@ -194,7 +194,7 @@ def _listing(path: str, null: bool, keeper: ExtraColumns, copy: Copy) -> Iterato
     raise InputError(f"'{readable(path)}' does not exist; check the path.")
 
 
-def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
+def _named(content: bytes, source: str, end: bytes) -> Iterator[ListedItem]:
     """The files that a list names, relative to where we are; the key of each is its name as written.
 
     Raises InputError: it is no text, or a name holds a NUL, which no file's name does.
@@ -208,11 +208,11 @@ def _named(content: bytes, source: str, end: bytes) -> Iterator[Found]:
                 "names that end in NUL on standard input (alit tokenize - -0)."
             )
         if remote.is_url(name):
-            yield Found(Item(readable(name.partition("://")[2]), readable(source), name))
+            yield ListedItem(Item(readable(name.partition("://")[2]), readable(source), name))
         elif name:
             # normpath on an absolute path drops '..', so that no key leads out of an output folder.
             key = posixpath.normpath("/" + PurePath(name).as_posix()).lstrip("/")
-            yield Found(Item(readable(key), readable(source), os.path.abspath(name)))
+            yield ListedItem(Item(readable(key), readable(source), os.path.abspath(name)))
 
 
 def _as_utf_8(content: bytes, source: str) -> bytes:
@@ -225,7 +225,7 @@ def _as_utf_8(content: bytes, source: str) -> bytes:
     return content.removeprefix(codecs.BOM_UTF8)
 
 
-def _url(url: str, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
+def _url(url: str, keeper: ExtraColumns, copy: Copy) -> Iterator[ListedItem]:
     """The images behind a URL: a file, a folder or a glob."""
     if glob.has_magic(url.partition("://")[2]):
         root, matching = folders.matches(url)
@@ -239,18 +239,18 @@ def _url(url: str, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
     return (item for below, inner in folders.walk(root) for item in _entry(root, below, inner, keeper, copy))
 
 
-def _entry(root: str, below: str, entry: remote.Entry, keeper: ExtraColumns, copy: Copy) -> Iterator[Found]:
+def _entry(root: str, below: str, entry: remote.Entry, keeper: ExtraColumns, copy: Copy) -> Iterator[ListedItem]:
     """The images in a file behind a URL."""
     # The listing says it already, so the plan need not ask the server again for every file.
     look = entry.size, entry.mtime_ns
     if entry.url.lower().endswith((*tars.COMPRESSED, *folders.CONTAINERS)):
-        for found in _inside(entry.url, copy(entry) or entry.url, keeper):
-            yield Found(found.item, look, found.kept)
+        for listed in _inside(entry.url, copy(entry) or entry.url, keeper):
+            yield ListedItem(listed.item, look, listed.kept)
     else:
-        yield Found(Item(readable(below), readable(root), entry.url, 0, entry.size), look)
+        yield ListedItem(Item(readable(below), readable(root), entry.url, 0, entry.size), look)
 
 
-def _file(root: str, below: str, keeper: ExtraColumns) -> Iterator[Found]:
+def _file(root: str, below: str, keeper: ExtraColumns) -> Iterator[ListedItem]:
     """The images in a file."""
     path = os.path.join(root, below)
     if path.lower().endswith((*tars.COMPRESSED, *folders.CONTAINERS)):
@@ -258,21 +258,21 @@ def _file(root: str, below: str, keeper: ExtraColumns) -> Iterator[Found]:
     return iter([_file_item(_source(root), os.path.abspath(root), below)])
 
 
-def _inside(path: str, real: str, keeper: ExtraColumns) -> Iterator[Found]:
+def _inside(path: str, real: str, keeper: ExtraColumns) -> Iterator[ListedItem]:
     """The images in a tar or a Parquet file; `real` is where it will be read."""
     if path.lower().endswith(tars.COMPRESSED):
         raise InputError(f"'{readable(path)}' is a compressed tar; unpack it, or make it a plain .tar.")
     source = readable(path) if remote.is_url(path) else _source(path)
     if path.lower().endswith(".tar"):
         for member in tars.members(path, keeper, real):
-            yield Found(Item(member.name, source, real, member.offset, member.size), None, member.kept)
+            yield ListedItem(Item(member.name, source, real, member.offset, member.size), None, member.kept)
     else:
         for row, (key, kept) in enumerate(rows(path, keeper, real)):
-            yield Found(Item(readable(key), source, real, row=row), None, kept)
+            yield ListedItem(Item(readable(key), source, real, row=row), None, kept)
 
 
-def _file_item(source: str, root: str, below: str) -> Found:
-    return Found(Item(readable(PurePath(below).as_posix()), source, os.path.join(root, below)))
+def _file_item(source: str, root: str, below: str) -> ListedItem:
+    return ListedItem(Item(readable(PurePath(below).as_posix()), source, os.path.join(root, below)))
 
 
 def _source(path: str) -> str:

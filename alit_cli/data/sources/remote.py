@@ -50,17 +50,17 @@ def look(url: str) -> Entry | None:
 def folder(url: str) -> list[Entry]:
     """The entries of a folder, in no order. Raises InputError: it cannot be listed."""
     fs, path = _open_system(url)
-    found = _asked(url, lambda: fs.ls(path, detail=True))
+    entries = _asked(url, lambda: fs.ls(path, detail=True))
     # Some stores list a folder as an entry of itself, which a walk would follow without end.
     own = path.strip("/")
-    return [_entry(fs, info) for info in found if info["name"].strip("/") != own]
+    return [_entry(fs, info) for info in entries if info["name"].strip("/") != own]
 
 
 def glob(pattern: str) -> Iterator[Entry]:
     """The files that a pattern matches, in no order. Raises InputError: it cannot be listed."""
     fs, path = _open_system(pattern)
-    found = _asked(pattern, lambda: fs.glob(path, detail=True))
-    return (entry for info in found.values() if not (entry := _entry(fs, info)).folder)
+    entries = _asked(pattern, lambda: fs.glob(path, detail=True))
+    return (entry for info in entries.values() if not (entry := _entry(fs, info)).folder)
 
 
 def below(root: str, url: str) -> str:

@@ -64,8 +64,8 @@ def members(path: str, keeper: ExtraColumns, real: str | None = None) -> Iterato
         with open_file(real or path) as file:
             if not keeper.names:
                 contents = _Contents(None)
-                found = _scan(file, path, contents)
-                yield from (Member(readable(name), offset, size, ()) for name, offset, size in found)
+                members = _scan(file, path, contents)
+                yield from (Member(readable(name), offset, size, ()) for name, offset, size in members)
                 return
             contents = _Contents({})
             images = list(_scan(file, path, contents))  # the whole tar first: its order means nothing

@@ -68,9 +68,9 @@ def find_originals(table: str | Path, roots: Sequence[str] = ()) -> list[Item]:
 
 def _moved(images: list[str], sources: list[str], roots: Sequence[str]) -> list[Item]:
     """The images by name among those of the roots."""
-    found, names = list_items(list(roots)), list(dict.fromkeys(images))
-    pairs = match(names, [item.image for item in found], "images of the token table")
-    places = {names[name]: found[key] for name, key in zip(pairs.names, pairs.keys, strict=True)}
+    items, names = list_items(list(roots)), list(dict.fromkeys(images))
+    pairs = match(names, [item.image for item in items], "images of the token table")
+    places = {names[name]: items[key] for name, key in zip(pairs.names, pairs.keys, strict=True)}
     return [
         dataclasses.replace(places[image], image=image, source=source)
         if image in places
@@ -82,7 +82,7 @@ def _moved(images: list[str], sources: list[str], roots: Sequence[str]) -> list[
 def _in_place(images: list[str], sources: list[str], table: str | Path) -> list[Item]:
     """The images where the table says that they came from."""
     inside: dict[str, dict[str, Item]] = {}
-    found = {source: _found_again(source, Path(table)) for source in dict.fromkeys(sources)}
+    places = {source: _found_again(source, Path(table)) for source in dict.fromkeys(sources)}
     items = []
     for image, source in zip(images, sources, strict=True):
         if is_url(source):
@@ -90,15 +90,15 @@ def _in_place(images: list[str], sources: list[str], table: str | Path) -> list[
         elif source.lower().endswith(ARCHIVES):
             if source not in inside:
                 # A tar is listed once, not once for each of its images.
-                inside[source] = {item.image: item for item in list_items([found[source]])}
+                inside[source] = {item.image: item for item in list_items([places[source]])}
             there = inside[source].get(image) or inside[source].get(_without_prefix(image, source))
             items.append(replace(there, image=image) if there else Item(image, source, _nowhere(image, [source])))
         elif source.startswith(LISTS) and not os.path.isdir(source):
             items.append(Item(image, source, _listed(image)))
         else:
-            path = _path(os.path.join(found[source], image))
+            path = _path(os.path.join(places[source], image))
             if not os.path.exists(path) and (inner := _without_prefix(image, source)):
-                path = _path(os.path.join(found[source], inner))
+                path = _path(os.path.join(places[source], inner))
             items.append(Item(image, source, path))
     return items
 
@@ -135,7 +135,7 @@ def _path(name: str) -> str:
     if "\\x" not in path or os.path.exists(path):
         return path
     # Python stands for a byte 0x80–0xff of such a name by a character from 0xDC80 on; os.fsencode turns it back.
-    return re.sub(r"\\x([89a-f][0-9a-f])", lambda found: chr(0xDC00 + int(found[1], 16)), path)
+    return re.sub(r"\\x([89a-f][0-9a-f])", lambda match: chr(0xDC00 + int(match[1], 16)), path)
 
 
 def _nowhere(image: str, roots: Sequence[str]) -> str:

@@ -22,14 +22,14 @@ def parts(path: str | Path) -> list[str]:
     if not os.path.isdir(name):
         return [name]
     # In natural order, because part-100000 comes after part-99999 by number but not by letters.
-    found = [os.path.join(name, entry) for entry in sorted(os.listdir(name), key=natural) if entry.endswith(".parquet")]
+    parts = [os.path.join(name, entry) for entry in sorted(os.listdir(name), key=natural) if entry.endswith(".parquet")]
     # This comes before the check for an empty folder: a run that has just begun has a plan and no part yet.
     missing = unfinished(name)
     if missing:
         raise InputError(f"'{readable(name)}' is not finished ({missing} shards are missing): run its command again.")
-    if not found:
+    if not parts:
         raise InputError(f"The folder '{readable(name)}' holds no .parquet file; name a table.")
-    return found
+    return parts
 
 
 def work_folder(table: Path) -> Path:
@@ -52,7 +52,7 @@ def finished_shards(folder: str | Path) -> set[int]:
     """The indices of the shards that are there with their mark."""
     # One listing is faster than two questions to the file system for each of thousands of shards.
     names = set(os.listdir(folder)) if os.path.isdir(folder) else set()
-    marked = {int(found[1]) for name in names if (found := MARK.fullmatch(name))}
+    marked = {int(match[1]) for name in names if (match := MARK.fullmatch(name))}
     # A mark without its part, which somebody has removed, does not count.
     return {index for index in marked if os.path.basename(part_path(folder, index)) in names}
 

@@ -85,8 +85,8 @@ class ScoreInfo:
     def from_json(cls, text: str | bytes) -> ScoreInfo:
         """Read `to_json`; further keys are ignored. Raises InputError for another or a newer format."""
         try:
-            found = json.loads(text)
-            name, version = str(found["format"]).split("/")
+            description = json.loads(text)
+            name, version = str(description["format"]).split("/")
             if name != FORMAT_NAME:
                 raise ValueError("another kind of table")
             if int(version) > FORMAT_VERSION:
@@ -94,7 +94,7 @@ class ScoreInfo:
                     f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
                 )
             # JSON knows no tuples; further keys, of a newer version, are dropped.
-            values = {field.name: found[field.name] for field in fields(cls)}
+            values = {field.name: description[field.name] for field in fields(cls)}
             return cls(**values | {name: tuple(values[name]) for name in ("budgets", "measures")})
         except (ValueError, KeyError, TypeError) as problem:
             raise InputError("The description inside the table is not that of a score table.") from problem

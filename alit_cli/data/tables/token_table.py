@@ -167,8 +167,8 @@ class TableInfo:
     def from_json(cls, text: str | bytes) -> "TableInfo":
         """Read `to_json`; further keys are ignored. Raises InputError for another or a newer format."""
         try:
-            found = json.loads(text)
-            name, version = str(found["format"]).split("/")
+            description = json.loads(text)
+            name, version = str(description["format"]).split("/")
             # Another kind of table is told apart from a newer version, as each needs another sentence.
             if name != FORMAT_NAME:
                 raise InputError(f"It is a table of another kind ({name}); a token table or a selection is wanted.")
@@ -176,7 +176,7 @@ class TableInfo:
                 raise InputError(
                     f"The table has format {version}, this alit reads up to {FORMAT_VERSION}; install a newer alit."
                 )
-            values = {field.name: found[field.name] for field in fields(cls)}
+            values = {field.name: description[field.name] for field in fields(cls)}
             check_description(values)
             options = TableOptions.from_dict(values["options"])
             return cls(**{**values, "budgets": tuple(values["budgets"]), "options": options})
@@ -280,11 +280,11 @@ def _token_type(info: TableInfo) -> pa.DataType:
 
 
 def _measure_columns(info: TableInfo, pictures: Iterable[Picture]) -> dict[str, list[float | int | None]]:
-    found = [picture.measures for picture in pictures]
-    columns = {name: [getattr(row, name, None) for row in found] for name in PLAIN_MEASURES}
+    measures = [picture.measures for picture in pictures]
+    columns = {name: [getattr(row, name, None) for row in measures] for name in PLAIN_MEASURES}
     for index, budget in enumerate(info.budgets):
         # `and` keeps the None of a picture that has no measures.
-        columns[f"thumbnail_{budget}"] = [row and row.thumbnail[index] for row in found]
+        columns[f"thumbnail_{budget}"] = [row and row.thumbnail[index] for row in measures]
     return columns
 
 

@@ -123,17 +123,17 @@ class ReaderProcesses:
 
     def _hear(self, worker: _Worker, batch: _Batch) -> None:
         try:
-            found: Picture | None = worker.pipe.recv()
+            picture: Picture | None = worker.pipe.recv()
         except (EOFError, OSError):
             self._bury(worker, batch)
             return
         worker.heard = time.monotonic()
-        if found is None:
+        if picture is None:
             worker.ready = True
         else:
             # A process answers in the order in which it was given items, so the answer is that of the first one.
             index, _ = worker.given.popleft()
-            batch.put(index, found)
+            batch.put(index, picture)
 
     def _bury(self, worker: _Worker, batch: _Batch) -> None:
         """A process has died: its image is tried once more, for another may have taken its memory."""

@@ -35,12 +35,12 @@ class Imported:
     Attributes:
         model: in eval mode, float32.
         record: what its checkpoint will say of it.
-        found: a sentence about the file, for people, and what they should know of such a model.
+        summary: a sentence about the file, for people, and what they should know of such a model.
     """
 
     model: TokenizerModel
     record: Record
-    found: str
+    summary: str
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def import_weights(file: ReleasedFile, heads: int | None = None) -> Imported:
     note = {"stage": known.stage, "file": file.path.name, "imported": True, "layout": known.layout, "epoch": file.epoch}
     count = sum(tensor.numel() for tensor in known.weights.values())
     beside = " and config.json" if file.config else ""
-    found = f"Found {known.layout} in {name}{beside}: {len(known.weights)} tensors, {count:,} numbers."
-    return Imported(model, Record(known.config, (known.stage,), (note,)), f"{found} {known.remark}".rstrip())
+    sentence = f"Found {known.layout} in {name}{beside}: {len(known.weights)} tensors, {count:,} numbers."
+    return Imported(model, Record(known.config, (known.stage,), (note,)), f"{sentence} {known.remark}".rstrip())
 
 
 def _recognize(file: ReleasedFile, heads: int | None) -> _Known:

@@ -198,10 +198,10 @@ def _named(read: TiTokConfig) -> TiTokConfig:
 
 
 def _dict(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = values.get(name, {})
-    if not isinstance(found, dict):
-        raise InputError(f"The config.json has no section {name!r} but {type(found).__name__} under this name.")
-    return found
+    section = values.get(name, {})
+    if not isinstance(section, dict):
+        raise InputError(f"The config.json has no section {name!r} but {type(section).__name__} under this name.")
+    return section
 
 
 def _shape(weights: Weights, name: str, dimensions: int) -> tuple[int, ...]:
