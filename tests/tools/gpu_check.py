@@ -4,7 +4,8 @@
     python tests/tools/gpu_check.py --out cpu.json --rehearse --device cpu # the same lines with small models
 
 Sections, in this order: `machine` (rates of matrix products), `parity` (ids and L1 beside those of the CPU),
-`throughput` (images/s, memory, and the share of a matrix product's rate that a rollout reaches), `early_stop`,
+`throughput` (images/s, memory, and the share of a matrix product's rate that a rollout reaches), `layouts` (decoding
+pixels with contiguous and with channels-last convolutions), `early_stop`,
 `workers` (two processes on one device, one of them killed, then resumed), `training` (steps/s of every stage),
 `training_resumed` (interrupted and resumed), `training_processes` (two GPUs, or two processes of a CPU).
 The file is written anew after each section, so that a machine that is lost leaves what was measured. A section that
@@ -205,6 +206,24 @@ def throughput(context: Context) -> dict[str, Any]:
     return result | {"compiled": _compiled()}
 
 
+def layouts(context: Context) -> dict[str, Any]:
+    """Pixels of one budget in bf16, contiguous and channels-last: group norm may undo the second with every layer."""
+    result: dict[str, Any] = {}
+    batch = context.sizes.batches[1]
+    for name in context.sizes.models:
+        tokenizer = _random(name, context.device)
+        side = tokenizer.config.image_size
+        *_, latents = tokenizer.iterate(torch.rand(batch, 3, side, side, device=context.device))
+        speeds = {}
+        for word, layout in (("contiguous", torch.contiguous_format), ("channels_last", torch.channels_last)):
+            for part in tokenizer.model.convolutions:
+                part.to(memory_format=layout)  # type: ignore[call-overload]
+            decoding = partial(tokenizer.reconstruct, latents.vectors)
+            speeds[word] = batch / min(_seconds(decoding, context.device) for _ in range(ROUNDS + 1))
+        result[name] = speeds
+    return result
+
+
 def early_stop(context: Context) -> dict[str, Any]:
     """The embedded model's scheduler: without a threshold, and with one that the mean budget is half for."""
     tokenizer = load(device=str(context.device))
@@ -351,6 +370,7 @@ SECTIONS: dict[str, Callable[[Context], dict[str, Any]]] = {
         machine,
         parity,
         throughput,
+        layouts,
         early_stop,
         workers,
         training,
