@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alit_cli.data.pictures.fitting import Fit, fit, random_view, read_picture
+from alit_cli.data.pictures.fitting import Fit, _box_of_torchvision, fit, random_view, read_picture
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 
@@ -128,3 +128,29 @@ def test_the_file_name_does_not_decide_the_format(tmp_path: Path, photo: Image.I
     photo.save(buffer, "PNG")
     (tmp_path / "x.jpg").write_bytes(buffer.getvalue())
     assert read_picture(list_items([tmp_path])[0], 32).status == "ok"
+
+
+@SOME
+@given(SIZES, st.integers(0, 2**32))
+def test_a_view_of_torchvision_keeps_its_shares_of_the_whole_image(size: tuple[int, int], seed: int) -> None:
+    """Each pixel holds its own place, and the part is found again by drawing it a second time."""
+    width, height = size
+    left, top, right, bottom = _box_of_torchvision(width, height, np.random.default_rng(seed), (0.8, 1.0))
+    w, h = right - left, bottom - top
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    if min(size) >= 20 and max(size) / min(size) < 1.2:  # larger than the rounding of whole pixels, and no panorama
+        assert 0.75 <= w * h / (width * height) <= 1
+        assert 0.7 <= w / h <= 1.4
+    rng = np.random.default_rng(seed)
+    image = noise(min(width, 60), min(height, 60))
+    part = image.crop(_box_of_torchvision(*image.size, rng, (0.8, 1.0)))
+    expected = np.asarray(part.resize((16, 16), Image.Resampling.BILINEAR))
+    expected = expected[:, ::-1] if rng.random() < 0.5 else expected
+    view = random_view(image, 16, np.random.default_rng(seed), box="torchvision", resample="bilinear")
+    assert np.array_equal(view, expected)
+
+
+def test_a_panorama_of_torchvision_is_cut_to_the_middle() -> None:
+    assert _box_of_torchvision(400, 30, np.random.default_rng(0), (0.8, 1.0)) == (180, 0, 220, 30)
+    assert _box_of_torchvision(30, 400, np.random.default_rng(0), (0.8, 1.0)) == (0, 180, 30, 220)

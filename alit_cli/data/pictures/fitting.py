@@ -18,6 +18,8 @@ from alit_cli.errors import ImageProblem
 
 Pixels = NDArray[np.uint8]
 Fit = Literal["crop", "squash", "pad"]
+CropBox = Literal["fitted", "torchvision"]
+CropFilter = Literal["bicubic", "bilinear"]
 Box = tuple[int, int, int, int]
 
 CORNER = 1.1
@@ -159,20 +161,36 @@ def fit_view(image: Image.Image, side: int, how: Fit, view: str) -> Pixels:
 
 
 def random_view(
-    image: Image.Image, side: int, rng: np.random.Generator, area: tuple[float, float] = (0.8, 1.0)
+    image: Image.Image,
+    side: int,
+    rng: np.random.Generator,
+    area: tuple[float, float] = (0.8, 1.0),
+    box: CropBox = "fitted",
+    resample: CropFilter = "bicubic",
 ) -> Pixels:
     """A random part of an RGB image for training, uint8 side × side × 3.
 
     Its aspect is 3/4 to 4/3 (log-uniform), its place any, and half of all views are mirrored. Unlike the usual
-    rejection loop, this moves over long panoramas too.
+    rejection loop, which `box="torchvision"` is, the fitted box moves over long panoramas too.
 
     Args:
         image: any size.
         side: pixels of the view.
         rng: what the view is drawn from.
-        area: the smallest and the largest share of the largest box of that aspect that the image holds.
+        area: the smallest and the largest share of the largest box of that aspect that the image holds; with
+            torchvision's box, of the whole image.
+        box: how the part is drawn.
+        resample: the filter; Pillow's are antialiased.
     """
-    width, height = image.size
+    drawn = (_box_of_torchvision if box == "torchvision" else _fitted_box)(*image.size, rng, area)
+    # torchvision cuts first, so that its filter sees nothing beyond the part's edge.
+    whole, part = (image.crop(drawn), None) if box == "torchvision" else (image, drawn)
+    pixels = _resized(whole, (side, side), part, Image.Resampling[resample.upper()])
+    return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels
+
+
+def _fitted_box(width: int, height: int, rng: np.random.Generator, area: tuple[float, float]) -> Box:
+    """A box of any aspect that is drawn, which always fits; random_view explains it."""
     # Log-uniform, so that a view is as often wider than high by some ratio as the other way round.
     aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     shrink = math.sqrt(rng.uniform(*area))
@@ -180,10 +198,31 @@ def random_view(
     h = max(1, round(min(height, width / aspect) * shrink))
     # The order of the draws is fixed: another order would give other views for the same seed.
     left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-    pixels = _resized(image, (side, side), (left, top, left + w, top + h))
-    return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels
+    return left, top, left + w, top + h
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> Pixels:
-    """Part of an image (the filter may look beyond its edge) at another size, height × width × 3."""
-    return np.array(image.resize(size, Image.Resampling.BICUBIC, box=box))
+def _box_of_torchvision(width: int, height: int, rng: np.random.Generator, area: tuple[float, float]) -> Box:
+    """The box of torchvision's RandomResizedCrop: ten tries, then the largest in the centre with an aspect in range."""
+    narrow, wide = 3 / 4, 4 / 3
+    for _ in range(10):
+        pixels = width * height * rng.uniform(*area)
+        aspect = math.exp(rng.uniform(math.log(narrow), math.log(wide)))
+        w, h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            return left, top, left + w, top + h
+    w, h = min(width, round(height * wide)), min(height, round(width / narrow))
+    # An image one pixel wide would leave no box at all.
+    w, h = max(1, w), max(1, h)
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def _resized(
+    image: Image.Image,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Pixels:
+    """Part of an image at another size, height × width × 3; the filter may look beyond the part's edge."""
+    return np.array(image.resize(size, resample, box=box))
