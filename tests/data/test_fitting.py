@@ -25,14 +25,15 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 @SOME
-@given(SIZES, st.sampled_from(["crop", "squash", "pad"]), st.sampled_from([1, 8, 32]))
+@given(SIZES, st.sampled_from(["crop", "squash", "pad", "centre"]), st.sampled_from([1, 8, 32]))
 def test_any_size_fits(size: tuple[int, int], how: Fit, side: int) -> None:
     pixels = fit(Image.new("RGB", size, "#336699"), side, how)
     assert pixels.shape == (side, side, 3)
     assert pixels.dtype == np.uint8
     colours = {tuple(colour) for colour in pixels.reshape(-1, 3).tolist()}
     assert (0x33, 0x66, 0x99) in colours
-    assert colours <= {(0x33, 0x66, 0x99), *([(255, 255, 255)] if how == "pad" else [])}
+    around = {"pad": {(255, 255, 255)}, "centre": {(0, 0, 0)}}
+    assert colours <= {(0x33, 0x66, 0x99)} | around.get(how, set())
 
 
 def test_crop_at_its_own_size_copies_the_centre() -> None:
@@ -58,6 +59,17 @@ def test_pad_keeps_the_aspect_on_white() -> None:
     assert (pixels[12:20] == 0).all()
     assert (pixels[20:] == 255).all()
     assert (fit(Image.new("RGB", (1, 5000)), 32, "pad") == 0).all(axis=(0, 2)).sum() == 1
+
+
+def test_centre_resizes_nothing() -> None:
+    image = noise(301, 200)
+    assert (fit(image, 100, "centre") == np.asarray(image)[50:150, 100:200]).all()  # 100.5 is rounded to the even 100
+    assert (fit(noise(303, 200), 100, "centre") == np.asarray(noise(303, 200))[50:150, 102:202]).all()  # and 101.5
+    small = noise(41, 200)
+    found = fit(small, 100, "centre")
+    assert (found[:, 29:70] == np.asarray(small)[50:150]).all()
+    assert not found[:, :29].any()
+    assert not found[:, 70:].any()
 
 
 def test_an_unknown_fit_is_a_mistake_of_the_caller() -> None:

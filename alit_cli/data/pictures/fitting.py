@@ -17,7 +17,7 @@ from alit_cli.data.sources.items import Item
 from alit_cli.errors import ImageProblem
 
 Pixels = NDArray[np.uint8]
-Fit = Literal["crop", "squash", "pad"]
+Fit = Literal["crop", "squash", "pad", "centre"]
 CropBox = Literal["fitted", "torchvision"]
 CropFilter = Literal["bicubic", "bilinear"]
 Box = tuple[int, int, int, int]
@@ -26,6 +26,8 @@ CORNER = 1.1
 """The square that corners are cut from is larger than they are by this."""
 WHITE = 255
 """What `pad` puts around an image, as transparency lies on white too."""
+BLACK = 0
+"""What `centre` puts around an image that is smaller than the square, as torchvision's CenterCrop does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +59,7 @@ class Reading:
 
     Attributes:
         side: pixels of the fitted square.
-        how: crop, squash or pad.
+        how: crop, squash, pad or centre.
         bits: bits of each budget, for the measures; None leaves them out.
         digest: whether the sha256 of the bytes is wanted.
     """
@@ -111,13 +113,14 @@ def fit(image: Image.Image, side: int, how: Fit = "crop") -> Pixels:
     """An RGB image as uint8 side × side × 3, resized with Pillow's antialiased bicubic filter.
 
     'crop' takes the centre square (short side to `side`), 'squash' the whole image without its aspect, 'pad'
-    the whole image with its aspect, centred on white.
+    the whole image with its aspect, centred on white. 'centre' cuts the centre out and resizes nothing, as the
+    evaluation of ALIT's authors does; a smaller image lies on black.
     """
     box, (left, top, width, height) = fit_box(*image.size, side, how)
     inner = _resized(image, (width, height), box)
     if (width, height) == (side, side):
         return inner
-    pixels = np.full((side, side, 3), WHITE, dtype=np.uint8)
+    pixels = np.full((side, side, 3), BLACK if how == "centre" else WHITE, dtype=np.uint8)
     pixels[top : top + height, left : left + width] = inner
     return pixels
 
@@ -138,7 +141,12 @@ def fit_box(width: int, height: int, side: int, how: Fit) -> tuple[Box, Box]:
         # A side of a very long image would be rounded to no pixel at all.
         inner = max(1, round(width * scale)), max(1, round(height * scale))
         return whole, ((side - inner[0]) // 2, (side - inner[1]) // 2, *inner)
-    raise ValueError(f"fit must be 'crop', 'squash' or 'pad', not {how!r}")
+    if how == "centre":
+        w, h = min(width, side), min(height, side)
+        # Half pixels are rounded as torchvision's CenterCrop rounds them: to the even place.
+        left, top = round((width - w) / 2), round((height - h) / 2)
+        return (left, top, left + w, top + h), ((side - w) // 2, (side - h) // 2, w, h)
+    raise ValueError(f"fit must be 'crop', 'squash', 'pad' or 'centre', not {how!r}")
 
 
 def fit_view(image: Image.Image, side: int, how: Fit, view: str) -> Pixels:
