@@ -36,7 +36,7 @@ class TokenizeOptions:
     checkpoint: str | None
     device: str
     precision: str
-    fit: Literal["crop", "squash", "pad"]
+    fit: Literal["crop", "squash", "pad", "centre"]
     budgets: tuple[int, ...] | None
     stop: float | None
     no_losses: bool
@@ -68,10 +68,11 @@ class TokenizeOptions:
 @option(
     COMPUTE,
     "--fit",
-    type=click.Choice(["crop", "squash", "pad"]),
+    type=click.Choice(["crop", "squash", "pad", "centre"]),
     default="crop",
     show_default=True,
-    help="How an image becomes square: resize the short side and crop the centre, squash, or pad.",
+    help="How an image becomes square: resize the short side and crop the centre, squash, pad, or cut the centre out "
+    "without resizing.",
 )
 @option(
     COMPUTE,

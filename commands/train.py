@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,16 +10,14 @@ import click
 
 from alit_cli.config import PRESETS
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, Decorator, example, option
-from alit_cli.option_types import ChoicePerKey, Choices, NumberPairs, Numbers
+from alit_cli.option_types import ChoicePerKey, Choices
 from alit_cli.options import as_record, config_option, device_option, json_option, out_option, quiet_option
+from alit_cli.train_options import STAGES, RecipeOptions, StageName, recipe_options
 
 if TYPE_CHECKING:
     from alit_cli.training.distributed import Distributed
     from alit_cli.training.job import ModelOptions, TrainJob
 
-StageName = Literal["base", "distill", "finetune"]
-# The order is the order of training: each stage starts from the weights that the stage before it has left.
-STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
 # These are the words of --precision; ChoicePerKey lets a stage have its own.
 PRECISIONS = ("auto", "float32", "bf16")
 
@@ -49,26 +46,8 @@ class TrainOptions:
     init_fit: Literal["tile", "resample"] | None
     # How it is trained.
     stages: tuple[StageName, ...]
-    base_steps: int | None
-    distill_steps: int | None
-    finetune_steps: int | None
-    batch_size: int | None
     accumulate: int | None
-    lr: float | None
-    muon_lr: float | None
-    trained_iterations: Literal["all", "sampled"] | None
-    late_bias: float | None
-    iteration_odds: tuple[float, ...] | None
-    halting: bool | None
-    iteration_weights: tuple[float, ...] | None
-    lpips: tuple[Path, ...]
-    perceptual_weight: float | None
-    gan: str | None
-    gan_schedule: tuple[tuple[float, float], ...] | None
-    crops: int | None
-    crop_area: tuple[float, ...] | None
     decode_threads: int | None
-    seed: int | None
     # What is written, and when.
     half: bool
     save_every: float
@@ -83,11 +62,6 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     """An option of a size of the model, a whole number."""
     kind = click.IntRange(1 if most is None else 2, most)
     return option(COMPUTE, name, type=kind, help=f"{text} [default: the preset's, or that of --init]")
-
-
-def _of_recipe(name: str, text: str, kind: click.ParamType, former: Sequence[str] = ()) -> Decorator:  # type: ignore[type-arg]
-    """An option of the training whose value the preset's recipe has where it is not given."""
-    return option(COMPUTE, name, formerly=former, type=kind, help=f"{text} [default: the preset's]")
 
 
 @click.command(
@@ -145,82 +119,8 @@ def _of_recipe(name: str, text: str, kind: click.ParamType, former: Sequence[str
     default="base,distill,finetune",
     help="Which stages to run: base (base tokenizer), distill (latent distillation), finetune (on pixels).",
 )
-@_of_recipe("--base-steps", "Steps of the base stage.", click.IntRange(1))
-@_of_recipe("--distill-steps", "Steps of the distillation stage.", click.IntRange(1))
-@_of_recipe("--finetune-steps", "Steps of the fine-tuning stage.", click.IntRange(1))
-@_of_recipe("--batch-size", "Photographs per step, of all processes, in every stage.", click.IntRange(1))
+@recipe_options
 @option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Pieces of each step, to save memory. [default: 1]")
-@_of_recipe("--lr", "Peak learning rate, in every stage.", click.FLOAT)
-@option(
-    COMPUTE,
-    "--muon-lr",
-    type=click.FloatRange(0),
-    help="Peak learning rate of Muon, which moves the matrices of the transformers; 0 leaves them to AdamW and --lr. "
-    "[default: 0.015 in distill and 0.01 in finetune for nano, else 0]",
-)
-@option(
-    COMPUTE,
-    "--trained-iterations",
-    formerly=["--iterations"],
-    type=click.Choice(["all", "sampled"]),
-    help="Train all iterations of a rollout in each step, or a sampled one. [default: all; sampled for nano]",
-)
-@_of_recipe("--late-bias", "Bias of sampling towards late iterations in every stage; 0: none.", click.FLOAT, ["--late"])
-@option(
-    COMPUTE,
-    "--iteration-odds",
-    type=Numbers(float),
-    metavar="NUMBER[,…]",
-    help="How often each iteration is drawn when one is sampled, one number per iteration, instead of --late-bias. "
-    "[default: as --late-bias says]",
-)
-# The default None is a third answer: neither flag was given, so the preset decides.
-@option(
-    COMPUTE, "--halting/--no-halting", default=None, help="Dynamic halting of image tokens. [default: on; off for nano]"
-)
-@option(
-    COMPUTE,
-    "--iteration-weights",
-    type=Numbers(float),
-    metavar="NUMBER[,…]",
-    help="λ of the distillation loss, iteration by iteration; the rest count 1. [default: 2.5,2,1.5,1.25; 1 for nano]",
-)
-@option(
-    COMPUTE,
-    "--lpips",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    help="Weight files of LPIPS (torchvision's vgg16 and lpips' vgg), one option each, for a perceptual term in base "
-    "and finetune. [default: no perceptual term]",
-)
-@option(COMPUTE, "--perceptual-weight", type=click.FloatRange(0), help="Weight of LPIPS beside L1. [default: 1]")
-@option(
-    COMPUTE,
-    "--gan",
-    type=click.Choice(["none", "base", "finetune", "base,finetune"]),
-    help="Stages with a critic. [default: finetune; none for nano]",
-)
-@option(
-    COMPUTE,
-    "--gan-schedule",
-    type=NumberPairs("0.1:0.2,0.5:0.8"),
-    metavar="SHARE:WEIGHT,…",
-    help="The critic's weight from each share of the steps on. [default: 0.1:0.2,0.5:0.8]",
-)
-@option(
-    COMPUTE,
-    "--crops",
-    formerly=["--views"],
-    type=click.IntRange(0),
-    help="Random crops cached per photograph; 0 makes a new one at every use. [default: 0; 4 for nano]",
-)
-@option(
-    COMPUTE,
-    "--crop-area",
-    type=Numbers(float),
-    metavar="LOW,HIGH",
-    help="Share of a photograph's area that a crop takes. [default: 0.8,1]",
-)
 @option(
     HARDWARE,
     "--decode-threads",
@@ -228,7 +128,6 @@ def _of_recipe(name: str, text: str, kind: click.ParamType, former: Sequence[str
     type=click.IntRange(1),
     help="Threads that decode photographs, with --crops 0. [default: 4]",
 )
-@option(COMPUTE, "--seed", metavar="N", type=int, help="Seed of everything that is drawn. [default: 0]")
 @option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
 @option(RUN, "--save-every", type=click.FloatRange(0), default=5.0, help="Minutes between saved states.")
 @option(RUN, "--validate-every", type=click.IntRange(1), default=200, help="Steps between two validations.")
@@ -251,18 +150,18 @@ def _of_recipe(name: str, text: str, kind: click.ParamType, former: Sequence[str
 @json_option
 @quiet_option
 @config_option
-@as_record(TrainOptions)
-def command(options: TrainOptions, as_json: bool) -> None:
+@as_record(TrainOptions, RecipeOptions)
+def command(options: TrainOptions, recipe: RecipeOptions, as_json: bool) -> None:
     """Train a tokenizer on PHOTOS (folders, files, globs, tars).
 
     Prints the losses and, on photographs held out of training, the L1 at every token budget. OUT.work/ keeps the log,
     pictures of reconstructions and TensorBoard's curves. Run the same command again to resume after an interruption.
     `torchrun --nproc-per-node N -m alit_cli train …` shares the work among processes.
     """
-    _train(options, as_json)
+    _train(options, recipe, as_json)
 
 
-def _train(options: TrainOptions, as_json: bool) -> None:
+def _train(options: TrainOptions, recipe: RecipeOptions, as_json: bool) -> None:
     # These modules import torch, which takes seconds; `alit train --help` must not wait for it.
     from alit_cli.console import follow, print_json, say, say_next
     from alit_cli.progress import Progress
@@ -273,7 +172,7 @@ def _train(options: TrainOptions, as_json: bool) -> None:
 
     # The job is told which place this process has among the others, so the process joins them first.
     distributed = Distributed.join(options.device)
-    job = _job(options, distributed)
+    job = _job(options, recipe, distributed)
     intervals = Intervals(save_seconds=60 * options.save_every, validate_steps=options.validate_every)
     reports = train(job, intervals)
     if not distributed.is_main:  # the main process prints for all
@@ -340,42 +239,16 @@ def _model(options: TrainOptions) -> ModelOptions:
     )
 
 
-def _job(options: TrainOptions, distributed: Distributed) -> TrainJob:
+def _job(options: TrainOptions, recipe: RecipeOptions, distributed: Distributed) -> TrainJob:
     """What the room of training takes, from what the user gave."""
     from alit_cli.errors import InputError
     from alit_cli.training.crops import DECODE_THREADS
     from alit_cli.training.job import training_job
 
-    # In all of these dicts None means that the user said nothing, and the value of the preset stays.
-    every_stage = {
-        "batch_size": options.batch_size,
-        "accumulate": options.accumulate,
-        "learning_rate": options.lr,
-        "muon": options.muon_lr,
-        "late_bias": options.late_bias,
-        "iteration_odds": options.iteration_odds,
-    }
-    steps: dict[StageName, int | None] = {
-        "base": options.base_steps,
-        "distill": options.distill_steps,
-        "finetune": options.finetune_steps,
-    }
-    stage_changes: dict[StageName, dict[str, Any]] = {
-        name: {**every_stage, "steps": steps[name], "precision": options.precision.get(name)} for name in STAGES
-    }
-    changes = {
-        "crops": options.crops,
-        "crop_area": options.crop_area,
-        "iterations": options.trained_iterations,
-        "halting": options.halting,
-        "iteration_weights": options.iteration_weights,
-        # click gives an empty tuple for an option that was not used, and only None leaves the preset alone.
-        "lpips": tuple(map(str, options.lpips)) or None,
-        "perceptual_weight": options.perceptual_weight,
-        # `none` becomes an empty tuple, which takes the critic away; None keeps the stages of the preset.
-        "gan": None if options.gan is None else tuple(name for name in options.gan.split(",") if name != "none"),
-        "gan_schedule": options.gan_schedule,
-        "seed": options.seed,
+    # None means that the user said nothing, and the value of the preset stays.
+    stage_changes = {
+        name: {**changes, "accumulate": options.accumulate, "precision": options.precision.get(name)}
+        for name, changes in recipe.of_stages().items()
     }
     job = training_job(
         options.photos,
@@ -383,7 +256,7 @@ def _job(options: TrainOptions, distributed: Distributed) -> TrainJob:
         _model(options),
         options.stages,
         stage_changes,
-        changes,
+        recipe.of_whole(),
         half=options.half,
         decode_threads=options.decode_threads or DECODE_THREADS,
         overwrite=options.overwrite,

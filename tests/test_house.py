@@ -46,6 +46,7 @@ MAY_IMPORT = {
     "grouped_help": {"console"},
     "options": {"errors", "data", "analysis", "config_files", "console", "grouped_help", "option_types"},
     "run_options": {"console", "grouped_help", "runs"},
+    "train_options": {"grouped_help", "option_types"},
     "cli": {"errors", "grouped_help", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
@@ -67,6 +68,7 @@ MAY_IMPORT = {
         "option_types",
         "options",
         "run_options",
+        "train_options",
         "grouped_help",
         "__version__",
     },
@@ -81,6 +83,7 @@ WITHOUT_TORCH = {
     "option_types",
     "options",
     "run_options",
+    "train_options",
     "grouped_help",
     "cli",
 }

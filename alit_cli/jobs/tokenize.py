@@ -196,8 +196,9 @@ def table_info(job: TokenizeJob) -> TableInfo:
     config, sha256 = _model(job.checkpoint)
     if job.stop is not None and not job.losses:
         raise InputError("--stop needs the losses that --no-losses leaves out; give one of the two options.")
-    if job.views == "ten-crop" and job.fit == "pad":
-        raise InputError("--views ten-crop cuts corners, but --fit pad shows the whole image; give one of the two.")
+    if job.views == "ten-crop" and job.fit in ("pad", "centre"):
+        shows = "shows the whole image" if job.fit == "pad" else "takes the centre as it is"
+        raise InputError(f"--views ten-crop cuts corners, but --fit {job.fit} {shows}; give one of the two.")
     budgets = tuple(sorted(set(job.budgets))) if job.budgets else config.budgets
     # This raises for a budget that the model cannot give, before anything is loaded.
     config = config.offering(budgets)

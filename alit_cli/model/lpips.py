@@ -26,13 +26,18 @@ class Lpips(nn.Module):
     """Distance of two batches of images, as VGG16 with lpips' linear heads (version 0.1) sees it.
 
     Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018.
+
+    Args:
+        stretched: pixels are stretched from [0, 1] to the [-1, 1] that the networks were fitted to. ALIT's authors feed
+            [0, 1] as it is, so that VGG16 sees half of the contrast, too bright.
     """
 
     shift: Tensor
     scale: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, stretched: bool = True) -> None:
         super().__init__()
+        self.stretched = stretched
         widths = [3, *itertools.chain.from_iterable(STAGES)]
         self.convolutions = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in itertools.pairwise(widths))
         self.heads = nn.ParameterList(nn.Parameter(torch.zeros(stage[-1])) for stage in STAGES)
@@ -52,7 +57,7 @@ class Lpips(nn.Module):
 
     def features(self, images: Tensor) -> list[Tensor]:
         """b 3 h w pixels in [0, 1] → the activations at the end of the five stages."""
-        x = (2 * images - 1 - self.shift) / self.scale
+        x = ((2 * images - 1 if self.stretched else images) - self.shift) / self.scale
         convolutions = iter(self.convolutions)
         out = []
         for number, stage in enumerate(STAGES):
@@ -63,11 +68,11 @@ class Lpips(nn.Module):
         return out
 
 
-def load_lpips(files: Sequence[Path]) -> Lpips:
+def load_lpips(files: Sequence[Path], stretched: bool = True) -> Lpips:
     """LPIPS from its weight files, in any order: torchvision's VGG16 and lpips' heads, or one file with both.
 
     Names are torchvision's (`features.0.weight`) or lpips' (`net.slice1.0.weight`, `lin0.model.1.weight`); everything
-    else in the files is left alone.
+    else in the files is left alone. `stretched` is that of Lpips.
 
     Raises:
         InputError: a file cannot be read, or weights are missing or of another shape.
@@ -75,7 +80,7 @@ def load_lpips(files: Sequence[Path]) -> Lpips:
     weights: dict[str, Tensor] = {}
     for file in files:
         weights |= {name: tensor for raw, tensor in _read(file).items() if (name := _our_name(raw))}
-    model = Lpips()
+    model = Lpips(stretched)
     expected = model.state_dict()
     missing = [name for name in expected if name not in weights]
     if missing:

@@ -5,7 +5,12 @@ function showHead() {
   byId("name").textContent = /** @type {string} */ (data.path.split("/").pop());
   const codes = model.codes ? `${whole(model.codes)} codes` : `continuous latents of ${model.tokenDim} numbers`;
   /** @type {Record<string, string>} */
-  const fits = { crop: "centre crop", squash: "squashed to a square", pad: "padded to a square" };
+  const fits = {
+    crop: "centre crop",
+    squash: "squashed to a square",
+    pad: "padded to a square",
+    centre: "centre cut out, not resized",
+  };
   const parts = [
     `model ${model.name}`,
     model.id,

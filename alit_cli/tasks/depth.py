@@ -112,6 +112,9 @@ def build(request: Request) -> Depth:
     network = load_network(request, "AutoModelForDepthEstimation")
     if request.depth_maps is None:
         return Depth(network, None, "", request)
+    if request.info.fit == "centre":
+        # A map of another resolution than its image could not be cut at the same place.
+        raise InputError("Depth maps cannot be used with a table of --fit centre; make the table with --fit crop.")
     if request.depth_unit == "disparity" and _is_metric(network):
         raise InputError(
             f"'{request.model}' gives depth, which cannot be fitted to maps of disparity: give maps of depth."

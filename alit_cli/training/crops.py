@@ -19,7 +19,7 @@ from torch import Tensor
 
 from alit_cli.data.files import named_write_errors, open_output
 from alit_cli.data.pictures.decoding import decode
-from alit_cli.data.pictures.fitting import fit, random_view
+from alit_cli.data.pictures.fitting import CropBox, CropFilter, fit, random_view
 from alit_cli.data.sources.items import Item
 from alit_cli.errors import ImageProblem, InputError
 from alit_cli.progress import Progress
@@ -43,6 +43,7 @@ class CropSettings:
         area: the smallest and the largest share of a photograph's area that a crop takes.
         held_out: photographs kept out of training.
         seed: of all that is drawn.
+        box, resample: how a crop is drawn and resized, as random_view has them.
     """
 
     side: int
@@ -50,6 +51,8 @@ class CropSettings:
     held_out: int
     seed: int
     area: tuple[float, float] = (0.8, 1.0)
+    box: CropBox = "fitted"
+    resample: CropFilter = "bicubic"
 
     @property
     def zoom(self) -> float:
@@ -289,7 +292,7 @@ def _random_crops(item: Item, settings: CropSettings, count: int, seed: list[int
     """Crops of a photograph, count S S 3; None where it cannot be read."""
     rng = np.random.default_rng(seed)
     try:
-        image = decode(item.read())
-        return np.stack([random_view(image, settings.side, rng, settings.area) for _ in range(count)])
+        drawn = decode(item.read()), settings.side, rng, settings.area, settings.box, settings.resample
+        return np.stack([random_view(*drawn) for _ in range(count)])
     except (ImageProblem, OSError):
         return None

@@ -14,7 +14,7 @@ from alit_cli.data.files import check_output, open_output
 from alit_cli.errors import InputError
 from alit_cli.training.crops import CROPS_MARK, DECODE_THREADS
 from alit_cli.training.distributed import Distributed
-from alit_cli.training.recipe import STAGES, Recipe, StageName, current_keys, recipe_for
+from alit_cli.training.recipe import PIXEL_STAGES, STAGES, Recipe, StageName, current_keys, recipe_for
 from alit_cli.training.start import Start, choose_start
 
 
@@ -95,7 +95,7 @@ def training_job(
         model: its sizes and start.
         stages: the stages to run, in any order.
         stage_changes: fields of StageRecipe by stage; None leaves the recipe's value.
-        changes: other fields of Recipe; None leaves the recipe's value.
+        changes: other fields of Recipe, and the recipe's name, as recipe_for takes them.
         rest: half, decode_threads, overwrite and distributed of TrainJob.
 
     Raises:
@@ -117,6 +117,12 @@ def training_job(
             "quantize_from": 0.0,
         }
     recipe = recipe_for(start.preset, stage_changes, **fields)
+    pixels = [name for name in ordered if name in PIXEL_STAGES]
+    if fields.get("name") == "paper" and pixels and not recipe.lpips and recipe.perceptual_weight:
+        raise InputError(
+            f"The recipe of the paper has a perceptual term in {' and '.join(pixels)}. Give the weights of LPIPS with "
+            "--lpips, or leave the term out with --perceptual-weight 0."
+        )
     for name in ordered:
         # Told before photographs are decoded, which takes minutes.
         if (odds := recipe.stage(name).iteration_odds) and len(odds) != start.config.iterations:

@@ -32,9 +32,6 @@ from alit_cli.training.signals import DeferredSignals
 from alit_cli.training.speed import peak_memory, training_precision
 from alit_cli.training.stages.stage import Stage
 
-FINAL_RATE = 0.02
-"""The cosine ends at this share of the learning rate, so that the last steps still move something. The authors' ends at
-0."""
 EMA_DECAY = 0.9999
 """The authors' decay: an average over the last 10,000 steps or so."""
 EMA_WARMUP = 10
@@ -183,6 +180,8 @@ class StageRun:
         plan = plan_step(self.step, self.stage.name, self.recipe, self.stage.model.config.iterations, self.crops)
         following = batch_rows(self.step + 1, self.stage_recipe.batch_size, self.recipe.seed, self.crops)
         self.crops.prefetch(np.concatenate([self.distributed.shard(rows) for rows in (plan.rows, following)]))
+        if self.recipe.ema == "epoch" and self.step and self._begins_epoch():
+            self._move_ema(1.0)
         # What the network itself draws depends on the step and the process alone, so a resumed run repeats it.
         torch.manual_seed(plan.torch_seed(self.distributed.rank))
         for report in self.stage.prepare(plan, self.ema):
@@ -199,7 +198,7 @@ class StageRun:
                 "Start again with a lower --lr and --overwrite."
             )
         nn.utils.clip_grad_norm_(parameters, self.stage_recipe.clip)
-        self.optimizer.step(cosine(self.step, self.stage_recipe.warmup, self.stage_recipe.steps))
+        self.optimizer.step(self.stage_recipe.rate(self.step))
         self.step += 1
         self._update_ema()
         return losses
@@ -226,12 +225,26 @@ class StageRun:
                 sums[name] = sums.get(name, 0.0) + weight * value.detach().float().to(self.device)
         return sums
 
+    def _begins_epoch(self) -> bool:
+        """Whether the next step is the first of an epoch."""
+        before, now = (
+            self.recipe.epoch(self.stage.name, step, self.crops.photos) for step in (self.step - 1, self.step)
+        )
+        return now > before
+
     @torch.no_grad()
     def _update_ema(self) -> None:
         # Only trained parameters move; the frozen ones are equal in both models.
-        decay = min(EMA_DECAY, (1 + self.step) / (EMA_WARMUP + self.step))
+        decay = EMA_DECAY
+        if self.recipe.ema == "warmup":
+            decay = min(EMA_DECAY, (1 + self.step) / (EMA_WARMUP + self.step))
+        self._move_ema(1 - decay)
+
+    @torch.no_grad()
+    def _move_ema(self, share: float) -> None:
+        """Move the averaged weights towards the live ones by this share of the way."""
         averaged = dict(self.ema.named_parameters())
-        torch._foreach_lerp_([averaged[name] for name, _ in self.trained], [p for _, p in self.trained], 1 - decay)
+        torch._foreach_lerp_([averaged[name] for name, _ in self.trained], [p for _, p in self.trained], share)
 
     def _stop_if_asked(self) -> None:
         """Act on a signal, at a moment when every process is at the same place."""
@@ -295,11 +308,3 @@ class StageRun:
         self.ema.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.stage.restore(state["objective"])
-
-
-def cosine(step: int, warmup: int, steps: int) -> float:
-    """Share of the learning rate at a step: linear warm-up, then half a cosine down to FINAL_RATE."""
-    if step < warmup:
-        return (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * done))

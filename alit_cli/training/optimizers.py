@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from alit_cli.training.recipe import StageRecipe
+from alit_cli.training.recipe import CriticRecipe, StageRecipe
 from alit_cli.training.speed import cpu_has_bf16
 
 MOMENTUM = 0.95
@@ -73,6 +73,28 @@ class Optimizers:
         """The inverse of state_dict."""
         for (optimizer, _), state in zip(self.parts, states, strict=True):
             optimizer.load_state_dict(state)
+
+
+class CriticOptimizer(torch.optim.AdamW):
+    """What moves the critics.
+
+    Args:
+        parameters: of all critics.
+        recipe: how they are optimized.
+        stage: whose learning rate, warm-up and cosine count.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], recipe: CriticRecipe, stage: StageRecipe) -> None:
+        super().__init__(parameters, lr=stage.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay)
+        self.recipe, self.stage = recipe, stage
+
+    def update(self, step: int, parameters: Sequence[nn.Parameter]) -> None:
+        """One update of the critic whose parameters these are, at a step of the tokenizer."""
+        if self.recipe.clip:
+            nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
+        for group in self.param_groups:
+            group["lr"] = self.stage.learning_rate * (self.stage.rate(step) if self.recipe.cosine else 1.0)
+        self.step()
 
 
 class Muon(torch.optim.Optimizer):

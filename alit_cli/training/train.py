@@ -85,7 +85,8 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
 
     # Photographs. The main process decodes them once for all.
     held_out = min(recipe.validation, len(items) // 5)  # of few photographs, a fifth at most
-    settings = CropSettings(job.config.image_size, recipe.crops, held_out, recipe.seed, recipe.crop_area)
+    drawn = recipe.crop_area, recipe.crop_box, recipe.crop_filter
+    settings = CropSettings(job.config.image_size, recipe.crops, held_out, recipe.seed, *drawn)
     if distributed.is_main:
         claim_folder(job, len(items))
         yield from make_crops(items, settings, job.work)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from alit_cli.data.pictures.fitting import Fit, fit, random_view, read_picture
+from alit_cli.data.pictures.fitting import Fit, _box_of_torchvision, fit, random_view, read_picture
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 
@@ -25,14 +25,15 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 @SOME
-@given(SIZES, st.sampled_from(["crop", "squash", "pad"]), st.sampled_from([1, 8, 32]))
+@given(SIZES, st.sampled_from(["crop", "squash", "pad", "centre"]), st.sampled_from([1, 8, 32]))
 def test_any_size_fits(size: tuple[int, int], how: Fit, side: int) -> None:
     pixels = fit(Image.new("RGB", size, "#336699"), side, how)
     assert pixels.shape == (side, side, 3)
     assert pixels.dtype == np.uint8
     colours = {tuple(colour) for colour in pixels.reshape(-1, 3).tolist()}
     assert (0x33, 0x66, 0x99) in colours
-    assert colours <= {(0x33, 0x66, 0x99), *([(255, 255, 255)] if how == "pad" else [])}
+    around = {"pad": {(255, 255, 255)}, "centre": {(0, 0, 0)}}
+    assert colours <= {(0x33, 0x66, 0x99)} | around.get(how, set())
 
 
 def test_crop_at_its_own_size_copies_the_centre() -> None:
@@ -58,6 +59,17 @@ def test_pad_keeps_the_aspect_on_white() -> None:
     assert (pixels[12:20] == 0).all()
     assert (pixels[20:] == 255).all()
     assert (fit(Image.new("RGB", (1, 5000)), 32, "pad") == 0).all(axis=(0, 2)).sum() == 1
+
+
+def test_centre_resizes_nothing() -> None:
+    image = noise(301, 200)
+    assert (fit(image, 100, "centre") == np.asarray(image)[50:150, 100:200]).all()  # 100.5 is rounded to the even 100
+    assert (fit(noise(303, 200), 100, "centre") == np.asarray(noise(303, 200))[50:150, 102:202]).all()  # and 101.5
+    small = noise(41, 200)
+    found = fit(small, 100, "centre")
+    assert (found[:, 29:70] == np.asarray(small)[50:150]).all()
+    assert not found[:, :29].any()
+    assert not found[:, 70:].any()
 
 
 def test_an_unknown_fit_is_a_mistake_of_the_caller() -> None:
@@ -128,3 +140,29 @@ def test_the_file_name_does_not_decide_the_format(tmp_path: Path, photo: Image.I
     photo.save(buffer, "PNG")
     (tmp_path / "x.jpg").write_bytes(buffer.getvalue())
     assert read_picture(list_items([tmp_path])[0], 32).status == "ok"
+
+
+@SOME
+@given(SIZES, st.integers(0, 2**32))
+def test_a_view_of_torchvision_keeps_its_shares_of_the_whole_image(size: tuple[int, int], seed: int) -> None:
+    """Each pixel holds its own place, and the part is found again by drawing it a second time."""
+    width, height = size
+    left, top, right, bottom = _box_of_torchvision(width, height, np.random.default_rng(seed), (0.8, 1.0))
+    w, h = right - left, bottom - top
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    if min(size) >= 20 and max(size) / min(size) < 1.2:  # larger than the rounding of whole pixels, and no panorama
+        assert 0.75 <= w * h / (width * height) <= 1
+        assert 0.7 <= w / h <= 1.4
+    rng = np.random.default_rng(seed)
+    image = noise(min(width, 60), min(height, 60))
+    part = image.crop(_box_of_torchvision(*image.size, rng, (0.8, 1.0)))
+    expected = np.asarray(part.resize((16, 16), Image.Resampling.BILINEAR))
+    expected = expected[:, ::-1] if rng.random() < 0.5 else expected
+    view = random_view(image, 16, np.random.default_rng(seed), box="torchvision", resample="bilinear")
+    assert np.array_equal(view, expected)
+
+
+def test_a_panorama_of_torchvision_is_cut_to_the_middle() -> None:
+    assert _box_of_torchvision(400, 30, np.random.default_rng(0), (0.8, 1.0)) == (180, 0, 220, 30)
+    assert _box_of_torchvision(30, 400, np.random.default_rng(0), (0.8, 1.0)) == (0, 180, 30, 220)

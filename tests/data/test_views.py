@@ -61,3 +61,5 @@ def test_views_are_rows_that_say_which_they_are(tmp_path: Path) -> None:
         assert [(Path(item.path).name, item.view) for item in originals][1] == ("img_0.png", "flip")
     with pytest.raises(InputError, match="cuts corners"):
         list(tokenize(TokenizeJob(job.paths, tmp_path / "u.parquet", model, "cpu", fit="pad", views="ten-crop")))
+    with pytest.raises(InputError, match="as it is"):
+        list(tokenize(TokenizeJob(job.paths, tmp_path / "u.parquet", model, "cpu", fit="centre", views="ten-crop")))

@@ -18,7 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
+from alit_cli.data.pictures.fitting import fit
 from alit_cli.data.tables.score_table import read_score_info
+from alit_cli.data.tables.token_table import read_info
 from alit_cli.errors import InputError, TooManyFailures
 from alit_cli.jobs.score import ScoreJob, score
 from alit_cli.jobs.score_summary import summarize
@@ -71,6 +73,22 @@ def test_scores_are_of_the_pictures_that_the_tokens_decode_to(tmp_path: Path, co
     assert info is not None
     assert (info.task, info.model, info.model_id, info.budgets) == ("recon", "", tokenizer.model_id, (2, 4, 6))
     assert info.measures == ("mse", "psnr", "ssim")
+
+
+def test_images_that_were_not_resized_are_read_the_same_way_again(tmp_path: Path) -> None:
+    """With --fit centre: the table says so, another fit does not resume it, and scores are those of the cut images."""
+    write_photos(tmp_path / "photos", IMAGES, side=50)
+    job = _tokens(tmp_path, [str(tmp_path / "photos")], fit="centre", shard_size=3)
+    table = _run(job)
+    assert read_info(job.table).fit == "centre"
+    tokenizer = load(job.checkpoint, "cpu")
+    images = [Image.open(tmp_path / "photos" / name) for name in table["image"].to_pylist()]
+    cut = torch.stack([torch.from_numpy(fit(image, 32, "centre")).permute(2, 0, 1) / 255 for image in images])
+    (*_, last) = tokenizer.rollout(cut)
+    mse = (last.reconstruction.clamp(0, 1) - cut).square().mean(dim=(1, 2, 3)).numpy()
+    np.testing.assert_allclose(table[f"mse_{last.budget}"].to_numpy(), mse, rtol=1e-4)
+    with pytest.raises(InputError, match="of another run"):
+        _tokens(tmp_path, [str(tmp_path / "photos")], fit="crop", shard_size=3)
 
 
 def test_an_interrupted_run_goes_on_and_ends_in_the_same_table(job: ScoreJob, tmp_path: Path) -> None:

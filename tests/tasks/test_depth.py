@@ -116,6 +116,16 @@ def test_against_maps(estimator: tuple[Any, Path], asked: Request, tmp_path: Pat
         build(dataclasses.replace(asked, model=str(estimator[1]), images=["z.jpg"], depth_maps=tmp_path))
 
 
+def test_maps_are_refused_where_images_were_not_resized(
+    estimator: tuple[Any, Path], asked: Request, tmp_path: Path
+) -> None:
+    info = dataclasses.replace(asked.info, fit="centre")
+    request = dataclasses.replace(asked, model=str(estimator[1]), info=info)
+    build(request)
+    with pytest.raises(InputError, match="--fit centre"):
+        build(dataclasses.replace(request, depth_maps=tmp_path))
+
+
 def test_maps_are_fitted_as_their_images_and_hide_what_they_do_not_know(tmp_path: Path) -> None:
     values = np.full((20, 40), 65535, np.uint16)
     values[:, 10:30] = np.arange(1, 401).reshape(20, 20)

@@ -17,13 +17,17 @@ from alit_cli.data.sources.items import Item
 from alit_cli.errors import ImageProblem
 
 Pixels = NDArray[np.uint8]
-Fit = Literal["crop", "squash", "pad"]
+Fit = Literal["crop", "squash", "pad", "centre"]
+CropBox = Literal["fitted", "torchvision"]
+CropFilter = Literal["bicubic", "bilinear"]
 Box = tuple[int, int, int, int]
 
 CORNER = 1.1
 """The square that corners are cut from is larger than they are by this."""
 WHITE = 255
 """What `pad` puts around an image, as transparency lies on white too."""
+BLACK = 0
+"""What `centre` puts around an image that is smaller than the square, as torchvision's CenterCrop does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +59,7 @@ class Reading:
 
     Attributes:
         side: pixels of the fitted square.
-        how: crop, squash or pad.
+        how: crop, squash, pad or centre.
         bits: bits of each budget, for the measures; None leaves them out.
         digest: whether the sha256 of the bytes is wanted.
     """
@@ -109,13 +113,14 @@ def fit(image: Image.Image, side: int, how: Fit = "crop") -> Pixels:
     """An RGB image as uint8 side × side × 3, resized with Pillow's antialiased bicubic filter.
 
     'crop' takes the centre square (short side to `side`), 'squash' the whole image without its aspect, 'pad'
-    the whole image with its aspect, centred on white.
+    the whole image with its aspect, centred on white. 'centre' cuts the centre out and resizes nothing, as the
+    evaluation of ALIT's authors does; a smaller image lies on black.
     """
     box, (left, top, width, height) = fit_box(*image.size, side, how)
     inner = _resized(image, (width, height), box)
     if (width, height) == (side, side):
         return inner
-    pixels = np.full((side, side, 3), WHITE, dtype=np.uint8)
+    pixels = np.full((side, side, 3), BLACK if how == "centre" else WHITE, dtype=np.uint8)
     pixels[top : top + height, left : left + width] = inner
     return pixels
 
@@ -136,7 +141,12 @@ def fit_box(width: int, height: int, side: int, how: Fit) -> tuple[Box, Box]:
         # A side of a very long image would be rounded to no pixel at all.
         inner = max(1, round(width * scale)), max(1, round(height * scale))
         return whole, ((side - inner[0]) // 2, (side - inner[1]) // 2, *inner)
-    raise ValueError(f"fit must be 'crop', 'squash' or 'pad', not {how!r}")
+    if how == "centre":
+        w, h = min(width, side), min(height, side)
+        # Half pixels are rounded as torchvision's CenterCrop rounds them: to the even place.
+        left, top = round((width - w) / 2), round((height - h) / 2)
+        return (left, top, left + w, top + h), ((side - w) // 2, (side - h) // 2, w, h)
+    raise ValueError(f"fit must be 'crop', 'squash', 'pad' or 'centre', not {how!r}")
 
 
 def fit_view(image: Image.Image, side: int, how: Fit, view: str) -> Pixels:
@@ -159,20 +169,36 @@ def fit_view(image: Image.Image, side: int, how: Fit, view: str) -> Pixels:
 
 
 def random_view(
-    image: Image.Image, side: int, rng: np.random.Generator, area: tuple[float, float] = (0.8, 1.0)
+    image: Image.Image,
+    side: int,
+    rng: np.random.Generator,
+    area: tuple[float, float] = (0.8, 1.0),
+    box: CropBox = "fitted",
+    resample: CropFilter = "bicubic",
 ) -> Pixels:
     """A random part of an RGB image for training, uint8 side × side × 3.
 
     Its aspect is 3/4 to 4/3 (log-uniform), its place any, and half of all views are mirrored. Unlike the usual
-    rejection loop, this moves over long panoramas too.
+    rejection loop, which `box="torchvision"` is, the fitted box moves over long panoramas too.
 
     Args:
         image: any size.
         side: pixels of the view.
         rng: what the view is drawn from.
-        area: the smallest and the largest share of the largest box of that aspect that the image holds.
+        area: the smallest and the largest share of the largest box of that aspect that the image holds; with
+            torchvision's box, of the whole image.
+        box: how the part is drawn.
+        resample: the filter; Pillow's are antialiased.
     """
-    width, height = image.size
+    drawn = (_box_of_torchvision if box == "torchvision" else _fitted_box)(*image.size, rng, area)
+    # torchvision cuts first, so that its filter sees nothing beyond the part's edge.
+    whole, part = (image.crop(drawn), None) if box == "torchvision" else (image, drawn)
+    pixels = _resized(whole, (side, side), part, Image.Resampling[resample.upper()])
+    return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels
+
+
+def _fitted_box(width: int, height: int, rng: np.random.Generator, area: tuple[float, float]) -> Box:
+    """A box of any aspect that is drawn, which always fits; random_view explains it."""
     # Log-uniform, so that a view is as often wider than high by some ratio as the other way round.
     aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
     shrink = math.sqrt(rng.uniform(*area))
@@ -180,10 +206,31 @@ def random_view(
     h = max(1, round(min(height, width / aspect) * shrink))
     # The order of the draws is fixed: another order would give other views for the same seed.
     left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-    pixels = _resized(image, (side, side), (left, top, left + w, top + h))
-    return np.ascontiguousarray(pixels[:, ::-1]) if rng.random() < 0.5 else pixels
+    return left, top, left + w, top + h
 
 
-def _resized(image: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None) -> Pixels:
-    """Part of an image (the filter may look beyond its edge) at another size, height × width × 3."""
-    return np.array(image.resize(size, Image.Resampling.BICUBIC, box=box))
+def _box_of_torchvision(width: int, height: int, rng: np.random.Generator, area: tuple[float, float]) -> Box:
+    """The box of torchvision's RandomResizedCrop: ten tries, then the largest in the centre with an aspect in range."""
+    narrow, wide = 3 / 4, 4 / 3
+    for _ in range(10):
+        pixels = width * height * rng.uniform(*area)
+        aspect = math.exp(rng.uniform(math.log(narrow), math.log(wide)))
+        w, h = round(math.sqrt(pixels * aspect)), round(math.sqrt(pixels / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+            return left, top, left + w, top + h
+    w, h = min(width, round(height * wide)), min(height, round(width / narrow))
+    # An image one pixel wide would leave no box at all.
+    w, h = max(1, w), max(1, h)
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def _resized(
+    image: Image.Image,
+    size: tuple[int, int],
+    box: tuple[float, float, float, float] | None = None,
+    resample: Image.Resampling = Image.Resampling.BICUBIC,
+) -> Pixels:
+    """Part of an image at another size, height × width × 3; the filter may look beyond the part's edge."""
+    return np.array(image.resize(size, resample, box=box))

@@ -49,7 +49,7 @@ class DistillStage(Stage):
         fresh = not self.recipe.continue_transformers
         if plan.step == 0 and fresh and self.model.base.grid_codebook is None:
             self._start_at_the_mean(plan.rows, ema)
-        if self.model.codebook is None or ema.codebook is None:
+        if self.model.codebook is None or ema.codebook is None or not self.recipe.kmeans:
             return
         tables = (self.model.codebook.weight, ema.codebook.weight)
         if plan.step == self.quantized_from and fresh:

@@ -14,14 +14,12 @@ from alit_cli.model.device import autocast
 from alit_cli.model.lpips import load_lpips
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed
+from alit_cli.training.optimizers import CriticOptimizer
 from alit_cli.training.plan import StepPlan
 from alit_cli.training.recipe import Recipe, StageName
 from alit_cli.training.speed import training_precision
 from alit_cli.training.stages.critic import PatchCritic, adaptive_weight, critic_loss, generator_loss
 from alit_cli.training.stages.stage import Losses
-
-CRITIC_BETAS = (0.5, 0.9)
-"""Little momentum, as PatchGANs are trained: the tokenizer that the critic judges changes with every step."""
 
 
 class PixelLoss:
@@ -43,15 +41,16 @@ class PixelLoss:
         self.recipe, self.stage = recipe, recipe.stage(stage)
         self.crops, self.distributed = crops, distributed
         self.precision = training_precision(self.stage.precision, distributed.device)
-        self.lpips = load_lpips([Path(file) for file in recipe.lpips]).to(distributed.device) if recipe.lpips else None
+        self.lpips = None
+        if recipe.lpips:
+            stretched = recipe.lpips_range == "-1,1"
+            self.lpips = load_lpips([Path(file) for file in recipe.lpips], stretched).to(distributed.device)
         self.critics: nn.ModuleList | None = None
         self.last_critic_loss = 0.0
         if stage in recipe.gan:
             torch.manual_seed(recipe.seed)  # the same critics in every process
             self.critics = nn.ModuleList(PatchCritic() for _ in range(critics)).to(distributed.device)
-            self.optimizer = torch.optim.AdamW(
-                self.critics.parameters(), lr=self.stage.learning_rate, betas=CRITIC_BETAS, weight_decay=0.0
-            )
+            self.optimizer = CriticOptimizer(self.critics.parameters(), recipe.critic, self.stage)
 
     def __call__(self, plan: StepPlan, reconstruction: Tensor, images: Tensor, last_layer: nn.Parameter) -> Losses:
         """The loss of reconstructions; its parts are l1, and lpips, gan and critic where they are used.
@@ -92,7 +91,7 @@ class PixelLoss:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.last_critic_loss = self.distributed.sum_gradients(parameters, loss.detach().reshape(1)).item()
-            self.optimizer.step()
+            self.optimizer.update(plan.step, parameters)
 
     def state(self) -> dict[str, Any]:
         """The critics and their optimizer."""
@@ -107,5 +106,4 @@ class PixelLoss:
             self.optimizer.load_state_dict(state["critic_optimizer"])
 
     def _adversarial_weight(self, plan: StepPlan) -> float:
-        """The adversarial weight at a step: that of the last mark of the schedule already passed."""
-        return next((weight for start, weight in reversed(self.recipe.gan_schedule) if plan.share >= start), 0.0)
+        return self.recipe.adversarial_weight(plan.share)
