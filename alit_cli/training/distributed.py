@@ -23,8 +23,8 @@ class Distributed:
     """Who we are among the processes, and what has to be agreed on.
 
     Every process holds the same weights and works on its own rows of each batch. Together they take the steps that one
-    process would take, up to the rounding of float sums; but not so with a critic (stages/critic.py says why), nor in
-    the noise of a VAE, which each process draws for itself.
+    process would take, up to the rounding of float sums: what is drawn belongs to the row (plan.py), and what a critic
+    needs of the whole batch is summed (stages/batch_norm.py, stages/pixel_loss.py).
 
     Attributes:
         rank: our number, from 0; process 0 writes files and prints.
@@ -96,7 +96,10 @@ class Distributed:
         """
         if self.world_size == 1:
             return scalars
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        # A parameter that the step does not use has no gradient, in any process, since the plan decides what is used.
+        # It keeps none: with zeros, weight decay would move it here and nowhere else.
+        parameters = [p for p in parameters if p.grad is not None]
+        gradients = [p.grad for p in parameters if p.grad is not None]
         message = torch.cat([scalars.float(), *(g.flatten().float() for g in gradients)])
         dist.all_reduce(message)
         parts: list[Tensor] = list(message.split([len(scalars), *(g.numel() for g in gradients)]))

@@ -6,7 +6,7 @@ import copy
 import errno
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import out_of_memory
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
-from alit_cli.training.crops import CropDataset, to_images
+from alit_cli.training.crops import Batch, CropDataset, to_images
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.log import PICTURED, Remark, TrainLog, TrainRecord
 from alit_cli.training.optimizers import Optimizers
@@ -182,14 +182,18 @@ class StageRun:
         self.crops.prefetch(np.concatenate([self.distributed.shard(rows) for rows in (plan.rows, following)]))
         if self.recipe.ema == "epoch" and self.step and self._begins_epoch():
             self._move_ema(1.0)
-        # What the network itself draws depends on the step and the process alone, so a resumed run repeats it.
-        torch.manual_seed(plan.torch_seed(self.distributed.rank))
-        for report in self.stage.prepare(plan, self.ema):
+        pieces = [
+            self.crops.batch(rows, self.device)
+            for rows in np.array_split(self.distributed.shard(plan.rows), self.stage_recipe.accumulate)
+        ]
+        # What torch draws depends on the step alone, so a resumed run repeats it.
+        torch.manual_seed(plan.torch_seed)
+        for report in self.stage.prepare(plan, self.ema, pieces):
             self._stop_if_asked()  # it may take minutes
             yield report
         self.optimizer.zero_grad()
         parameters = [p for _, p in self.trained]
-        local = self._backward(plan)
+        local = self._backward(plan, pieces)
         sums = self.distributed.sum_gradients(parameters, torch.stack(list(local.values())))
         losses = dict(zip(local, sums.tolist(), strict=True))
         if not math.isfinite(losses["total"]):
@@ -203,12 +207,11 @@ class StageRun:
         self._update_ema()
         return losses
 
-    def _backward(self, plan: StepPlan) -> dict[str, Tensor]:
+    def _backward(self, plan: StepPlan, pieces: Sequence[Batch]) -> dict[str, Tensor]:
         """Gradients of this process's rows, piece by piece; each piece weighs as much as its part of the batch."""
         sums: dict[str, Tensor] = {}
-        for rows in np.array_split(self.distributed.shard(plan.rows), self.stage_recipe.accumulate):
-            batch = self.crops.batch(rows, self.device)
-            weight = len(rows) / len(plan.rows)
+        for batch in pieces:
+            weight = len(batch.rows) / len(plan.rows)
             try:
                 with autocast(self.device, self.precision):
                     losses = self.stage.step(batch, plan)
@@ -217,7 +220,7 @@ class StageRun:
                 if not out_of_memory(problem):
                     raise
                 raise AlitError(
-                    f"There is not enough memory for {len(rows)} photographs at a time in stage {self.stage.name}. "
+                    f"There is not enough memory for {len(batch.rows)} photographs at a time in {self.stage.name}. "
                     f"Repeat the command with --accumulate {2 * self.stage_recipe.accumulate}: the run then resumes "
                     "with the same batch in smaller pieces."
                 ) from problem

@@ -15,7 +15,7 @@ from alit_cli.training.crops import CropDataset
 from alit_cli.training.recipe import Recipe, StageName
 
 # Each kind of draw has a stream of its own, so that one more of one kind changes no other.
-TORCH, ITERATION, PASSES, CRITIC, HALTING = range(5)
+TORCH, ITERATION, PASSES, CRITIC, HALTING, NOISE = range(6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class StepPlan:
         reads: after which iterations a sampled rollout reads the sequence, ascending; the last is `iteration`. Early
             in distillation this is `iteration` alone: all latents then read the image in one pass.
         trained: those of `reads` that have a loss.
-        critic_rows: the crops of each update of the critic, in order.
+        critic_rows: the crops of each update of the critic, update after update.
         seed: of the whole run.
     """
 
@@ -43,9 +43,10 @@ class StepPlan:
     critic_rows: tuple[np.ndarray, ...]
     seed: int
 
-    def torch_seed(self, rank: int) -> int:
-        """Seed of torch's own generator in one process, for what the network itself draws (a VAE's noise)."""
-        return int(np.random.default_rng([self.seed, self.step, TORCH, rank]).integers(2**31))
+    @property
+    def torch_seed(self) -> int:
+        """Seed of torch's own generator, the same in every process."""
+        return int(np.random.default_rng([self.seed, self.step, TORCH, 0]).integers(2**31))
 
     def halting_draws(self, rows: np.ndarray, iterations: int, tokens: int) -> Tensor:
         """Uniform draws for some of `rows`, t b n. They belong to the row, however the batch is split."""
@@ -53,6 +54,21 @@ class StepPlan:
             (iterations, len(self.rows), tokens), dtype=np.float32
         )
         return torch.from_numpy(draws[:, np.searchsorted(self.rows, rows)])
+
+    def noise(self, rows: np.ndarray, shape: tuple[int, ...], update: int | None = None) -> Tensor:
+        """Standard normal draws for some rows, b and `shape`; they belong to the row, as those of halting do.
+
+        Args:
+            rows: ascending.
+            shape: of one row's draws.
+            update: the number of the critic's update whose rows they are; None for rows of the step's batch.
+        """
+        whole = self.rows if update is None else np.sort(self.critic_rows[update])
+        stream = [NOISE] if update is None else [NOISE, update]
+        draws = np.random.default_rng([self.seed, self.step, *stream]).standard_normal(
+            (len(whole), *shape), dtype=np.float32
+        )
+        return torch.from_numpy(draws[np.searchsorted(whole, rows)])
 
 
 def plan_step(step: int, name: StageName, recipe: Recipe, iterations: int, crops: CropDataset) -> StepPlan:

@@ -29,9 +29,13 @@ def _environment() -> dict[str, str]:
 
 
 def _train(folder: Path, out: str, processes: int, *options: str) -> list[str]:
-    """The command that trains a small vqgan-based model on a few photographs for a few steps a stage."""
+    """The command that trains a small vqgan-based model on a few photographs for a few steps per stage.
+
+    Its convolutions are channels-last, as they are on a GPU.
+    """
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    program = ["-m", "alit_cli", "train", str(folder / "photos"), "--out", str(folder / out), "--device", "cpu"]
+    program = ["-m", "tests.training.channels_last", "train", str(folder / "photos"), "--out", str(folder / out)]
+    program += ["--device", "cpu"]
     start = ["--init", str(folder / "tiny.safetensors"), "--no-halting", "--gan", "none"]
     start += ["--precision", "float32"]  # in bf16 the order of sums shows in the fourth digit
     steps = ["--base-steps", "3", "--distill-steps", "4", "--finetune-steps", "3", "--batch-size", "8", "--lr", "1e-3"]
@@ -55,6 +59,12 @@ def _losses(folder: Path, out: str) -> list[float]:
     return [json.loads(line)["losses"]["total"] for line in log]
 
 
+def _parts(folder: Path, out: str) -> list[tuple[str, dict[str, float]]]:
+    """Of every step, the stage and all parts of its loss."""
+    log = (folder / f"{out}.work" / "log.jsonl").read_text().splitlines()
+    return [(entry["stage"], entry["losses"]) for entry in map(json.loads, log)]
+
+
 @pytest.mark.parametrize(
     ("processes", "options"), [(2, []), (1, ["--accumulate", "3"])], ids=["two processes", "accumulated"]
 )
@@ -67,6 +77,52 @@ def test_shared_work_takes_the_same_steps(folder: Path, processes: int, options:
     for name in expected:
         # Adam divides by gradients of near 0, so single weights may differ by a step of lr where float sums do.
         assert (expected[name] - found[name]).abs().mean() < 1e-4, name
+
+
+# At the usual rate of these tests the critic soon knows all photographs by heart. What is then left of its gradients is
+# rounding, which Adam makes as large as any other.
+CRITIC = ["--gan", "base,finetune", "--gan-schedule", "0:0.8", "--lr", "1e-4", "--validate-every", "1"]
+
+
+@pytest.fixture(scope="module", params=["vae", "vqgan"])
+def with_critic(folder: Path, request: pytest.FixtureRequest) -> tuple[str, list[str]]:
+    """One process has trained with a critic; the file it left, and how to repeat it."""
+    config = tiny.config(request.param, 32)
+    torch.manual_seed(0)
+    start = folder / f"start-{request.param}.safetensors"
+    write_checkpoint(start, Alit(config), Record(config))
+    options, out = [*CRITIC, "--init", str(start)], f"critic-{request.param}.safetensors"
+    alone = _train(folder, out, 1, *options)
+    subprocess.run(alone, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
+    return out, options
+
+
+BOTH = pytest.param(2, ["--accumulate", "2"], marks=pytest.mark.slow)
+SPLIT = [(2, []), (1, ["--accumulate", "3"]), BOTH]
+
+
+@pytest.mark.parametrize(("processes", "options"), SPLIT, ids=["two processes", "accumulated", "both"])
+def test_a_critic_judges_the_whole_batch(
+    folder: Path, with_critic: tuple[str, list[str]], processes: int, options: list[str]
+) -> None:
+    """Its statistics, the adaptive weight and a VAE's noise do not depend on who holds the rows, nor on the pieces."""
+    alone, with_it = with_critic
+    out = f"{processes}-{len(options)}-{alone}"
+    command = _train(folder, out, processes, *with_it, *options)
+    subprocess.run(command, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
+    expected, found = _parts(folder, alone), _parts(folder, out)
+    assert [stage for stage, _ in expected] == ["base"] * 3 + ["distill"] * 4 + ["finetune"] * 3
+    assert all(losses.keys() >= {"l1", "gan", "critic"} for stage, losses in expected if stage != "distill")
+    for (stage, losses), (_, others) in zip(expected, found, strict=True):
+        for part in losses.keys() - {"usage"}:  # a process counts the codes that it used itself
+            assert others[part] == pytest.approx(losses[part], rel=1e-3, abs=1e-5), f"{stage} {part}"
+    one, two = load_file(folder / alone), load_file(folder / out)
+    # All of it together, as Adam makes single weights differ by a step where their gradients are near 0.
+    start = load_file(Path(with_it[-1]))
+    apart, moved = (
+        sum((one[name] - other[name]).square().sum().item() for name in one) ** 0.5 for other in (two, start)
+    )
+    assert apart < 0.03 * moved, f"{apart / moved:.3f}"
 
 
 def test_summed_gradients_have_the_layout_of_their_parameters(monkeypatch: pytest.MonkeyPatch) -> None:

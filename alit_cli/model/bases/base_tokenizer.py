@@ -62,8 +62,14 @@ class BaseTokenizer(nn.Module, ABC):
         """b n outputs (logits or latents, row-major) → b 3 h w pixels, unclamped."""
 
     @abstractmethod
-    def autoencode(self, images: Tensor) -> Autoencoding:
-        """Training pass of the base tokenizer alone, b 3 h w."""
+    def autoencode(self, images: Tensor, noise: Tensor | None = None) -> Autoencoding:
+        """Training pass of the base tokenizer alone.
+
+        Args:
+            images: b 3 h w.
+            noise: b d g g of a standard normal, from which a VAE samples its latent in training. Without it, torch's
+                generator draws.
+        """
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """b 3 h w → b 3 h w, unclamped: encoded and decoded as the 1D tokenizer uses the two halves, without tokens."""

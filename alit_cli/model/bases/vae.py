@@ -169,10 +169,13 @@ class VAE(BaseTokenizer):
         """
         return self.decode(self.target(self.encode(images)))
 
-    def autoencode(self, images: Tensor) -> Autoencoding:
+    def autoencode(self, images: Tensor, noise: Tensor | None = None) -> Autoencoding:
         """From a sampled latent in training, from the mean in eval; the KL divergence is to a unit Gaussian."""
         mean, log_variance = self.posterior(images)
-        sample = mean + torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else mean
+        sample = mean
+        if self.training:
+            drawn = torch.randn_like(mean) if noise is None else noise.to(mean)
+            sample = mean + drawn * (0.5 * log_variance).exp()
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         return Autoencoding(self.decode_latent(sample), divergence, None)
 

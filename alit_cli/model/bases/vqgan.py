@@ -117,8 +117,8 @@ class VQGAN(BaseTokenizer):
         """b n d code vectors → b 3 h w."""
         return self.unfold(self.decoder(to_grid(vectors)))
 
-    def autoencode(self, images: Tensor) -> Autoencoding:
-        """Straight-through reconstruction and its VQ loss."""
+    def autoencode(self, images: Tensor, noise: Tensor | None = None) -> Autoencoding:
+        """Straight-through reconstruction and its VQ loss; nothing is sampled, so noise is not used."""
         z = to_tokens(self.encode(images))
         ids = self.target(to_grid(z))
         codes = self.vectors(ids)

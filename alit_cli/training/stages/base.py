@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alit_cli.model.bases.base_tokenizer import BaseTokenizer, to_tokens
+from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_tokens
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import Batch, CropDataset
@@ -20,7 +20,7 @@ from alit_cli.training.plan import StepPlan
 from alit_cli.training.recipe import Recipe
 from alit_cli.training.stages.codebook import KMEANS_POINTS, CodebookKeeper
 from alit_cli.training.stages.pixel_loss import PixelLoss
-from alit_cli.training.stages.stage import Losses, Stage
+from alit_cli.training.stages.stage import Losses, Stage, only
 
 CHUNK = 32
 """Photographs encoded at a time, outside of steps."""
@@ -44,8 +44,9 @@ class BaseStage(Stage):
         """The base tokenizer only."""
         return [self.model.base]
 
-    def prepare(self, plan: StepPlan, ema: Alit) -> Iterator[Progress]:
-        """Fill a VQGAN's codebook at the start, revive its unused codes now and then, and train the critic."""
+    def prepare(self, plan: StepPlan, ema: Alit, pieces: Sequence[Batch]) -> Iterator[Progress]:
+        """Fill a VQGAN's codebook at the start, revive its unused codes now and then, and let the critic learn and
+        judge."""
         base, codebook, ema_codebook = self.model.base, self.model.base.grid_codebook, ema.base.grid_codebook
         if codebook is not None and ema_codebook is not None:
             if plan.step == 0:
@@ -53,13 +54,15 @@ class BaseStage(Stage):
                 yield from self.keeper.fill(self._vectors(base, photographs), (codebook, ema_codebook))
             elif self.keeper.due(plan.step, 0, self.recipe.base.steps):
                 self.keeper.revive(self._vectors(base, plan.rows), (codebook, ema_codebook))
-        self.pixels.train_critic(plan, lambda batch: base.autoencode(batch.images).reconstruction)
+        self.pixels.train_critic(plan, lambda batch, update: self._autoencode(plan, batch, update).reconstruction)
+        with only(base.last_layer, self.model):
+            self.pixels.judge(plan, pieces, lambda batch: self._autoencode(plan, batch).reconstruction, base.last_layer)
 
     def step(self, batch: Batch, plan: StepPlan) -> Losses:
         """PixelLoss with mse and regularizer; usage is the share of a VQGAN's codes used since the last revival."""
         base = self.model.base
-        output = base.autoencode(batch.images)
-        pixels = self.pixels(plan, output.reconstruction, batch.images, base.last_layer)
+        output = self._autoencode(plan, batch)
+        pixels = self.pixels(plan, batch, output.reconstruction, base.last_layer)
         mse = F.mse_loss(output.reconstruction, batch.images)
         weight = self.recipe.kl_weight if base.grid_codebook is None else 1.0
         parts = {**pixels.parts, "mse": mse.detach(), "regularizer": output.regularizer.detach()}
@@ -88,6 +91,14 @@ class BaseStage(Stage):
         """The inverse of state."""
         self.keeper.counts = state["counts"].cpu()
         self.pixels.restore(state)
+
+    def _autoencode(self, plan: StepPlan, batch: Batch, update: int | None = None) -> Autoencoding:
+        """A VAE samples from noise of the rows, so that it does not matter which process holds them."""
+        config = self.model.config
+        if self.model.base.grid_codebook is not None:
+            return self.model.base.autoencode(batch.images)
+        noise = plan.noise(batch.rows, (config.base.latent_dim, config.grid_side, config.grid_side), update)
+        return self.model.base.autoencode(batch.images, noise.to(batch.images.device))
 
     @torch.no_grad()
     def _vectors(self, base: BaseTokenizer, rows: np.ndarray) -> Iterator[Tensor]:

@@ -1,16 +1,18 @@
 """The critic that training on pixels may add: a PatchGAN and its hinge losses; no part of a tokenizer or its file.
 
-Its BatchNorm takes statistics of the photographs in one process, and the adaptive weight is measured in one process,
-too. So with a critic, several processes do not take exactly the steps that one would take.
+Its BatchNorm and the adaptive weight see the whole batch, whoever holds its rows and in however many pieces. So several
+processes take the steps that one would take.
 """
 
 from __future__ import annotations
 
 import itertools
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from alit_cli.training.distributed import Distributed
+from alit_cli.training.stages.batch_norm import SyncBatchNorm
 
 
 class PatchCritic(nn.Sequential):
@@ -18,14 +20,19 @@ class PatchCritic(nn.Sequential):
 
     Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR 2017; with 3 layers each
     score judges 70×70 pixels.
+
+    Args:
+        distributed: whose rows one batch is made of.
+        channels: of the first convolution.
+        layers: strided convolutions.
     """
 
-    def __init__(self, channels: int = 64, layers: int = 3) -> None:
+    def __init__(self, distributed: Distributed, channels: int = 64, layers: int = 3) -> None:
         widths = [channels * min(2**i, 8) for i in range(layers + 1)]
         parts: list[nn.Module] = [nn.Conv2d(3, channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for i, (inner, outer) in enumerate(itertools.pairwise(widths), 1):
             stride = 2 if i < layers else 1  # the last two convolutions widen the view without shrinking the map
-            parts += [nn.Conv2d(inner, outer, 4, stride, padding=1, bias=False), nn.BatchNorm2d(outer)]
+            parts += [nn.Conv2d(inner, outer, 4, stride, padding=1, bias=False), SyncBatchNorm(outer, distributed)]
             parts.append(nn.LeakyReLU(0.2))
         parts.append(nn.Conv2d(widths[-1], 1, 4, padding=1))
         super().__init__(*parts)
@@ -46,10 +53,13 @@ def generator_loss(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last_layer: nn.Parameter) -> Tensor:
-    """‖∇reconstruction loss‖ / ‖∇adversarial loss‖ at the last layer, so that both pull alike (a scalar)."""
-    (ours,) = torch.autograd.grad(reconstruction, last_layer, retain_graph=True)
-    (theirs,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor) -> Tensor:
+    """‖∇reconstruction loss‖ / ‖∇adversarial loss‖ (a scalar), so that both pull alike.
+
+    Args:
+        reconstruction: gradient of the reconstruction loss of the whole batch at the last layer.
+        adversarial: that of the adversarial loss.
+    """
     # 1e-4 and 1e4 are VQGAN's (Esser et al., 2021): no division by zero, and no step that a dead critic could blow up.
-    weight: Tensor = (ours.norm() / (theirs.norm() + 1e-4)).clamp(0, 1e4).detach()
+    weight: Tensor = (reconstruction.norm() / (adversarial.norm() + 1e-4)).clamp(0, 1e4)
     return weight

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ class DistillStage(Stage):
         modules: list[nn.Module] = [self.model.encoder, self.model.decoder]
         return modules if self.model.codebook is None else [*modules, self.model.codebook]
 
-    def prepare(self, plan: StepPlan, ema: Alit) -> Iterator[Progress]:
+    def prepare(self, plan: StepPlan, ema: Alit, pieces: Sequence[Batch]) -> Iterator[Progress]:
         """Start at the mean latent, fill the codebook when quantization begins, and revive its unused codes."""
         fresh = not self.recipe.continue_transformers
         if plan.step == 0 and fresh and self.model.base.grid_codebook is None:

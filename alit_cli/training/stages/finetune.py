@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from alit_cli.training.speed import training_precision
 from alit_cli.training.stages.losses import quantization_loss
 from alit_cli.training.stages.pixel_loss import PixelLoss
 from alit_cli.training.stages.rollouts import FeatureCache, roll
-from alit_cli.training.stages.stage import Losses, Stage
+from alit_cli.training.stages.stage import Losses, Stage, only
 
 
 class FinetuneStage(Stage):
@@ -43,15 +43,22 @@ class FinetuneStage(Stage):
             modules.append(self.model.codebook)
         return modules + encoder_half if self.recipe.train_base_encoder else modules
 
-    def prepare(self, plan: StepPlan, ema: Alit) -> Iterator[Progress]:
-        """Train the critic of this step's iteration, where the recipe has one."""
-        self.pixels.train_critic(plan, lambda batch: self._reconstruct(self._latents(batch, plan.iteration)))
+    def prepare(self, plan: StepPlan, ema: Alit, pieces: Sequence[Batch]) -> Iterator[Progress]:
+        """Let the critic of this step's iteration learn and judge, where the recipe has one."""
+
+        def reconstruct(batch: Batch, update: int | None = None) -> Tensor:
+            return self._reconstruct(self._latents(batch, plan.iteration))
+
+        self.pixels.train_critic(plan, reconstruct)
+        last_layer = self.model.base.last_layer
+        with only(last_layer, self.model):
+            self.pixels.judge(plan, pieces, reconstruct, last_layer)
         yield from ()
 
     def step(self, batch: Batch, plan: StepPlan) -> Losses:
         """PixelLoss of the plan's iteration, and vq."""
         latents = self._latents(batch, plan.iteration)
-        pixels = self.pixels(plan, self._reconstruct(latents), batch.images, self.model.base.last_layer)
+        pixels = self.pixels(plan, batch, self._reconstruct(latents), self.model.base.last_layer)
         vq = quantization_loss(self.model.codebook, latents)
         return Losses(pixels.total + vq, {**pixels.parts, "vq": vq.detach()})
 

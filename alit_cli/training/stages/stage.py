@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from alit_cli.model.rollout import Alit
@@ -30,6 +32,27 @@ class Losses:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+def pieces_of(batch: Batch, count: int) -> list[Batch]:
+    """A batch in `count` pieces of nearly equal size, fewer where it has fewer rows."""
+    count = min(count, len(batch.rows))
+    rows = np.array_split(batch.rows, count)
+    images = batch.images.split([len(part) for part in rows])
+    return [Batch(*piece) for piece in zip(rows, images, strict=True)]
+
+
+@contextlib.contextmanager
+def only(parameter: nn.Parameter, model: nn.Module) -> Iterator[None]:
+    """In this block, graphs of a model lead to one of its parameters alone, so they hold next to nothing."""
+    others = [p for p in model.parameters() if p.requires_grad and p is not parameter]
+    try:
+        for other in others:
+            other.requires_grad_(False)
+        yield
+    finally:
+        for other in others:
+            other.requires_grad_(True)
+
+
 class Stage(ABC):
     """A stage: which parameters move, and what they minimize.
 
@@ -50,7 +73,7 @@ class Stage(ABC):
     def trained(self) -> list[nn.Module]:
         """The modules whose parameters move."""
 
-    def prepare(self, plan: StepPlan, ema: Alit) -> Iterator[Progress]:
+    def prepare(self, plan: StepPlan, ema: Alit, pieces: Sequence[Batch]) -> Iterator[Progress]:
         """Everything that happens before a step beside the optimizer: a critic's updates, care of a codebook.
 
         Changes that it makes to weights are made to the averaged ones, too, and are the same in all processes.
@@ -59,6 +82,7 @@ class Stage(ABC):
         Args:
             plan: of the step that is about to be taken.
             ema: the averaged weights.
+            pieces: this process's rows of the step's batch, as `step` will be given them.
 
         Yields: progress, where the work takes long (k-means); usually nothing.
         """
