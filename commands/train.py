@@ -126,7 +126,7 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     "--decode-threads",
     formerly=["--workers"],
     type=click.IntRange(1),
-    help="Threads that decode photographs, with --crops 0. [default: 4]",
+    help="Threads that decode photographs. [default: one per core, shared among the machine's processes; at least 4]",
 )
 @option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
 @option(RUN, "--save-every", type=click.FloatRange(0), default=5.0, help="Minutes between saved states.")
@@ -242,7 +242,7 @@ def _model(options: TrainOptions) -> ModelOptions:
 def _job(options: TrainOptions, recipe: RecipeOptions, distributed: Distributed) -> TrainJob:
     """What the room of training takes, from what the user gave."""
     from alit_cli.errors import InputError
-    from alit_cli.training.crops import DECODE_THREADS
+    from alit_cli.training.crops import decode_threads
     from alit_cli.training.job import training_job
 
     # None means that the user said nothing, and the value of the preset stays.
@@ -258,7 +258,7 @@ def _job(options: TrainOptions, recipe: RecipeOptions, distributed: Distributed)
         stage_changes,
         recipe.of_whole(),
         half=options.half,
-        decode_threads=options.decode_threads or DECODE_THREADS,
+        decode_threads=options.decode_threads or decode_threads(),
         overwrite=options.overwrite,
         distributed=distributed,
     )

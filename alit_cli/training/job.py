@@ -12,7 +12,7 @@ from typing import Any, Literal
 from alit_cli.config import BaseKind, ModelConfig
 from alit_cli.data.files import check_output, open_output
 from alit_cli.errors import InputError
-from alit_cli.training.crops import CROPS_MARK, DECODE_THREADS
+from alit_cli.training.crops import CROPS_MARK, decode_threads
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.recipe import PIXEL_STAGES, STAGES, Recipe, StageName, current_keys, recipe_for
 from alit_cli.training.start import Start, choose_start
@@ -63,7 +63,7 @@ class TrainJob:
     recipe: Recipe
     stages: Sequence[StageName] = STAGES
     half: bool = False
-    decode_threads: int = DECODE_THREADS
+    decode_threads: int = dataclasses.field(default_factory=decode_threads)
     overwrite: bool = False
     distributed: Distributed = dataclasses.field(default_factory=Distributed)
 

@@ -89,13 +89,22 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
     settings = CropSettings(job.config.image_size, recipe.crops, held_out, recipe.seed, *drawn)
     if distributed.is_main:
         claim_folder(job, len(items))
-        yield from make_crops(items, settings, job.work)
+        yield from make_crops(items, settings, job.work, job.decode_threads)
     distributed.barrier()
     crops = open_crops(job.work, items, settings, job.decode_threads)
     if not all((job.work / f"{name}.safetensors").exists() for name in job.stages):
         yield from _about_photographs(job, crops, len(items))
 
-    # Stages. A finished one lies in the work folder and is read instead of being run again.
+    with contextlib.closing(crops):
+        yield from _stages(job, intervals, model, record, crops)
+
+
+def _stages(
+    job: TrainJob, intervals: Intervals, model: Alit, record: Record, crops: CropDataset
+) -> Iterator[Progress | TrainRecord | Remark]:
+    """Train stage by stage, from a model and its record."""
+    recipe, distributed = job.recipe, job.distributed
+    # A finished one lies in the work folder and is read instead of being run again.
     seconds: dict[str, float] = {}
     for name in job.stages:
         finished = job.work / f"{name}.safetensors"
@@ -116,7 +125,6 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
             distributed.barrier()
         if distributed.is_main:
             write_checkpoint(job.out, model, record, torch.float16 if job.half else torch.float32)
-    crops.close()
     if seconds:
         parts = ", ".join(f"{name} {_minutes(value)}" for name, value in seconds.items())
         yield Remark(f"trained in {_minutes(sum(seconds.values()))}: {parts}")
