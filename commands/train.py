@@ -49,6 +49,7 @@ class TrainOptions:
     accumulate: int | None
     decode_threads: int | None
     # What is written, and when.
+    log_to: tuple[Literal["tensorboard", "wandb", "none"], ...] | None
     half: bool
     save_every: float
     validate_every: int
@@ -127,6 +128,14 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     formerly=["--workers"],
     type=click.IntRange(1),
     help="Threads that decode photographs. [default: one per core, shared among the machine's processes; at least 4]",
+)
+@option(
+    OUTPUT,
+    "--log-to",
+    type=Choices(("tensorboard", "wandb", "none")),
+    metavar="tensorboard,wandb",
+    help="Where curves are shown beside log.jsonl; or none. wandb takes its settings from its own variables, such as "
+    "WANDB_MODE=offline. [default: tensorboard where it is installed]",
 )
 @option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
 @option(RUN, "--save-every", type=click.FloatRange(0), default=5.0, help="Minutes between saved states.")
@@ -260,6 +269,7 @@ def _job(options: TrainOptions, recipe: RecipeOptions, distributed: Distributed)
         half=options.half,
         decode_threads=options.decode_threads or decode_threads(),
         overwrite=options.overwrite,
+        log_to=None if options.log_to is None else tuple(name for name in options.log_to if name != "none"),
         distributed=distributed,
     )
     # The job decides where its work folder is, so --resume is checked only after the job is made.

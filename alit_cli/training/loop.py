@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import out_of_memory
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
+from alit_cli.training.boards import BoardName, open_boards
 from alit_cli.training.crops import CropDataset, to_images
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.log import PICTURED, Remark, TrainLog, TrainRecord
@@ -72,9 +73,16 @@ class StageRun:
     optimizer: Optimizers
     log: TrainLog | None
 
-    def __init__(self, stage: Stage, recipe: Recipe, crops: CropDataset, folder: Path) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        recipe: Recipe,
+        crops: CropDataset,
+        folder: Path,
+        log_to: Sequence[BoardName] | None = None,
+    ) -> None:
         self.stage, self.recipe, self.stage_recipe = stage, recipe, recipe.stage(stage.name)
-        self.crops, self.folder = crops, folder
+        self.crops, self.folder, self.log_to = crops, folder, log_to
         self.distributed: Distributed = stage.distributed
         self.device = stage.distributed.device
         self.precision = training_precision(self.stage_recipe.precision, self.device)
@@ -126,7 +134,10 @@ class StageRun:
     def _begin(self) -> None:
         """Open the log, choose what is trained, prepare the model for its device, and resume where there is a state."""
         with named_write_errors(self.folder):
-            self.log = TrainLog(self.folder) if self.distributed.is_main else None
+            self.log = None
+            if self.distributed.is_main:
+                name = self.stage.model.config.name
+                self.log = TrainLog(self.folder, open_boards(self.log_to, self.folder, name))
         model = self.stage.model
         self.ema = copy.deepcopy(model).eval()
         # Frozen parts get no gradients, no optimizer state and no averaging.

@@ -114,7 +114,7 @@ def _stages(
             model = model.to(distributed.device)
         else:
             stage = STAGE_CLASSES[name](model.train(), recipe, crops, distributed)
-            run = StageRun(stage, recipe, crops, job.work)
+            run = StageRun(stage, recipe, crops, job.work, job.log_to)
             model = yield from run.run(intervals)
             seconds[name] = run.seconds
             record = _extended(record, model, job, run)
