@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from alit_cli.config import PRESETS
-from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, Decorator, example, option
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, LINE, OUTPUT, RUN, Command, Decorator, example, option
 from alit_cli.option_types import ChoicePerKey, Choices
 from alit_cli.options import as_record, config_option, device_option, json_option, out_option, quiet_option
 from alit_cli.train_options import STAGES, RecipeOptions, StageName, recipe_options
@@ -269,6 +269,7 @@ def _job(options: TrainOptions, recipe: RecipeOptions, distributed: Distributed)
         half=options.half,
         decode_threads=options.decode_threads or decode_threads(),
         overwrite=options.overwrite,
+        command=click.get_current_context().meta[LINE],
         log_to=None if options.log_to is None else tuple(name for name in options.log_to if name != "none"),
         distributed=distributed,
     )

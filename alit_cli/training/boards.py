@@ -94,8 +94,8 @@ class WeightsAndBiases(Board):
         # wandb raises errors of its own, of the network and of the operating system, and none must be a crash.
         except Exception as problem:
             raise AlitError(
-                f"wandb cannot begin a run ({str(problem).strip().rstrip('.')}). Set WANDB_MODE=offline to log without "
-                "a network, or leave wandb out of --log-to."
+                f"Weights & Biases cannot begin a run ({str(problem).strip().rstrip('.')}). Set WANDB_MODE=offline to "
+                "log without a network, or leave wandb out of --log-to."
             ) from problem
 
     def numbers(self, stage: str, step: int, values: Mapping[str, float]) -> None:
