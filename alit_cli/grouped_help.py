@@ -1,6 +1,7 @@
 """Options that belong to a group of the help page, show their defaults, and may still be called by a former name."""
 
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ HARDWARE = "Hardware"
 RUN = "Run"
 GROUPS = (INPUT, COMPUTE, OUTPUT, HARDWARE, RUN)
 """The groups of every help page, in the order in which they are printed."""
+
+LINE = "alit_cli.line"
+"""Key of a context's `meta`: the command line as it was written, for files that say how they were made."""
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -64,6 +68,7 @@ class Command(click.Command):
         # Old names are replaced before click reads the line, so they need no options of their own and no place in the
         # help.
         args, used = _renamed(args, new_names)
+        ctx.meta[LINE] = shlex.join([*ctx.command_path.split(), *args])
         try:
             rest = super().parse_args(ctx, args)
         except click.UsageError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from alit_cli.config import PRESETS
-from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, OUTPUT, RUN, Command, Decorator, example, option
+from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, LINE, OUTPUT, RUN, Command, Decorator, example, option
 from alit_cli.option_types import ChoicePerKey, Choices
 from alit_cli.options import as_record, config_option, device_option, json_option, out_option, quiet_option
 from alit_cli.train_options import STAGES, RecipeOptions, StageName, recipe_options
@@ -49,6 +49,7 @@ class TrainOptions:
     accumulate: int | None
     decode_threads: int | None
     # What is written, and when.
+    log_to: tuple[Literal["tensorboard", "wandb", "none"], ...] | None
     half: bool
     save_every: float
     validate_every: int
@@ -126,7 +127,15 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     "--decode-threads",
     formerly=["--workers"],
     type=click.IntRange(1),
-    help="Threads that decode photographs, with --crops 0. [default: 4]",
+    help="Threads that decode photographs. [default: one per core, shared among the machine's processes; at least 4]",
+)
+@option(
+    OUTPUT,
+    "--log-to",
+    type=Choices(("tensorboard", "wandb", "none")),
+    metavar="tensorboard,wandb",
+    help="Where curves are shown beside log.jsonl; or none. wandb takes its settings from its own variables, such as "
+    "WANDB_MODE=offline. [default: tensorboard where it is installed]",
 )
 @option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
 @option(RUN, "--save-every", type=click.FloatRange(0), default=5.0, help="Minutes between saved states.")
@@ -242,7 +251,7 @@ def _model(options: TrainOptions) -> ModelOptions:
 def _job(options: TrainOptions, recipe: RecipeOptions, distributed: Distributed) -> TrainJob:
     """What the room of training takes, from what the user gave."""
     from alit_cli.errors import InputError
-    from alit_cli.training.crops import DECODE_THREADS
+    from alit_cli.training.crops import decode_threads
     from alit_cli.training.job import training_job
 
     # None means that the user said nothing, and the value of the preset stays.
@@ -258,8 +267,10 @@ def _job(options: TrainOptions, recipe: RecipeOptions, distributed: Distributed)
         stage_changes,
         recipe.of_whole(),
         half=options.half,
-        decode_threads=options.decode_threads or DECODE_THREADS,
+        decode_threads=options.decode_threads or decode_threads(),
         overwrite=options.overwrite,
+        command=click.get_current_context().meta[LINE],
+        log_to=None if options.log_to is None else tuple(name for name in options.log_to if name != "none"),
         distributed=distributed,
     )
     # The job decides where its work folder is, so --resume is checked only after the job is made.

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "data": BASE | {"data"},
     "runs": BASE | {"data", "runs"},
     "model": BASE | {"data", "runs", "model"},
-    "training": BASE | {"data", "runs", "model", "training"},
+    "training": BASE | {"data", "runs", "model", "training", "__version__"},
     "tasks": BASE | {"data", "model", "tasks"},
     "jobs": BASE | {"data", "runs", "model", "tasks", "jobs", "__version__"},
     "analysis": BASE | {"data", "analysis", "table_layout", "results"},

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Literal, cast, get_args
 
 Kind = Literal[
     "token table", "selection", "score table", "analysis", "figure", "picture", "attention maps", "export", "model",
-    "page", "study", "working file",
+    "page", "study", "card", "working file",
 ]  # fmt: skip
 """What a file is. A `working file` lies in a work folder or in the cache: its folder was checked, it has no mark."""
 SUFFIXES: Mapping[str, tuple[str, ...]] = {
@@ -36,6 +36,7 @@ SUFFIXES: Mapping[str, tuple[str, ...]] = {
     "model": (".safetensors",),
     "page": (".html", ".htm"),
     "study": (".md", ".json", ".toml"),
+    "card": (".md",),
 }
 """How the name of a file of each kind may end; a name without an ending is no lie."""
 LISTED = (".csv", ".jsonl")

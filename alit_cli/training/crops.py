@@ -9,7 +9,7 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +23,14 @@ from alit_cli.data.pictures.fitting import CropBox, CropFilter, fit, random_view
 from alit_cli.data.sources.items import Item
 from alit_cli.errors import ImageProblem, InputError
 from alit_cli.progress import Progress
+from alit_cli.training.feed import Feed, Pixels
 
-DECODE_THREADS = 4
+FEWEST_THREADS = 4
+"""Threads that decode on a small machine: some of them always wait for the disk."""
 CROPS_MARK = "views.json"
 """Its presence in a work folder says that the photographs are ready."""
 MANY = 1 << 20
 """How many different crops of a photograph there are where none is cached; an epoch uses one."""
-Pixels = np.ndarray[tuple[int, int, int, int], np.dtype[np.uint8]]
 Crop = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 
 
@@ -91,36 +92,43 @@ class CropDataset(ABC):
 
     def __init__(self) -> None:
         self._orders: dict[tuple[int, int], np.ndarray] = {}
+        self._feed = Feed(self.read)
 
     @property
     def rows(self) -> int:
         """All crops of all photographs."""
         return self.photos * self.per_photo
 
-    def order(self, epoch: int, seed: int) -> np.ndarray:
-        """The rows of one epoch: one crop of each photograph, shuffled; a function of epoch and seed alone."""
+    def order(self, epoch: int, seed: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """The rows of one epoch: one crop of each photograph, shuffled; a function of epoch and seed alone.
+
+        Args:
+            epoch, seed: what the order is drawn from.
+            start, stop: which part of it is wanted.
+        """
         key = (epoch, seed)
         if key not in self._orders:
             # Every step asks, and shuffling 50 million photographs takes seconds. Two epochs meet where one ends.
             self._orders = dict(list(self._orders.items())[-1:])
-            rng = np.random.default_rng([seed, epoch])
-            self._orders[key] = rng.permutation(self.photos) * self.per_photo + epoch % self.per_photo
-        return self._orders[key]
+            self._orders[key] = _shuffled(self.photos, epoch, seed)
+        return self._orders[key][start:stop].astype(np.int64) * self.per_photo + epoch % self.per_photo
 
     def batch(self, rows: np.ndarray, device: torch.device) -> Batch:
         """These rows in ascending order, as they lie on the disk."""
         rows = np.sort(rows)
-        return Batch(rows, to_images(self.read(rows), device))
+        return Batch(rows, _images(self._feed.take(rows, device)))
+
+    def prefetch(self, batches: Sequence[np.ndarray], device: torch.device) -> None:
+        """Say which batches will be asked for next, each by its rows, so that they are on the device then."""
+        self._feed.announce([np.sort(rows) for rows in batches], device)
 
     @abstractmethod
     def read(self, rows: np.ndarray) -> Pixels:
         """These rows in this order, b S S 3 uint8."""
 
-    def prefetch(self, rows: np.ndarray) -> None:  # noqa: B027 (cached crops need none)
-        """Say which rows will be asked for next, so that they are ready then."""
-
-    def close(self) -> None:  # noqa: B027 (a memory map closes itself)
-        """Stop the threads, where there are some."""
+    def close(self) -> None:
+        """Stop the threads; what they have not begun is dropped."""
+        self._feed.close()
 
 
 class CachedCrops(CropDataset):
@@ -138,7 +146,7 @@ class CachedCrops(CropDataset):
 
 
 class OnTheFlyCrops(CropDataset):
-    """Crops decoded when they are used, in threads, a batch ahead: any number of photographs, no disk.
+    """Crops decoded when they are used, in threads: any number of photographs, no disk.
 
     A photograph that cannot be read is replaced by the next one that can.
     """
@@ -148,24 +156,17 @@ class OnTheFlyCrops(CropDataset):
         self.items, self.settings = items, settings
         self.photos, self.per_photo, self.validation = len(items), MANY, validation
         self.pool = ThreadPoolExecutor(threads)
-        self.coming: dict[int, Future[Crop]] = {}
 
     def read(self, rows: np.ndarray) -> Pixels:
-        """Decode the rows, or take them where they were prefetched."""
-        rows_asked = [int(row) for row in rows]
-        # All rows are submitted before the first result is awaited, so that the threads work in parallel.
-        late = {row: self.pool.submit(self._crop, row) for row in rows_asked if row not in self.coming}
-        return np.stack([(late.get(row) or self.coming.pop(row)).result() for row in rows_asked])
-
-    def prefetch(self, rows: np.ndarray) -> None:
-        """Begin to decode them; what was prefetched before and never used is dropped."""
-        rows_ahead = {int(row) for row in rows}
-        self.coming = {row: crop for row, crop in self.coming.items() if row in rows_ahead}
-        self.coming |= {row: self.pool.submit(self._crop, row) for row in rows_ahead - self.coming.keys()}
+        """Decode the rows in parallel."""
+        pixels: Pixels = np.stack(list(self.pool.map(self._crop, map(int, rows))))
+        return pixels
 
     def close(self) -> None:
         """Stop the threads; what they have not begun is dropped."""
-        self.pool.shutdown(cancel_futures=True)
+        # The pool first: the feed may be waiting for it.
+        self.pool.shutdown(wait=False, cancel_futures=True)
+        super().close()
 
     def _crop(self, row: int) -> Crop:
         photo, number = divmod(row, self.per_photo)
@@ -181,11 +182,28 @@ class OnTheFlyCrops(CropDataset):
 
 def to_images(pixels: np.ndarray, device: torch.device | None = None) -> Tensor:
     """b S S 3 uint8 → b 3 S S float32 in [0, 1], on a device; bytes travel, as they are a quarter of the floats."""
-    raw = torch.from_numpy(np.array(pixels)).to(device or "cpu")  # a copy: a memory map is read-only
+    return _images(torch.from_numpy(np.array(pixels)).to(device or "cpu"))  # a copy: a memory map is read-only
+
+
+def _images(raw: Tensor) -> Tensor:
     return raw.permute(0, 3, 1, 2).contiguous().float() / 255
 
 
-def make_crops(items: Sequence[Item], settings: CropSettings, folder: Path) -> Iterator[Progress]:
+def _shuffled(photos: int, epoch: int, seed: int) -> np.ndarray:
+    """All photographs in the order of an epoch; half as large as the numbers that NumPy shuffles."""
+    order = np.random.default_rng([seed, epoch]).permutation(photos)
+    return order.astype(np.uint32) if photos <= 2**32 else order
+
+
+def decode_threads() -> int:
+    """Threads that decode photographs where the user does not say: the cores of this process's part of the machine."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(FEWEST_THREADS, usable // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def make_crops(
+    items: Sequence[Item], settings: CropSettings, folder: Path, threads: int = FEWEST_THREADS
+) -> Iterator[Progress]:
     """Write `validation.npy`, `views.json` and, where crops are cached, `views.npy` into a folder.
 
     Photographs that cannot be read are left out and counted. If this was done before, nothing happens.
@@ -205,7 +223,7 @@ def make_crops(items: Sequence[Item], settings: CropSettings, folder: Path) -> I
         file.write(encoded.getbuffer())
     readable = len(training)
     if settings.per_photo:
-        readable = yield from _cache(items, training, settings, folder)
+        readable = yield from _cache(items, training, settings, folder, threads)
     if readable < 2:
         why = next(filter(None, (_problem(items[index]) for index in training)), "")
         raise InputError(
@@ -216,7 +234,7 @@ def make_crops(items: Sequence[Item], settings: CropSettings, folder: Path) -> I
 
 
 def open_crops(
-    folder: Path, items: Sequence[Item], settings: CropSettings, threads: int = DECODE_THREADS
+    folder: Path, items: Sequence[Item], settings: CropSettings, threads: int = FEWEST_THREADS
 ) -> CropDataset:
     """What make_crops prepared of the same items."""
     shape = json.loads((folder / CROPS_MARK).read_text())
@@ -235,7 +253,7 @@ def _split(items: int, settings: CropSettings) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cache(
-    items: Sequence[Item], training: np.ndarray, settings: CropSettings, folder: Path
+    items: Sequence[Item], training: np.ndarray, settings: CropSettings, folder: Path, threads: int
 ) -> Generator[Progress, None, int]:
     """Decode every photograph once; returns the number that could be read."""
     path, per_photo = folder / "views.npy", settings.per_photo
@@ -253,7 +271,7 @@ def _cache(
             os.posix_fallocate(file.fileno(), 0, os.path.getsize(path))
     readable = 0
     yield Progress(0, len(training), "photographs")
-    with ThreadPoolExecutor(DECODE_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         decoded = pool.map(
             lambda index: _random_crops(items[index], settings, per_photo, [settings.seed, int(index)]), training
         )

@@ -51,7 +51,9 @@ class Distributed:
             chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
             torch.cuda.set_device(chosen)  # NCCL takes the current device
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
+            # Of a GPU's processes, tensors on the CPU go through gloo: who waits for another process then waits without
+            # NCCL, whose kernels and watchdogs expect answers soon, and without draining its own GPU.
+            dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE)
         return Distributed(dist.get_rank(), world_size, chosen)
 
     def leave(self) -> None:
@@ -71,7 +73,7 @@ class Distributed:
     def barrier(self) -> None:
         """Wait until all processes are here."""
         if self.world_size > 1:
-            dist.barrier()
+            dist.all_reduce(torch.zeros(1))
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """The sum over all processes, in place."""

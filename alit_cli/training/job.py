@@ -12,7 +12,9 @@ from typing import Any, Literal
 from alit_cli.config import BaseKind, ModelConfig
 from alit_cli.data.files import check_output, open_output
 from alit_cli.errors import InputError
-from alit_cli.training.crops import CROPS_MARK, DECODE_THREADS
+from alit_cli.training.boards import BoardName, check_boards
+from alit_cli.training.card import card_path, curves_path
+from alit_cli.training.crops import CROPS_MARK, decode_threads
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.recipe import PIXEL_STAGES, STAGES, Recipe, StageName, current_keys, recipe_for
 from alit_cli.training.start import Start, choose_start
@@ -54,6 +56,8 @@ class TrainJob:
         half: store float16 weights.
         decode_threads: threads that decode photographs, where no decoded crops are cached.
         overwrite: delete the unfinished run in the work folder first.
+        log_to: boards that show the curves; None is TensorBoard where it is installed.
+        command: the line that the user wrote, for the card; '' where there is none.
         distributed: who takes part, and where this process computes.
     """
 
@@ -63,8 +67,10 @@ class TrainJob:
     recipe: Recipe
     stages: Sequence[StageName] = STAGES
     half: bool = False
-    decode_threads: int = DECODE_THREADS
+    decode_threads: int = dataclasses.field(default_factory=decode_threads)
     overwrite: bool = False
+    log_to: Sequence[BoardName] | None = None
+    command: str = ""
     distributed: Distributed = dataclasses.field(default_factory=Distributed)
 
     @property
@@ -96,12 +102,15 @@ def training_job(
         stages: the stages to run, in any order.
         stage_changes: fields of StageRecipe by stage; None leaves the recipe's value.
         changes: other fields of Recipe, and the recipe's name, as recipe_for takes them.
-        rest: half, decode_threads, overwrite and distributed of TrainJob.
+        rest: half, decode_threads, overwrite, log_to, command and distributed of TrainJob.
 
     Raises:
         InputError: a value does not fit.
     """
     check_output(out, "model")
+    check_output(card_path(out), "card")
+    check_output(curves_path(out), "figure")
+    check_boards(rest.get("log_to") or ())
     # The name says whose model this is, not by which recipe it was trained.
     sizes = {**model.sizes, "name": model.name or out.stem}
     start = choose_start(model.init, model.preset, sizes, model.base, model.continuous, model.init_fit)

@@ -1,4 +1,4 @@
-"""What a training run says of itself: records, kept as a JSON-lines log and TensorBoard's curves, and pictures."""
+"""What a training run says of itself: records, kept as a JSON-lines log and shown on boards, and pictures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from alit_cli.data.files import open_output
 from alit_cli.data.marks import png_metadata
 from alit_cli.progress import Progress
+from alit_cli.training.boards import Board
 from alit_cli.training.recipe import StageName
 
 PICTURED = 6
@@ -71,30 +72,20 @@ class TrainRecord:
 
 
 class TrainLog:
-    """Writes under `folder`: `log.jsonl`, `tensorboard/`, and `pictures/STAGE-STEP.png`."""
+    """Writes under `folder`: `log.jsonl` and `pictures/STAGE-STEP.png`; and shows the same on boards."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board: SummaryWriter | None = SummaryWriter(str(folder / "tensorboard"))
-        except ImportError:  # tensorboard is optional
-            self.board = None
+    def __init__(self, folder: Path, boards: Sequence[Board] = ()) -> None:
+        self.folder, self.boards = folder, boards
 
     def write(self, record: TrainRecord) -> None:
         """One line, and the same numbers as curves."""
         values = {key: value for key, value in vars(record).items() if value is not None and key != "loss"}
         with open(self.folder / "log.jsonl", "a") as file:
             file.write(json.dumps(values) + "\n")
-        if self.board is None:
-            return
-        for name, value in {**record.losses, "images_per_second": record.images_per_second}.items():
-            self.board.add_scalar(f"{record.stage}/{name}", value, record.step)
-        for budget, l1 in (record.validation or {}).items():
-            self.board.add_scalar(f"{record.stage}/validation_l1/{budget}", l1, record.step)
-        # So that curves can be watched while the run goes on.
-        self.board.flush()
+        validation = {f"validation_l1/{budget}": l1 for budget, l1 in (record.validation or {}).items()}
+        for board in self.boards:
+            shown = {**record.losses, "images_per_second": record.images_per_second, **validation}
+            board.numbers(record.stage, record.step, shown)
 
     def picture(self, record: TrainRecord, columns: Sequence[Tensor]) -> Path:
         """A sheet with one row per photograph: the original, then its reconstruction at every budget (b 3 h w each)."""
@@ -103,11 +94,11 @@ class TrainLog:
         path = self.folder / "pictures" / f"{record.stage}-{record.step:06d}.png"
         with open_output(path, "picture") as file:
             Image.fromarray(pixels).save(file, "PNG", pnginfo=png_metadata("picture"))
-        if self.board is not None:
-            self.board.add_image(f"{record.stage}/reconstructions", pixels, record.step, dataformats="HWC")
+        for board in self.boards:
+            board.picture(record.stage, record.step, pixels)
         return path
 
     def close(self) -> None:
-        """Close TensorBoard's file."""
-        if self.board is not None:
-            self.board.close()
+        """Close the boards."""
+        for board in self.boards:
+            board.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import errno
-import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,11 +21,13 @@ from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import out_of_memory
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
+from alit_cli.training.boards import BoardName, open_boards
 from alit_cli.training.crops import Batch, CropDataset, to_images
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.log import PICTURED, Remark, TrainLog, TrainRecord
+from alit_cli.training.meter import LossMeter
 from alit_cli.training.optimizers import Optimizers
-from alit_cli.training.plan import StepPlan, batch_rows, plan_step
+from alit_cli.training.plan import StepPlan, plan_step
 from alit_cli.training.recipe import Recipe
 from alit_cli.training.signals import DeferredSignals
 from alit_cli.training.speed import peak_memory, training_precision
@@ -72,15 +73,23 @@ class StageRun:
     optimizer: Optimizers
     log: TrainLog | None
 
-    def __init__(self, stage: Stage, recipe: Recipe, crops: CropDataset, folder: Path) -> None:
+    def __init__(
+        self,
+        stage: Stage,
+        recipe: Recipe,
+        crops: CropDataset,
+        folder: Path,
+        log_to: Sequence[BoardName] | None = None,
+    ) -> None:
         self.stage, self.recipe, self.stage_recipe = stage, recipe, recipe.stage(stage.name)
-        self.crops, self.folder = crops, folder
+        self.crops, self.folder, self.log_to = crops, folder, log_to
         self.distributed: Distributed = stage.distributed
         self.device = stage.distributed.device
         self.precision = training_precision(self.stage_recipe.precision, self.device)
         self.signals = DeferredSignals()
         self.step, self.seconds = 0, 0.0
         self.last_record: TrainRecord | None = None
+        self.losses = LossMeter(stage.name)
         pieces = self.distributed.world_size * self.stage_recipe.accumulate
         if self.stage_recipe.batch_size < pieces:
             raise InputError(
@@ -113,6 +122,9 @@ class StageRun:
                 try:
                     with named_write_errors(self.folder):
                         yield from self._steps(intervals)
+                except Exception:
+                    self.losses.check()  # what went wrong may be what a loss that is not finite has led to
+                    raise
                 finally:
                     self.save()
         if self.log is not None:
@@ -122,7 +134,10 @@ class StageRun:
     def _begin(self) -> None:
         """Open the log, choose what is trained, prepare the model for its device, and resume where there is a state."""
         with named_write_errors(self.folder):
-            self.log = TrainLog(self.folder) if self.distributed.is_main else None
+            self.log = None
+            if self.distributed.is_main:
+                name = self.stage.model.config.name
+                self.log = TrainLog(self.folder, open_boards(self.log_to, self.folder, name))
         model = self.stage.model
         self.ema = copy.deepcopy(model).eval()
         # Frozen parts get no gradients, no optimizer state and no averaging.
@@ -139,19 +154,17 @@ class StageRun:
     def _steps(self, intervals: Intervals) -> Iterator[TrainRecord | Progress]:
         """All steps that are left, with what is said and saved between them."""
         name, steps = self.stage.name, self.stage_recipe.steps
-        sums: dict[str, float] = {}
         taken = 0  # steps since the last logged record
         logged = saved = told = time.monotonic()
         while self.step < steps:
             self._stop_if_asked()
-            for part, value in (yield from self._step()).items():
-                sums[part] = sums.get(part, 0.0) + value
+            yield from self._step()
             taken += 1
             validate = self.step % intervals.validate_steps == 0 or self.step == steps
             if self.step % intervals.log_steps == 0 or validate:
+                losses = self.losses.means()  # before the clock is read, since a GPU finishes its steps first
                 seconds, logged = time.monotonic() - logged, time.monotonic()
                 self.seconds += seconds
-                losses = {part: value / taken for part, value in sums.items()}
                 record = TrainRecord(
                     name,
                     self.step,
@@ -163,7 +176,7 @@ class StageRun:
                     memory=peak_memory(self.device),
                     loss=losses["total"],
                 )
-                sums, taken = {}, 0
+                taken = 0
                 self.last_record = self._logged(record, validate)
                 yield self.last_record
                 told = time.monotonic()
@@ -175,17 +188,14 @@ class StageRun:
                 self.save()
                 saved = time.monotonic()
 
-    def _step(self) -> Generator[Progress, None, dict[str, float]]:
+    def _step(self) -> Iterator[Progress]:
         """One optimizer step; its losses are means over the whole batch, whoever worked on it."""
-        plan = plan_step(self.step, self.stage.name, self.recipe, self.stage.model.config.iterations, self.crops)
-        following = batch_rows(self.step + 1, self.stage_recipe.batch_size, self.recipe.seed, self.crops)
-        self.crops.prefetch(np.concatenate([self.distributed.shard(rows) for rows in (plan.rows, following)]))
+        plan = self._plan(self.step)
+        following = [self._plan(self.step + 1)] if self.step + 1 < self.stage_recipe.steps else []
+        self.crops.prefetch([rows for each in (plan, *following) for rows in self._batches(each)], self.device)
         if self.recipe.ema == "epoch" and self.step and self._begins_epoch():
             self._move_ema(1.0)
-        pieces = [
-            self.crops.batch(rows, self.device)
-            for rows in np.array_split(self.distributed.shard(plan.rows), self.stage_recipe.accumulate)
-        ]
+        pieces = [self.crops.batch(rows, self.device) for rows in self._pieces(plan)]
         # What torch draws depends on the step alone, so a resumed run repeats it.
         torch.manual_seed(plan.torch_seed)
         for report in self.stage.prepare(plan, self.ema, pieces):
@@ -195,17 +205,22 @@ class StageRun:
         parameters = [p for _, p in self.trained]
         local = self._backward(plan, pieces)
         sums = self.distributed.sum_gradients(parameters, torch.stack(list(local.values())))
-        losses = dict(zip(local, sums.tolist(), strict=True))
-        if not math.isfinite(losses["total"]):
-            raise AlitError(
-                f"The loss is not finite at step {self.step + 1} of stage {self.stage.name}. "
-                "Start again with a lower --lr and --overwrite."
-            )
+        self.losses.add(self.step + 1, tuple(local), sums)
         nn.utils.clip_grad_norm_(parameters, self.stage_recipe.clip)
         self.optimizer.step(self.stage_recipe.rate(self.step))
         self.step += 1
         self._update_ema()
-        return losses
+
+    def _plan(self, step: int) -> StepPlan:
+        return plan_step(step, self.stage.name, self.recipe, self.stage.model.config.iterations, self.crops)
+
+    def _pieces(self, plan: StepPlan) -> list[np.ndarray]:
+        """This process's rows of a step, in the pieces in which they are computed."""
+        return np.array_split(self.distributed.shard(plan.rows), self.stage_recipe.accumulate)
+
+    def _batches(self, plan: StepPlan) -> list[np.ndarray]:
+        """The rows of all batches that a step takes."""
+        return [*self._pieces(plan), *(self.distributed.shard(rows) for rows in plan.critic_rows)]
 
     def _backward(self, plan: StepPlan, pieces: Sequence[Batch]) -> dict[str, Tensor]:
         """Gradients of this process's rows, piece by piece; each piece weighs as much as its part of the batch."""
@@ -252,7 +267,8 @@ class StageRun:
     def _stop_if_asked(self) -> None:
         """Act on a signal, at a moment when every process is at the same place."""
         # One process may have got the signal alone; if it stopped by itself, the others would wait for it forever.
-        asked = torch.tensor([float(self.signals.pending is not None)], device=self.device)
+        # On the CPU, so that nobody waits for a GPU.
+        asked = torch.tensor([float(self.signals.pending is not None)])
         if self.distributed.all_reduce(asked).item():
             self.signals.reraise()
 
@@ -287,8 +303,12 @@ class StageRun:
         return {budget: total / len(images) for budget, total in sums.items()}, columns
 
     def save(self) -> None:
-        """Write everything a resumed run needs, atomically; the main process alone does. Raises as open_output."""
-        if not self.distributed.is_main:
+        """Write everything a resumed run needs, atomically; the main process alone does. Raises as open_output.
+
+        Where a loss was not finite, the last state stays: the weights are worth nothing, and the run ends at its next
+        record.
+        """
+        if not self.distributed.is_main or not self.losses.finite():
             return
         state = {
             "step": self.step,

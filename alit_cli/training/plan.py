@@ -105,7 +105,7 @@ def batch_rows(step: int, batch_size: int, seed: int, crops: CropDataset) -> np.
     size = min(batch_size, crops.photos)
     # An epoch has as many steps as full batches; the order is new in each.
     epoch, place = divmod(step, crops.photos // size)
-    return np.sort(crops.order(epoch, seed)[place * size : (place + 1) * size])
+    return np.sort(crops.order(epoch, seed, place * size, (place + 1) * size))
 
 
 def _iteration(step: int, name: StageName, recipe: Recipe, iterations: int) -> int:
@@ -136,7 +136,8 @@ def _reads(share: float, recipe: Recipe, iterations: int, last: int, rng: np.ran
 
 def _critic_rows(step: int, name: StageName, recipe: Recipe, crops: CropDataset) -> tuple[np.ndarray, ...]:
     """The critic sees photographs of its own, other ones at every update, so that it does not judge by heart."""
-    if name not in recipe.gan:
+    # Before the critic joins, it needs none.
+    if name not in recipe.gan or not recipe.adversarial_weight(step / recipe.stage(name).steps):
         return ()
     size = min(recipe.stage(name).batch_size, crops.photos)
     batches = []

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 
 from alit_cli.data.files import claimed, make_folder, named_write_errors, remove_orphans_below
-from alit_cli.data.pictures.measures import measure
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record, read_alit, write_checkpoint
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
+from alit_cli.training.card import CardFacts, card_path, thumbnail_errors, write_card
 from alit_cli.training.crops import CropDataset, CropSettings, make_crops, open_crops
 from alit_cli.training.job import TrainJob, claim_folder
 from alit_cli.training.log import Remark, TrainRecord
@@ -30,6 +28,7 @@ from alit_cli.training.stages.distill import DistillStage
 from alit_cli.training.stages.finetune import FinetuneStage
 from alit_cli.training.stages.stage import Stage
 from alit_cli.training.start import load_start
+from alit_cli.training.work_folder import LOG
 
 STAGE_CLASSES: dict[StageName, type[Stage]] = {"base": BaseStage, "distill": DistillStage, "finetune": FinetuneStage}
 
@@ -89,13 +88,22 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
     settings = CropSettings(job.config.image_size, recipe.crops, held_out, recipe.seed, *drawn)
     if distributed.is_main:
         claim_folder(job, len(items))
-        yield from make_crops(items, settings, job.work)
+        yield from make_crops(items, settings, job.work, job.decode_threads)
     distributed.barrier()
     crops = open_crops(job.work, items, settings, job.decode_threads)
     if not all((job.work / f"{name}.safetensors").exists() for name in job.stages):
         yield from _about_photographs(job, crops, len(items))
 
-    # Stages. A finished one lies in the work folder and is read instead of being run again.
+    with contextlib.closing(crops):
+        yield from _stages(job, intervals, model, record, crops, len(items))
+
+
+def _stages(
+    job: TrainJob, intervals: Intervals, model: Alit, record: Record, crops: CropDataset, listed: int
+) -> Iterator[Progress | TrainRecord | Remark]:
+    """Train stage by stage, from a model and its record, and write the card."""
+    recipe, distributed = job.recipe, job.distributed
+    # A finished one lies in the work folder and is read instead of being run again.
     seconds: dict[str, float] = {}
     for name in job.stages:
         finished = job.work / f"{name}.safetensors"
@@ -105,7 +113,7 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
             model = model.to(distributed.device)
         else:
             stage = STAGE_CLASSES[name](model.train(), recipe, crops, distributed)
-            run = StageRun(stage, recipe, crops, job.work)
+            run = StageRun(stage, recipe, crops, job.work, job.log_to)
             model = yield from run.run(intervals)
             seconds[name] = run.seconds
             record = _extended(record, model, job, run)
@@ -116,7 +124,13 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
             distributed.barrier()
         if distributed.is_main:
             write_checkpoint(job.out, model, record, torch.float16 if job.half else torch.float32)
-    crops.close()
+    if distributed.is_main and (seconds or not card_path(job.out).exists()):
+        held_out = len(crops.validation)
+        thumbnails = thumbnail_errors(crops.validation, job.config) if held_out else {}
+        unread = listed - held_out - crops.photos
+        facts = CardFacts(job.command, thumbnails, crops.photos, held_out, unread, job.work / LOG)
+        write_card(job.out, model, record, facts)
+        yield Remark(f"what it reaches and cost is in {card_path(job.out)}")
     if seconds:
         parts = ", ".join(f"{name} {_minutes(value)}" for name, value in seconds.items())
         yield Remark(f"trained in {_minutes(sum(seconds.values()))}: {parts}")
@@ -137,10 +151,8 @@ def _about_photographs(job: TrainJob, crops: CropDataset, listed: int) -> Iterat
             "the images that the model is for."
         )
     if held_out and job.distributed.is_main:
-        bits = tuple(math.floor(budget * job.config.bits_per_token) for budget in job.config.budgets)
-        errors = np.mean([measure(np.asarray(pixels), bits).thumbnail for pixels in crops.validation], axis=0)
-        pairs = zip(job.config.budgets, errors, strict=True)
-        figures = "  ".join(f"{budget}: {l1:.4f}" for budget, l1 in pairs if not np.isnan(l1))  # NaN: not one pixel
+        errors = thumbnail_errors(crops.validation, job.config)
+        figures = "  ".join(f"{budget}: {l1:.4f}" for budget, l1 in errors.items())
         yield Remark(f"for comparison, L1 of a thumbnail of as many bits, by tokens  {figures}")
 
 

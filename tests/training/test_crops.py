@@ -44,11 +44,15 @@ def test_a_row_is_one_crop_prefetched_or_not(folder: Path) -> None:
     assert not (folder / "one" / "views.npy").exists()
     rows = crops.order(epoch=7, seed=0)
     assert (rows % MANY == 7).all()
-    crops.prefetch(rows[:3])
-    crops.prefetch(rows[2:6])
-    assert np.array_equal(crops.read(rows[:6]), again.read(rows[:6]))
+    cpu = torch.device("cpu")
+    crops.prefetch([rows[:3], rows[5:6]], cpu)
+    crops.prefetch([rows[:3], rows[3:6]], cpu)
+    for part in (rows[:3], rows[3:6], rows[1:4]):  # the last one was never announced
+        batch = crops.batch(part, cpu)
+        assert torch.equal(batch.images, to_images(again.read(np.sort(part))))
     assert not np.array_equal(crops.read(rows[:6]), crops.read(rows[:6] + 1))  # another epoch, other crops
     assert crops.read(rows).shape == (len(rows), SIDE, SIDE, 3)
+    crops.close()
 
 
 @pytest.mark.parametrize("kept", [0, 2])

@@ -41,8 +41,10 @@ class CodebookKeeper:
         self.counts = torch.zeros(codes, dtype=torch.int64)
 
     def count(self, ids: Tensor) -> None:
-        """Count used ids (any shape)."""
-        self.counts += torch.bincount(ids.flatten().cpu(), minlength=len(self.counts))
+        """Count used ids (any shape), on their device: a step waits for no GPU."""
+        used = ids.flatten()
+        self.counts = self.counts.to(used.device)
+        self.counts.index_add_(0, used, torch.ones_like(used))
 
     def usage(self) -> Tensor:
         """Share of codes that this process used since the last revival."""

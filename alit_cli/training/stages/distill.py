@@ -16,6 +16,7 @@ from alit_cli.model.tokenizer_model import Latents, State
 from alit_cli.progress import Progress
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed
+from alit_cli.training.feed import to_device
 from alit_cli.training.plan import StepPlan
 from alit_cli.training.recipe import Recipe
 from alit_cli.training.stages.codebook import KMEANS_POINTS, CodebookKeeper
@@ -83,11 +84,10 @@ class DistillStage(Stage):
 
     def _all_iterations(self, plan: StepPlan, batch: Batch, state: State, target: Tensor) -> Losses:
         """The paper's: a whole rollout, every iteration with a loss, gradients from end to end."""
-        iterations, n = self.model.config.iterations, self.model.config.grid_tokens
-        draws = plan.halting_draws(batch.rows, iterations, n).to(target.device) if self.recipe.halting else None
+        draws = self._halting_draws(plan, batch) if self.recipe.halting else None
         total: Tensor = target.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {"vq": torch.zeros((), device=target.device)}
-        for t in range(iterations):
+        for t in range(self.model.config.iterations):
             state = self.model.encoder.advance(state)
             latents, vq = self._decoder_input(plan, self.model.read(state))
             prediction = self.model.decoder(latents.vectors)
@@ -100,6 +100,10 @@ class DistillStage(Stage):
                 state = halt(self.model.encoder, state, halted)
                 parts["halted"] = halted.float().mean()
         return Losses(total, parts)
+
+    def _halting_draws(self, plan: StepPlan, batch: Batch) -> Tensor:
+        config = self.model.config
+        return to_device(plan.halting_draws(batch.rows, config.iterations, config.grid_tokens), batch.images.device)
 
     def _sampled(self, plan: StepPlan, state: State, target: Tensor) -> Losses:
         """The loss of one iteration and of one before it, which the same rollout passes through."""

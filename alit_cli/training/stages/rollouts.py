@@ -9,6 +9,7 @@ from torch import Tensor
 from alit_cli.model.rollout import Alit, DistillationEncoder
 from alit_cli.model.tokenizer_model import State
 from alit_cli.training.crops import Batch, CropDataset
+from alit_cli.training.feed import to_device
 
 CACHE_BYTES = 4 << 30
 """Base features are cached in memory while all of them fit in this."""
@@ -57,4 +58,4 @@ class FeatureCache:
         if not self.known[batch.rows].all():
             self.store[batch.rows] = self.model.base.encode(batch.images).to("cpu", torch.float16)
             self.known[batch.rows] = True
-        return self.store[batch.rows].to(batch.images)
+        return to_device(self.store[batch.rows], batch.images.device).to(batch.images)
