@@ -175,8 +175,8 @@ def _train(options: TrainOptions, recipe: RecipeOptions, as_json: bool) -> None:
     from alit_cli.console import follow, print_json, say, say_next
     from alit_cli.progress import Progress
     from alit_cli.training.distributed import Distributed
-    from alit_cli.training.log import Remark, TrainRecord
     from alit_cli.training.loop import Intervals
+    from alit_cli.training.records.log import Remark, TrainRecord
     from alit_cli.training.train import headline, train
 
     # The job is told which place this process has among the others, so the process joins them first.

@@ -16,10 +16,10 @@ from alit_cli.errors import InputError
 from alit_cli.model.lpips import Lpips
 from alit_cli.progress import Progress
 from alit_cli.training.job import ModelOptions, TrainJob, training_job
-from alit_cli.training.log import TrainRecord
 from alit_cli.training.loop import StageRun
 from alit_cli.training.optimizers import CriticOptimizer
 from alit_cli.training.recipe import CriticRecipe, Recipe, StageRecipe, recipe_for
+from alit_cli.training.records.log import TrainRecord
 from alit_cli.training.train import train
 from tests.training.test_train import ALL, OFTEN, STAGE, _job
 

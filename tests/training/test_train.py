@@ -23,10 +23,10 @@ from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import CropDataset, CropSettings, open_crops
 from alit_cli.training.job import TrainJob
-from alit_cli.training.log import Remark, TrainRecord
 from alit_cli.training.loop import Intervals
 from alit_cli.training.optimizers import Muon, Optimizers, orthogonal
 from alit_cli.training.recipe import Recipe, StageRecipe, recipe_for
+from alit_cli.training.records.log import Remark, TrainRecord
 from alit_cli.training.stages.base import align_with_pixels
 from alit_cli.training.start import Start, choose_start
 from alit_cli.training.train import train

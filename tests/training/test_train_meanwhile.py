@@ -12,7 +12,7 @@ import torch
 from alit_cli.errors import AlitError, InputError
 from alit_cli.progress import Progress
 from alit_cli.training.job import TrainJob
-from alit_cli.training.log import TrainRecord
+from alit_cli.training.records.log import TrainRecord
 from alit_cli.training.stages.base import BaseStage
 from alit_cli.training.train import train
 from tests.training.test_train import OFTEN, SAMPLED, _job, goes_on_to_the_same_weights

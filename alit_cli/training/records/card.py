@@ -174,19 +174,19 @@ def flops_per_image(model: Alit) -> float:
 
 def _figures(record: Record, facts: CardFacts) -> str:
     last = record.training[-1] if record.training else {}
-    found = {int(budget): l1 for budget, l1 in last.get("validation_l1", {}).items()}
-    if not found:
+    errors = {int(budget): l1 for budget, l1 in last.get("validation_l1", {}).items()}
+    if not errors:
         return "No photographs were held out, so nothing was measured."
     text = f"Mean L1 of {facts.held_out} photographs that were held out of training, pixels in 0 to 1, unclamped"
     if last.get("stage") == "base":
-        return f"{text}: {next(iter(found.values())):.4f} for the base tokenizer alone."
+        return f"{text}: {next(iter(errors.values())):.4f} for the base tokenizer alone."
     lines = [
         f"{text}, beside a thumbnail of as many bits.",
         "",
         "| tokens | L1 | thumbnail | ratio |",
         "|---|---|---|---|",
     ]
-    for budget, l1 in found.items():
+    for budget, l1 in errors.items():
         thumbnail = facts.thumbnails.get(budget)
         beside = f"{thumbnail:.4f} | {l1 / thumbnail:.3f}" if thumbnail else "no pixel |"
         lines.append(f"| {budget} | {l1:.4f} | {beside} |")
