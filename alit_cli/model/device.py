@@ -47,6 +47,12 @@ def choose_precision(name: str, device: torch.device) -> Precision:
     return "bf16" if name == "bf16" else "float32"
 
 
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 matrices in hardware (AVX512-BF16 or AMX)."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for them yet
+    return any(bool(check()) for name in checks if (check := getattr(torch.cpu, name, None)))
+
+
 def speed_up(model: TokenizerModel, device: torch.device) -> None:
     """Prepare a model in place for long work on a GPU: convolutions channels-last, transformer blocks compiled.
 
