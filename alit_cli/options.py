@@ -64,13 +64,13 @@ def device_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def precision_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--precision NAME`: 'auto', 'float32' or 'bf16'."""
+    """`--precision NAME`: 'auto', 'float32', 'mixed' or 'bf16'."""
     return option(
         HARDWARE,
         "--precision",
-        type=click.Choice(["auto", "float32", "bf16"]),
+        type=click.Choice(["auto", "float32", "mixed", "bf16"]),
         default="auto",
-        help="auto is bf16 on a GPU that has it, else float32.",
+        help="mixed makes tokens in float32 and pixels in bf16; auto is bf16 on a GPU that has it, else float32.",
     )(function)
 
 

@@ -34,7 +34,7 @@ def load(checkpoint: str | Path | None = None, device: str = "auto", precision: 
     Args:
         checkpoint: a safetensors file of `alit train` or `alit import`; None is the model inside the package.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, float32 or bf16.
+        precision: auto, float32, mixed (tokens in float32, pixels in bf16) or bf16.
 
     Returns: a tokenizer with `encode`, `decode` and `rollout`.
 

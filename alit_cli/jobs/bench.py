@@ -163,11 +163,11 @@ class Bench:
             yield latents
 
     def _predict(self, latents: Latents) -> Tensor:
-        with torch.no_grad(), autocast(self.tokenizer.device, self.tokenizer.precision):
+        with torch.no_grad(), autocast(self.tokenizer.device, self.tokenizer.precision, only_pixels=True):
             return self.tokenizer.model.predict(latents.vectors)
 
     def _decode(self, grid: Tensor) -> Tensor:
-        with torch.no_grad(), autocast(self.tokenizer.device, self.tokenizer.precision):
+        with torch.no_grad(), autocast(self.tokenizer.device, self.tokenizer.precision, only_pixels=True):
             return self.tokenizer.model.pixels(grid)
 
     def _results(self, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from alit_cli.model.bases.base_tokenizer import BaseTokenizer, to_tokens
 from alit_cli.model.bases.vae import VAE
 from alit_cli.model.bases.vqgan import VQGAN
 from alit_cli.model.initialization import initialize
-from alit_cli.model.layers import Transformer
+from alit_cli.model.layers import Linear, Transformer
 from alit_cli.model.quantizer import Codebook
 from alit_cli.model.tiles import Tiles
 from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerModel
@@ -155,7 +155,7 @@ class Alit(TokenizerModel):
         self.codebook = Codebook(config.codes, config.token_dim) if config.codes else None
         w = config.width
         # The head has the layers of the released weights.
-        head = nn.Sequential(nn.Linear(w, 2 * w), nn.Tanh(), nn.Linear(2 * w, self.base.outputs))
+        head = nn.Sequential(Linear(w, 2 * w), nn.Tanh(), Linear(2 * w, self.base.outputs))
         sizes = DecoderSizes(
             w,
             config.layers,

@@ -17,7 +17,7 @@ from alit_cli.data.pictures.decoding import decode
 from alit_cli.data.pictures.fitting import fit
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
-from alit_cli.model.device import Precision, autocast, choose_device, choose_precision
+from alit_cli.model.device import Precision, autocast, choose_device, choose_precision, prepare
 from alit_cli.model.released.hub import checkpoint_file
 from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerConfig, TokenizerModel
@@ -32,7 +32,7 @@ def load(path_or_name: str | Path | None = None, device: str = "auto", precision
     Args:
         path_or_name: a checkpoint file, or hf:OWNER/NAME on the hub; None or "nano" is the model inside the package.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, float32 or bf16.
+        precision: auto, float32, mixed (tokens in float32, pixels in bf16) or bf16.
 
     Raises:
         InputError: there is no such file or device, or the file is not ours.
@@ -40,6 +40,7 @@ def load(path_or_name: str | Path | None = None, device: str = "auto", precision
     chosen = choose_device(device)
     checkpoint = _read(path_or_name)
     model = checkpoint.model.to(chosen)
+    prepare(model, chosen)
     return Tokenizer(model, checkpoint.record, checkpoint.sha256, chosen, choose_precision(precision, chosen))
 
 
@@ -117,7 +118,8 @@ class Tokenizer:
     @torch.no_grad()
     def reconstruct(self, vectors: Tensor) -> Tensor:
         """Latents.vectors (b k c) → b 3 S S float32, unclamped, on the model's device."""
-        with autocast(self.device, self.precision):
+        # Nothing of this is read by a later iteration, so that it cannot change a token.
+        with autocast(self.device, self.precision, only_pixels=True):
             return self.model.decode(vectors).float()
 
     @torch.no_grad()

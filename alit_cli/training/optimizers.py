@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from alit_cli.model.device import cpu_has_bf16
 from alit_cli.training.recipe import CriticRecipe, StageRecipe
-from alit_cli.training.speed import cpu_has_bf16
 
 MOMENTUM = 0.95
 """Of Muon, as its authors and torch have it."""

@@ -14,6 +14,7 @@ from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record, read_alit, write_checkpoint
+from alit_cli.model.memory import keep_freed_memory
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import CropDataset, CropSettings, make_crops, open_crops
@@ -22,7 +23,7 @@ from alit_cli.training.loop import Intervals, StageRun
 from alit_cli.training.recipe import STAGES, StageName
 from alit_cli.training.records.card import CardFacts, card_path, thumbnail_errors, write_card
 from alit_cli.training.records.log import Remark, TrainRecord
-from alit_cli.training.speed import keep_freed_memory, training_precision
+from alit_cli.training.speed import training_precision
 from alit_cli.training.stages.base import BaseStage
 from alit_cli.training.stages.distill import DistillStage
 from alit_cli.training.stages.finetune import FinetuneStage

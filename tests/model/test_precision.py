@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import load
 
 
@@ -26,3 +27,18 @@ def test_bf16_loses_little() -> None:
         ((a.reconstruction - images).abs().mean() - (b.reconstruction - images).abs().mean()).abs() for a, b in pairs
     ]
     assert max(gaps) < 5e-3
+
+
+def test_mixed_changes_no_token_and_little_of_the_error() -> None:
+    torch.manual_seed(0)
+    exact, mixed = (load(device="cpu", precision=precision) for precision in ("float32", "mixed"))
+    side = exact.config.image_size
+    images = torch.nn.functional.interpolate(torch.rand(2, 3, 6, 6), size=side, mode="bicubic").clamp(0, 1)
+    gaps = []
+    for one, other in zip(exact.rollout(images), mixed.rollout(images), strict=True):
+        assert torch.equal(one.latents.tokens, other.latents.tokens)
+        assert torch.equal(one.latents.vectors, other.latents.vectors)
+        assert not torch.equal(one.reconstruction, other.reconstruction)  # else nothing was computed in bf16
+        gaps.append(l1_per_image(one.reconstruction, images) - l1_per_image(other.reconstruction, images))
+    assert torch.stack(gaps).abs().max() < 1e-3
+    assert torch.stack(gaps).abs().mean() < 1e-4

@@ -22,8 +22,9 @@ from torch import Tensor
 
 from alit_cli.config import ModelConfig, preset
 from alit_cli.model.device import Precision, autocast, choose_device, speed_up
+from alit_cli.model.memory import keep_freed_memory
 from alit_cli.model.rollout import Alit
-from alit_cli.training.speed import keep_freed_memory, training_precision
+from alit_cli.training.speed import training_precision
 from alit_cli.training.stages.losses import grid_loss, quantization_loss
 
 STEPS = ("distill, all iterations", "distill, one iteration", "finetune, one iteration")

@@ -20,7 +20,7 @@ TEXTS = ("image", "source", "status", "error", "model_id")
 SIZES = ("width", "height", "n_tokens")
 NUMBERS = re.compile(r"(l1|thumbnail)_\d+")
 LISTS = re.compile(r"(tokens|latents)(_\d+)?")
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("float32", "mixed", "bf16")
 FITS = get_args(Fit)
 MOST = 2**20
 """No image size, budget or batch is larger; a description that claims one would take all memory."""

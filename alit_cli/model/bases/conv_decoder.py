@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
-from alit_cli.model.layers import Upsample, group_norm
+from alit_cli.model.layers import Upsample, full_precision, group_norm
 
 
 class ConvDecoder(nn.Module):
@@ -44,7 +44,8 @@ class ConvDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """b d g g → b c h w."""
-        x = self.middle(self.conv_in(x))
+        with full_precision(x):
+            x = self.middle(self.conv_in(x.float()))
         for i, level in enumerate(self.levels):
             x = level(x)
             if i < len(self.upsamples):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from alit_cli.config import BaseConfig
 from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.bases.conv_decoder import ConvDecoder
-from alit_cli.model.layers import group_norm
+from alit_cli.model.layers import full_precision, group_norm
 
 # The numbers of blocks per level and the range of the log-variance are those of latent diffusion.
 ENCODER_BLOCKS = 2
@@ -160,7 +160,9 @@ class VAE(BaseTokenizer):
 
     def decode_latent(self, latent: Tensor) -> Tensor:
         """b d g g unscaled latents → b 3 h w."""
-        return self.unfold(self.decoder(self.from_latent(latent)))
+        with full_precision(latent):
+            latent = self.from_latent(latent.float())
+        return self.unfold(self.decoder(latent))
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """b 3 h w → b 3 h w, from the mean, through the scales of both halves.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from alit_cli.config import BaseConfig
 from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.bases.conv_decoder import ConvDecoder
-from alit_cli.model.layers import group_norm
+from alit_cli.model.layers import full_precision, group_norm
 from alit_cli.model.quantizer import nearest, straight_through, vq_loss
 
 # The released weights have two blocks per level.
@@ -107,7 +107,8 @@ class VQGAN(BaseTokenizer):
 
     def expected(self, logits: Tensor) -> Tensor:
         """b n K logits → b n d, the code expected under their softmax."""
-        return logits.softmax(dim=-1) @ self.codebook
+        with full_precision(logits):
+            return logits.float().softmax(dim=-1) @ self.codebook
 
     def decode(self, prediction: Tensor) -> Tensor:
         """b n K logits → b 3 h w, from the expected codes rather than the likeliest ones."""

@@ -29,7 +29,7 @@ from alit_cli.config import (
 from alit_cli.errors import InputError
 from alit_cli.model.bases.base_tokenizer import to_grid, to_tokens
 from alit_cli.model.bases.vqgan import Decoder as PixelDecoder
-from alit_cli.model.layers import Transformer
+from alit_cli.model.layers import Linear, Transformer, full_precision
 from alit_cli.model.quantizer import Codebook
 from alit_cli.model.rollout import DecoderSizes, DistillationDecoder
 from alit_cli.model.tokenizer_model import Latents, State, TokenizerModel
@@ -211,7 +211,8 @@ class ExpectedCode(nn.Module):
 
     def expected(self, logits: Tensor) -> Tensor:
         """b n K logits → b n d codes."""
-        return logits.softmax(dim=-1) @ self.codebook
+        with full_precision(logits):
+            return logits.float().softmax(dim=-1) @ self.codebook
 
     def forward(self, logits: Tensor) -> Tensor:
         """b n K logits → b 3 h w pixels, unclamped."""
@@ -252,7 +253,7 @@ class TiTok(TokenizerModel):
             self.to_pixels: ExpectedCode | Patches = Patches(config)
         else:
             outputs = config.pixel_network.codes
-            head = nn.Sequential(nn.Linear(half.width, 2 * half.width), nn.Tanh(), nn.Linear(2 * half.width, outputs))
+            head = nn.Sequential(Linear(half.width, 2 * half.width), nn.Tanh(), Linear(2 * half.width, outputs))
             self.to_pixels = ExpectedCode(config.pixel_network)
         self.decoder = DistillationDecoder(sizes, head)
 

@@ -1,0 +1,81 @@
+"""What a CPU computes faster once a model is loaded is the same but for rounding, and training never meets it."""
+
+from __future__ import annotations
+
+import platform
+
+import pytest
+import torch
+from torch import Tensor
+
+from alit_cli.model.device import X86, prepare
+from alit_cli.model.layers import Linear, Upsample
+from alit_cli.model.losses import l1_per_image
+from alit_cli.model.tokenizer import load
+from tests.model import tiny
+
+CPU = torch.device("cpu")
+ours = pytest.mark.skipif(platform.machine() not in X86, reason="only for the processors that oneDNN was made for")
+
+
+@pytest.mark.parametrize("side", [1, 2, 5])
+def test_a_merged_upsampling_is_both_steps(side: int) -> None:
+    torch.manual_seed(0)
+    layer, x = Upsample(3), torch.randn(2, 3, side, side)
+    with torch.no_grad():
+        before = layer(x)
+        layer.merge()
+        assert layer.kernel is not None
+        torch.testing.assert_close(layer(x), before, atol=1e-5, rtol=1e-5)
+        layer.kernel.zero_()
+        assert not torch.allclose(layer(x), before)  # it was the merged kernel that made the picture
+    torch.testing.assert_close(layer(x), before)  # with gradients the weights themselves count
+    assert set(layer.state_dict()) == {"conv.weight", "conv.bias"}
+
+
+@ours
+def test_onednn_multiplies_like_torch() -> None:
+    torch.manual_seed(0)
+    layer, x = Linear(40, 24), torch.randn(2, 7, 40)
+    with torch.no_grad():
+        before = layer(x)
+        layer.onednn = True
+        torch.testing.assert_close(layer(x), before, atol=1e-5, rtol=1e-5)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert layer(x).dtype == torch.bfloat16
+    layer(x).sum().backward()
+    assert layer.weight.grad is not None
+
+
+@ours
+@pytest.mark.parametrize("kind", ["vae", "vqgan"])
+def test_a_prepared_model_gives_the_same_ids_and_errors(kind: str) -> None:
+    plain, fast = tiny.model(kind), tiny.model(kind)  # type: ignore[arg-type]
+    prepare(fast, CPU)
+    assert any(isinstance(module, Upsample) and module.kernel is not None for module in fast.modules())
+    images = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        for one, other in zip(plain.rollout(images), fast.rollout(images), strict=True):
+            assert one.latents.ids is not None and other.latents.ids is not None
+            assert torch.equal(one.latents.ids, other.latents.ids)
+            gap = l1_per_image(one.reconstruction, images) - l1_per_image(other.reconstruction, images)
+            assert gap.abs().max() < 1e-6
+
+
+def test_rows_are_equal_to_the_bit_in_batches_of_any_size() -> None:
+    tokenizer = load(device="cpu")
+    side = tokenizer.config.image_size
+    torch.manual_seed(0)
+    images = torch.rand(5, 3, side, side)
+
+    def rows(batch: Tensor) -> list[tuple[Tensor, Tensor]]:
+        steps = list(tokenizer.iterate(batch, tokenizer.budgets[1]))
+        return [(step.tokens, l1_per_image(tokenizer.reconstruct(step.vectors), batch)) for step in steps]
+
+    whole = rows(images)
+    for count in (1, 2, 3):
+        # A batch of one image has two rows, as every padded batch has (padded_rows).
+        batch = torch.cat([images[:count], images.new_zeros(max(0, 2 - count), *images.shape[1:])])
+        for (ids, l1), (all_ids, all_l1) in zip(rows(batch), whole, strict=True):
+            assert torch.equal(ids[:count], all_ids[:count])
+            assert torch.equal(l1[:count], all_l1[:count])
