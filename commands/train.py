@@ -54,6 +54,7 @@ class TrainOptions:
     finetune_steps: int | None
     batch_size: int | None
     accumulate: int | None
+    checkpointing: Literal["auto", "on", "off"] | None
     lr: float | None
     muon_lr: float | None
     trained_iterations: Literal["all", "sampled"] | None
@@ -150,6 +151,7 @@ def _of_recipe(name: str, text: str, kind: click.ParamType, former: Sequence[str
 @_of_recipe("--finetune-steps", "Steps of the fine-tuning stage.", click.IntRange(1))
 @_of_recipe("--batch-size", "Photographs per step, of all processes, in every stage.", click.IntRange(1))
 @option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Pieces of each step, to save memory. [default: 1]")
+@_of_recipe("--checkpointing", "Recompute activations; auto: if memory is short.", click.Choice(["auto", "on", "off"]))
 @_of_recipe("--lr", "Peak learning rate, in every stage.", click.FLOAT)
 @option(
     COMPUTE,
@@ -375,6 +377,7 @@ def _job(options: TrainOptions, distributed: Distributed) -> TrainJob:
         # `none` becomes an empty tuple, which takes the critic away; None keeps the stages of the preset.
         "gan": None if options.gan is None else tuple(name for name in options.gan.split(",") if name != "none"),
         "gan_schedule": options.gan_schedule,
+        "checkpointing": options.checkpointing,
         "seed": options.seed,
     }
     job = training_job(

@@ -38,11 +38,13 @@ class CodebookKeeper:
 
     def __init__(self, codes: int, unit: bool, distributed: Distributed) -> None:
         self.unit, self.distributed = unit, distributed
-        self.counts = torch.zeros(codes, dtype=torch.int64)
+        self.counts = torch.zeros(codes, dtype=torch.int64, device=distributed.device)
 
     def count(self, ids: Tensor) -> None:
         """Count used ids (any shape)."""
-        self.counts += torch.bincount(ids.flatten().cpu(), minlength=len(self.counts))
+        # Not bincount: its size depends on the ids, so a GPU would have to be waited for.
+        flat = ids.flatten()
+        self.counts.scatter_add_(0, flat, torch.ones_like(flat))
 
     def usage(self) -> Tensor:
         """Share of codes that this process used since the last revival."""
@@ -86,7 +88,7 @@ class CodebookKeeper:
 
         The main process alone reads the chunks; the others get its codes.
         """
-        used = self.distributed.all_reduce(self.counts.to(self.distributed.device)).cpu()
+        used = self.distributed.all_reduce(self.counts.clone()).cpu()
         unused = (used == 0).nonzero().squeeze(1)
         self.counts.zero_()
         if self.distributed.is_main and len(unused):
