@@ -47,6 +47,7 @@ class TrainOptions:
     # How it is trained.
     stages: tuple[StageName, ...]
     accumulate: int | None
+    checkpointing: Literal["auto", "on", "off"] | None
     decode_threads: int | None
     # What is written, and when.
     log_to: tuple[Literal["tensorboard", "wandb", "none"], ...] | None
@@ -122,6 +123,13 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
 )
 @recipe_options
 @option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Pieces of each step, to save memory. [default: 1]")
+@option(
+    HARDWARE,
+    "--checkpointing",
+    type=click.Choice(["auto", "on", "off"]),
+    help="Gradient checkpointing: the backward pass computes activations again instead of keeping them. auto is on "
+    "where memory would be short. [default: auto]",
+)
 @option(
     HARDWARE,
     "--decode-threads",
@@ -265,7 +273,7 @@ def _job(options: TrainOptions, recipe: RecipeOptions, distributed: Distributed)
         _model(options),
         options.stages,
         stage_changes,
-        recipe.of_whole(),
+        {**recipe.of_whole(), "checkpointing": options.checkpointing},
         half=options.half,
         decode_threads=options.decode_threads or decode_threads(),
         overwrite=options.overwrite,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -97,9 +98,24 @@ def speed_up(model: TokenizerModel, device: torch.device) -> None:
     torch._dynamo.config.suppress_errors = True
     for part in model.convolutions:
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    compile_transformers(model)
+
+
+def compile_transformers(model: TokenizerModel, backend: str | Callable[..., object] = "inductor") -> None:
+    """Compile transformer blocks in place.
+
+    A rollout reads a longer sequence at every iteration, and the last batch of a folder may be smaller. With sizes that
+    are fixed, each would be a graph to compile; with dynamic ones, encoder and decoder share a graph for all of them.
+    Another precision, a single image, and training instead of inference make one more each. Gradient checkpointing
+    needs this as well: torch refuses a backward pass that computes again by another graph than the forward pass had.
+
+    Args:
+        model: changed in place.
+        backend: of torch.compile.
+    """
     for blocks in model.transformers:
         # This compiles in place, while torch.compile would wrap the module and change the names of its weights.
-        blocks.compile()
+        blocks.compile(backend=backend, dynamic=True)
 
 
 def autocast(device: torch.device, precision: Precision, only_pixels: bool = False) -> AbstractContextManager[object]:

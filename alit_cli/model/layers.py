@@ -3,18 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from alit_cli.model.tiles import Tiles
 
 SEPARATION = 10.0
 """Unit of the learned separation of tiles: at 1, a token of another tile weighs e⁻¹⁰ of what an equal one of its own
 does."""
+
+Result = TypeVar("Result")
+
+
+def checkpointed(on: bool, function: Callable[..., Result], *inputs: Tensor) -> Result:
+    """function(*inputs); where `on`, with gradient checkpointing: the backward pass computes again what it needs of it.
+
+    The function must draw nothing at random and count nothing, as it may run twice. Losses and gradients stay the same.
+    """
+    if not (on and torch.is_grad_enabled()):
+        return function(*inputs)
+    result: Result = checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return result
 
 
 class Linear(nn.Linear):
@@ -45,6 +61,9 @@ class Attention(nn.Module):
         tiled: every head learns how much less tokens of different tiles attend to each other (tiles.py).
     """
 
+    # Whether training in bf16 on a CPU takes plain products (see forward). An estimate for a GPU turns it off.
+    plain_on_cpu = True
+
     def __init__(self, width: int, heads: int, tiled: bool = False) -> None:
         super().__init__()
         self.heads = heads
@@ -61,7 +80,8 @@ class Attention(nn.Module):
         """
         q, k, v = self._split(x)
         bias = self._bias(apart, q)
-        if q.dtype == torch.bfloat16 and q.device.type == "cpu" and torch.is_grad_enabled():
+        cpu = self.plain_on_cpu and q.device.type == "cpu"
+        if cpu and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
             # In training on a CPU, two plain products in bf16 take half the time of the fused kernel, forward and
             # backward (16.5 ms instead of 32.6 ms for 4 images of 385 tokens on a Zen 4 EPYC).
             x = self._scores(q, k, bias).softmax(dim=-1) @ v
@@ -136,6 +156,18 @@ class Transformer(nn.ModuleList):
         chosen = blocks[layer]
         assert isinstance(chosen, Block)
         return chosen.attention.weights(chosen.norm_attention(x), apart)
+
+
+class Stack(nn.Sequential):
+    """Modules in order; with `checkpointing`, only what passes between them is kept for the backward pass."""
+
+    checkpointing = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c h w → b c' h w."""
+        for module in self:
+            x = checkpointed(self.checkpointing, module, x)
+        return x
 
 
 class Upsample(nn.Module):

@@ -172,7 +172,7 @@ def claim_folder(job: TrainJob, photographs: int) -> None:
         file.write(json.dumps(options, sort_keys=True).encode())
 
 
-MAY_CHANGE = ("accumulate", "name")
+MAY_CHANGE = ("accumulate", "checkpointing", "name")
 """Options that change no step that is taken (memory, the model's name), so a run may be resumed with another value."""
 
 

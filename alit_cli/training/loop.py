@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import errno
+import math
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import Batch, CropDataset, to_images
 from alit_cli.training.distributed import Distributed
+from alit_cli.training.memory import MemoryPlan, plan_memory
 from alit_cli.training.optimizers import Optimizers
 from alit_cli.training.plan import StepPlan, plan_step
 from alit_cli.training.recipe import Recipe
@@ -112,11 +115,12 @@ class StageRun:
         Raises:
             AlitError: the loss is not finite, memory runs out, or the disk is full.
         """
-        self._begin()
+        memory = self._begin()
         name, steps = self.stage.name, self.stage_recipe.steps
         if self.step:
             yield Remark(f"{name} resumes after step {self.step} of {steps}")
         if self.step < steps:
+            yield Remark(memory.sentence)
             yield TrainRecord(name, self.step, steps, seconds=self.seconds)
             with self.signals:
                 try:
@@ -131,14 +135,19 @@ class StageRun:
             self.log.close()
         return (yield from self.stage.finish(self.ema))
 
-    def _begin(self) -> None:
-        """Open the log, choose what is trained, prepare the model for its device, and resume where there is a state."""
+    def _begin(self) -> MemoryPlan:
+        """Open the log, choose what is trained, prepare the model for its device, and resume where there is a state.
+
+        Returns: how much memory a step takes, by an estimate.
+        """
         with named_write_errors(self.folder):
             self.log = None
             if self.distributed.is_main:
                 name = self.stage.model.config.name
                 self.log = TrainLog(self.folder, open_boards(self.log_to, self.folder, name))
         model = self.stage.model
+        memory = self._plan_memory()
+        self.stage.checkpoint(memory.checkpointing)
         self.ema = copy.deepcopy(model).eval()
         # Frozen parts get no gradients, no optimizer state and no averaging.
         model.requires_grad_(False)
@@ -150,6 +159,18 @@ class StageRun:
         if self.state_path.exists():
             self._resume()
         self.distributed.barrier()  # every process has read the state that the main one will write again
+        return memory
+
+    def _plan_memory(self) -> MemoryPlan:
+        """What the main process finds, for all: they would only come to the same result."""
+        plan = MemoryPlan(False, "")
+        if self.distributed.is_main:
+            batch = min(self.stage_recipe.batch_size, self.crops.photos)
+            pieces = self.distributed.world_size * self.stage_recipe.accumulate
+            plan = plan_memory(self.stage, math.ceil(batch / pieces), self.precision)
+        on = torch.tensor([float(plan.checkpointing)], device=self.device)
+        self.distributed.broadcast(on)
+        return MemoryPlan(bool(on.item()), plan.sentence)
 
     def _steps(self, intervals: Intervals) -> Iterator[TrainRecord | Progress]:
         """All steps that are left, with what is said and saved between them."""
@@ -198,12 +219,13 @@ class StageRun:
         pieces = [self.crops.batch(rows, self.device) for rows in self._pieces(plan)]
         # What torch draws depends on the step alone, so a resumed run repeats it.
         torch.manual_seed(plan.torch_seed)
-        for report in self.stage.prepare(plan, self.ema, pieces):
-            self._stop_if_asked()  # it may take minutes
-            yield report
-        self.optimizer.zero_grad()
+        with self._memory_errors(len(pieces[0].rows)):
+            for report in self.stage.prepare(plan, self.ema, pieces):
+                self._stop_if_asked()  # it may take minutes
+                yield report
+            self.optimizer.zero_grad()
+            local = self._backward(plan, pieces)
         parameters = [p for _, p in self.trained]
-        local = self._backward(plan, pieces)
         sums = self.distributed.sum_gradients(parameters, torch.stack(list(local.values())))
         self.losses.add(self.step + 1, tuple(local), sums)
         nn.utils.clip_grad_norm_(parameters, self.stage_recipe.clip)
@@ -227,21 +249,28 @@ class StageRun:
         sums: dict[str, Tensor] = {}
         for batch in pieces:
             weight = len(batch.rows) / len(plan.rows)
-            try:
-                with autocast(self.device, self.precision):
-                    losses = self.stage.step(batch, plan)
-                (weight * losses.total).backward()
-            except Exception as problem:
-                if not out_of_memory(problem):
-                    raise
-                raise AlitError(
-                    f"There is not enough memory for {len(batch.rows)} photographs at a time in {self.stage.name}. "
-                    f"Repeat the command with --accumulate {2 * self.stage_recipe.accumulate}: the run then resumes "
-                    "with the same batch in smaller pieces."
-                ) from problem
+            with autocast(self.device, self.precision):
+                losses = self.stage.step(batch, plan)
+            (weight * losses.total).backward()
             for name, value in {**losses.parts, "total": losses.total}.items():
                 sums[name] = sums.get(name, 0.0) + weight * value.detach().float().to(self.device)
         return sums
+
+    @contextlib.contextmanager
+    def _memory_errors(self, rows: int) -> Iterator[None]:
+        """Say what to do when memory runs out in this block, which works on so many photographs at a time."""
+        try:
+            yield
+        except Exception as problem:
+            if not out_of_memory(problem):
+                raise
+            cure = f"--accumulate {2 * self.stage_recipe.accumulate}"
+            if not self.stage.checkpointing:
+                cure = f"--checkpointing on, or with {cure}"
+            raise AlitError(
+                f"There is not enough memory for {rows} photographs at a time in stage {self.stage.name}. Repeat the "
+                f"command with {cure}: the run then resumes with the same batch, in less memory."
+            ) from problem
 
     def _begins_epoch(self) -> bool:
         """Whether the next step is the first of an epoch."""

@@ -138,6 +138,8 @@ class Recipe:
             the start of every epoch (epoch).
         decoder_precision: precision of the base tokenizer's decoder in fine-tuning, where it is not the stage's.
         train_base_encoder: whether fine-tuning moves the base tokenizer's encoder too.
+        checkpointing: whether a step keeps little of its forward pass and computes it again for the backward pass; auto
+            does where the memory of the device would not suffice (memory.py).
         seed: of everything that is drawn.
     """
 
@@ -169,6 +171,7 @@ class Recipe:
     ema: Literal["warmup", "epoch"] = "warmup"
     decoder_precision: str | None = None
     train_base_encoder: bool = True
+    checkpointing: Literal["auto", "on", "off"] = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:

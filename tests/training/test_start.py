@@ -208,7 +208,8 @@ def test_a_run_of_an_earlier_release_is_recognized(tmp_path: Path) -> None:
     path.write_text(text)
     (job.work / CROPS_MARK).write_text("{}")
     more = {"base": {"accumulate": 3}}
-    renamed = training_job(["photos"], job.out, ModelOptions(name="x"), ["base"], more, {})  # type: ignore[arg-type]
+    changes = {"checkpointing": "on"}
+    renamed = training_job(["photos"], job.out, ModelOptions(name="x"), ["base"], more, changes)  # type: ignore[arg-type]
     claim_folder(renamed, 5)
     with pytest.raises(InputError, match="crops 4, now 2"):
         claim_folder(training_job(["photos"], job.out, ModelOptions(), ["base"], {}, {"crops": 2}), 5)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit_cli.config import BaseConfig
-from alit_cli.model.layers import Upsample, full_precision, group_norm
+from alit_cli.model.layers import Stack, Upsample, full_precision, group_norm
 
 
 class ConvDecoder(nn.Module):
@@ -35,7 +35,7 @@ class ConvDecoder(nn.Module):
         self.conv_in = nn.Conv2d(config.latent_dim, widths[0], 3, padding=1)
         self.middle = middle(widths[0], groups)
         self.levels = nn.ModuleList(
-            nn.Sequential(*(block(inner if i == 0 else width, width, groups) for i in range(blocks)))
+            Stack(*(block(inner if i == 0 else width, width, groups) for i in range(blocks)))
             for inner, width in zip([widths[0], *widths[:-1]], widths, strict=True)
         )
         self.upsamples = nn.ModuleList(Upsample(width) for width in widths[:-1])

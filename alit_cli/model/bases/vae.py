@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from alit_cli.config import BaseConfig
 from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.bases.conv_decoder import ConvDecoder
-from alit_cli.model.layers import full_precision, group_norm
+from alit_cli.model.layers import Stack, full_precision, group_norm
 
 # The numbers of blocks per level and the range of the log-variance are those of latent diffusion.
 ENCODER_BLOCKS = 2
@@ -72,9 +72,9 @@ class Downsample(nn.Module):
         return out
 
 
-def middle(channels: int, groups: int) -> nn.Sequential:
+def middle(channels: int, groups: int) -> Stack:
     """Block, attention, block: the bottom of both halves."""
-    return nn.Sequential(
+    return Stack(
         ResidualBlock(channels, channels, groups),
         SpatialAttention(channels, groups),
         ResidualBlock(channels, channels, groups),
@@ -91,7 +91,7 @@ class Encoder(nn.Module):
         self.conv_in = nn.Conv2d(3 * config.unshuffle**2, config.channels, 3, padding=1)
         self.levels = nn.ModuleList()
         for i, (inner, width) in enumerate(zip([config.channels, *widths[:-1]], widths, strict=True)):
-            level = nn.Sequential()
+            level = Stack()
             for j in range(ENCODER_BLOCKS):
                 level.append(ResidualBlock(inner if j == 0 else width, width, groups))
                 if i == len(widths) - 1:

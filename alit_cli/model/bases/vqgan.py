@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from alit_cli.config import BaseConfig
 from alit_cli.model.bases.base_tokenizer import Autoencoding, BaseTokenizer, to_grid, to_tokens
 from alit_cli.model.bases.conv_decoder import ConvDecoder
-from alit_cli.model.layers import full_precision, group_norm
+from alit_cli.model.layers import Stack, full_precision, group_norm
 from alit_cli.model.quantizer import nearest, straight_through, vq_loss
 
 # The released weights have two blocks per level.
@@ -40,9 +40,9 @@ class ResidualBlock(nn.Module):
         return out
 
 
-def middle(channels: int, groups: int) -> nn.Sequential:
+def middle(channels: int, groups: int) -> Stack:
     """Two blocks: the bottom of both halves."""
-    return nn.Sequential(*(ResidualBlock(channels, channels, groups) for _ in range(2)))
+    return Stack(*(ResidualBlock(channels, channels, groups) for _ in range(2)))
 
 
 class Encoder(nn.Module):
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         widths = [config.channels * m for m in config.multipliers]
         self.conv_in = nn.Conv2d(3 * config.unshuffle**2, config.channels, 3, padding=1, bias=False)
         self.levels = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL)))
+            Stack(*(ResidualBlock(inner if i == 0 else width, width, groups) for i in range(BLOCKS_PER_LEVEL)))
             for inner, width in zip([config.channels, *widths[:-1]], widths, strict=True)
         )
         self.middle = middle(widths[-1], groups)

@@ -22,8 +22,8 @@ from alit_cli.training.stages.codebook import KMEANS_POINTS, CodebookKeeper
 from alit_cli.training.stages.pixel_loss import PixelLoss
 from alit_cli.training.stages.stage import Losses, Stage, only
 
-CHUNK = 32
-"""Photographs encoded at a time, outside of steps."""
+CHUNK = 8
+"""Photographs encoded at a time, outside of steps, so that these need less memory than a step."""
 ALIGNED_ON = 512
 """Photographs on which the coordinates of a VAE's latents are measured; a d × d matrix needs no more."""
 SMALLEST_EIGENVALUE = 1e-4
@@ -83,13 +83,18 @@ class BaseStage(Stage):
         self.distributed.broadcast(*aligned.state_dict().values())
         return aligned
 
+    def checkpoint(self, on: bool) -> None:
+        """Also of LPIPS."""
+        super().checkpoint(on)
+        self.pixels.checkpointing = on
+
     def state(self) -> dict[str, Any]:
         """The critic and the codes' counts."""
         return {"counts": self.keeper.counts, **self.pixels.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
-        self.keeper.counts = state["counts"].cpu()
+        self.keeper.counts = state["counts"].to(self.distributed.device)
         self.pixels.restore(state)
 
     def _autoencode(self, plan: StepPlan, batch: Batch, update: int | None = None) -> Autoencoding:

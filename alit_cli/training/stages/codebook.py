@@ -38,7 +38,7 @@ class CodebookKeeper:
 
     def __init__(self, codes: int, unit: bool, distributed: Distributed) -> None:
         self.unit, self.distributed = unit, distributed
-        self.counts = torch.zeros(codes, dtype=torch.int64)
+        self.counts = torch.zeros(codes, dtype=torch.int64, device=distributed.device)
 
     def count(self, ids: Tensor) -> None:
         """Count used ids (any shape), on their device: a step waits for no GPU."""
@@ -88,7 +88,7 @@ class CodebookKeeper:
 
         The main process alone reads the chunks; the others get its codes.
         """
-        used = self.distributed.all_reduce(self.counts.to(self.distributed.device)).cpu()
+        used = self.distributed.all_reduce(self.counts.clone()).cpu()
         unused = (used == 0).nonzero().squeeze(1)
         self.counts.zero_()
         if self.distributed.is_main and len(unused):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alit_cli.model.layers import checkpointed
 from alit_cli.model.rollout import Alit
 from alit_cli.model.tokenizer_model import Latents, State
 from alit_cli.progress import Progress
@@ -21,12 +22,14 @@ from alit_cli.training.plan import StepPlan
 from alit_cli.training.recipe import Recipe
 from alit_cli.training.stages.codebook import KMEANS_POINTS, CodebookKeeper
 from alit_cli.training.stages.halting import halt, halted_tokens
-from alit_cli.training.stages.losses import grid_loss, quantization_loss
-from alit_cli.training.stages.rollouts import FeatureCache, append_all, roll
+from alit_cli.training.stages.losses import GridLoss, grid_loss, quantization_loss
+from alit_cli.training.stages.rollouts import FeatureCache, advance, append_all, roll
 from alit_cli.training.stages.stage import Losses, Stage
 
-CHUNK = 32
-"""Photographs that are rolled out at a time, outside of steps."""
+CHUNK = 8
+"""Photographs that are rolled out at a time, outside of steps, so that this needs less memory than a step."""
+STARTED_AT = 32
+"""Photographs of whose latents an untrained decoder predicts the mean."""
 
 
 class DistillStage(Stage):
@@ -80,7 +83,7 @@ class DistillStage(Stage):
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of state."""
-        self.keeper.counts = state["counts"].cpu()
+        self.keeper.counts = state["counts"].to(self.distributed.device)
 
     def _all_iterations(self, plan: StepPlan, batch: Batch, state: State, target: Tensor) -> Losses:
         """The paper's: a whole rollout, every iteration with a loss, gradients from end to end."""
@@ -88,10 +91,9 @@ class DistillStage(Stage):
         total: Tensor = target.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {"vq": torch.zeros((), device=target.device)}
         for t in range(self.model.config.iterations):
-            state = self.model.encoder.advance(state)
+            state = advance(self.model.encoder, state, self.checkpointing)
             latents, vq = self._decoder_input(plan, self.model.read(state))
-            prediction = self.model.decoder(latents.vectors)
-            loss = grid_loss(self.model.base, prediction, target)
+            prediction, loss = self._explained(latents, target)
             total = total + loss.weighted(t, self.recipe.iteration_weights) + vq
             parts["vq"] = parts["vq"] + vq.detach()
             parts[f"main_{latents.budget}"] = loss.main.detach()
@@ -110,13 +112,22 @@ class DistillStage(Stage):
         total: Tensor = target.new_zeros((), dtype=torch.float32)
         parts: dict[str, Tensor] = {}
         for t in plan.reads:
-            state = append_all(self.model.encoder, state, t + 1 - state.t)
+            state = append_all(self.model.encoder, state, t + 1 - state.t, self.checkpointing)
             if t in plan.trained:
                 latents, vq = self._decoder_input(plan, self.model.read(state))
-                loss = grid_loss(self.model.base, self.model.decoder(latents.vectors), target)
+                _, loss = self._explained(latents, target)
                 total = total + loss.weighted(t, self.recipe.iteration_weights) + vq
                 parts = {"main": loss.main.detach(), "vq": vq.detach()}
         return Losses(total, parts)
+
+    def _explained(self, latents: Latents, target: Tensor) -> tuple[Tensor, GridLoss]:
+        """What the decoder makes of latents, b n outputs, and its loss."""
+
+        def explain(vectors: Tensor) -> tuple[Tensor, GridLoss]:
+            prediction = self.model.decoder(vectors)
+            return prediction, grid_loss(self.model.base, prediction, target)
+
+        return checkpointed(self.checkpointing, explain, latents.vectors)
 
     def _decoder_input(self, plan: StepPlan, latents: Latents) -> tuple[Latents, Tensor]:
         """What the decoder is fed, and its VQ loss. Before the codebook is in use: the unit-length latents, and 0."""
@@ -135,8 +146,9 @@ class DistillStage(Stage):
     @torch.no_grad()
     def _start_at_the_mean(self, rows: np.ndarray, ema: Alit) -> None:
         """Let an untrained decoder predict the mean latent, rather than spend the first steps on learning that."""
-        batch = self.crops.batch(rows[:CHUNK], self.distributed.device)
-        mean = self.features.of(batch).mean(dim=(0, 2, 3))
+        rows = rows[:STARTED_AT]
+        batches = [self.crops.batch(rows[i : i + CHUNK], self.distributed.device) for i in range(0, len(rows), CHUNK)]
+        mean = torch.cat([self.features.of(batch) for batch in batches]).mean(dim=(0, 2, 3))
         for decoder in (self.model.decoder, ema.decoder):
             head = decoder.head[-1]
             assert isinstance(head, nn.Linear)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from alit_cli.model.device import autocast
+from alit_cli.model.layers import checkpointed
 from alit_cli.model.rollout import Alit
 from alit_cli.model.tokenizer_model import Latents
 from alit_cli.progress import Progress
@@ -62,6 +63,11 @@ class FinetuneStage(Stage):
         vq = quantization_loss(self.model.codebook, latents)
         return Losses(pixels.total + vq, {**pixels.parts, "vq": vq.detach()})
 
+    def checkpoint(self, on: bool) -> None:
+        """Also of LPIPS."""
+        super().checkpoint(on)
+        self.pixels.checkpointing = on
+
     def state(self) -> dict[str, Any]:
         """The critics."""
         return self.pixels.state()
@@ -73,9 +79,9 @@ class FinetuneStage(Stage):
     def _latents(self, batch: Batch, t: int) -> Latents:
         features = None if self.features is None else self.features.of(batch)
         state = self.model.start(batch.images, features)
-        return self.model.read(roll(self.model, state, t + 1, self.recipe.grad_window))
+        return self.model.read(roll(self.model, state, t + 1, self.recipe.grad_window, self.checkpointing))
 
     def _reconstruct(self, latents: Latents) -> Tensor:
-        prediction = self.model.decoder(latents.vectors)
+        prediction = checkpointed(self.checkpointing, self.model.decoder, latents.vectors)
         with autocast(self.distributed.device, self.decoder_precision):
             return self.model.base.decode(prediction).float()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alit_cli.model.device import autocast
+from alit_cli.model.layers import checkpointed
 from alit_cli.model.lpips import load_lpips
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed
@@ -25,6 +26,9 @@ from alit_cli.training.stages.stage import Losses, pieces_of
 class PixelLoss:
     """L1, LPIPS where its weights are given, and a critic for every iteration where the recipe has one.
 
+    With `checkpointing`, what LPIPS sees is computed again for the backward pass. The critic is small, and its running
+    statistics must not move twice.
+
     The critics, their optimizer and LPIPS live here: they are no part of the model or its checkpoint.
 
     Args:
@@ -34,6 +38,8 @@ class PixelLoss:
         crops: where the critics' own batches come from.
         distributed: who takes part.
     """
+
+    checkpointing = False
 
     def __init__(
         self, recipe: Recipe, stage: StageName, critics: int, crops: CropDataset, distributed: Distributed
@@ -157,7 +163,7 @@ class PixelLoss:
         total = l1 = F.l1_loss(reconstruction, images)
         parts = {"l1": l1.detach()}
         if self.lpips is not None:
-            perceptual = self.lpips(reconstruction, images).mean()
+            perceptual = checkpointed(self.checkpointing, self.lpips, reconstruction, images).mean()
             total = total + self.recipe.perceptual_weight * perceptual
             parts["lpips"] = perceptual.detach()
         return Losses(total, parts)

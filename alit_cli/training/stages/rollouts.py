@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alit_cli.model.layers import checkpointed
 from alit_cli.model.rollout import Alit, DistillationEncoder
 from alit_cli.model.tokenizer_model import State
 from alit_cli.training.crops import Batch, CropDataset
@@ -15,16 +16,21 @@ CACHE_BYTES = 4 << 30
 """Base features are cached in memory while all of them fit in this."""
 
 
-def roll(model: Alit, state: State, iterations: int, grad_window: int = 0) -> State:
+def advance(encoder: DistillationEncoder, state: State, checkpointing: bool) -> State:
+    """One iteration; with checkpointing, only the sequence before it is kept for the backward pass."""
+    return State(checkpointed(checkpointing, lambda x: encoder.advance(State(x, state.t)).x, state.x), state.t + 1)
+
+
+def roll(model: Alit, state: State, iterations: int, grad_window: int = 0, checkpointing: bool = False) -> State:
     """Advance a rollout, with gradients through its last `grad_window` iterations only (0: all of them)."""
     for step in range(iterations):
         in_window = not grad_window or step >= iterations - grad_window
         with torch.set_grad_enabled(torch.is_grad_enabled() and in_window):
-            state = model.encoder.advance(state)
+            state = advance(model.encoder, state, checkpointing)
     return state
 
 
-def append_all(encoder: DistillationEncoder, state: State, iterations: int) -> State:
+def append_all(encoder: DistillationEncoder, state: State, iterations: int, checkpointing: bool = False) -> State:
     """Append the new latents of several iterations at once and read the sequence once.
 
     With one iteration this is encoder.advance. With more it is no rollout but a cheap first lesson, which teaches every
@@ -32,7 +38,10 @@ def append_all(encoder: DistillationEncoder, state: State, iterations: int) -> S
     """
     embeddings = encoder.iteration_embedding[state.t : state.t + iterations]
     new = encoder.latent_tokens + encoder.latent_positions + embeddings
-    return encoder.append(state, new.flatten(0, 1), iterations)
+    x = checkpointed(
+        checkpointing, lambda x, new: encoder.append(State(x, state.t), new, iterations).x, state.x, new.flatten(0, 1)
+    )
+    return State(x, state.t + iterations)
 
 
 class FeatureCache:

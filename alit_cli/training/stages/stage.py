@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from alit_cli.model.layers import Stack
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import Batch, CropDataset
@@ -62,12 +63,21 @@ class Stage(ABC):
         recipe: of the whole run.
         crops: the photographs.
         distributed: who takes part, and where this process computes.
+        checkpointing: whether a step computes again for its backward pass what would not fit into memory.
     """
 
     name: StageName
+    checkpointing = False
 
     def __init__(self, model: Alit, recipe: Recipe, crops: CropDataset, distributed: Distributed) -> None:
         self.model, self.recipe, self.crops, self.distributed = model, recipe, crops, distributed
+
+    def checkpoint(self, on: bool) -> None:
+        """Turn gradient checkpointing on or off: of every iteration, and of every block of the base tokenizer."""
+        self.checkpointing = on
+        for module in self.model.modules():
+            if isinstance(module, Stack):
+                module.checkpointing = on
 
     @abstractmethod
     def trained(self) -> list[nn.Module]:
