@@ -16,8 +16,8 @@ from torch import Tensor
 from alit_cli.data.files import open_output
 from alit_cli.data.marks import png_metadata
 from alit_cli.progress import Progress
-from alit_cli.training.boards import Board
 from alit_cli.training.recipe import StageName
+from alit_cli.training.records.boards import Board
 
 PICTURED = 6
 """Held-out photographs in a picture of reconstructions."""

@@ -21,14 +21,14 @@ from alit_cli.model.losses import l1_per_image
 from alit_cli.model.oom import out_of_memory
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
-from alit_cli.training.boards import BoardName, open_boards
 from alit_cli.training.crops import CropDataset, to_images
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.log import PICTURED, Remark, TrainLog, TrainRecord
-from alit_cli.training.meter import LossMeter
 from alit_cli.training.optimizers import Optimizers
 from alit_cli.training.plan import StepPlan, plan_step
 from alit_cli.training.recipe import Recipe
+from alit_cli.training.records.boards import BoardName, open_boards
+from alit_cli.training.records.meter import LossMeter
 from alit_cli.training.signals import DeferredSignals
 from alit_cli.training.speed import peak_memory, training_precision
 from alit_cli.training.stages.stage import Stage

@@ -16,12 +16,12 @@ from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record, read_alit, write_checkpoint
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
-from alit_cli.training.card import CardFacts, card_path, thumbnail_errors, write_card
 from alit_cli.training.crops import CropDataset, CropSettings, make_crops, open_crops
 from alit_cli.training.job import TrainJob, claim_folder
 from alit_cli.training.log import Remark, TrainRecord
 from alit_cli.training.loop import Intervals, StageRun
 from alit_cli.training.recipe import STAGES, StageName
+from alit_cli.training.records.card import CardFacts, card_path, thumbnail_errors, write_card
 from alit_cli.training.speed import keep_freed_memory, training_precision
 from alit_cli.training.stages.base import BaseStage
 from alit_cli.training.stages.distill import DistillStage

@@ -214,7 +214,7 @@ def test_one_function_opens_every_output_for_writing() -> None:
         "alit_cli/data/files.py",  # open_output itself
         "alit_cli/analysis/figures/style.py",  # into the file of open_output, as all of the following
         "alit_cli/analysis/attention/sheets.py",
-        "alit_cli/training/card.py",
+        "alit_cli/training/records/card.py",
         "alit_cli/runs/plan.py",  # the items of a plan, in a work folder
         "alit_cli/training/crops.py",  # crops that are too many for memory, in a work folder
         "alit_cli/training/log.py",  # a log that grows, in a work folder

@@ -17,9 +17,9 @@ from alit_cli.data.pictures.measures import measure
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record, read_alit, write_checkpoint
 from alit_cli.model.rollout import Alit
-from alit_cli.training.card import card_path, curves_path, draw_curves, read_log, thumbnail_errors
 from alit_cli.training.job import ModelOptions, TrainJob, training_job
 from alit_cli.training.log import Remark
+from alit_cli.training.records.card import card_path, curves_path, draw_curves, read_log, thumbnail_errors
 from alit_cli.training.train import train
 from tests.model import tiny
 from tests.training.photos import write_photos

@@ -17,9 +17,9 @@ from alit_cli.training.crops import CachedCrops, decode_threads
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.feed import Feed
 from alit_cli.training.loop import Intervals
-from alit_cli.training.meter import LossMeter
 from alit_cli.training.plan import batch_rows, plan_step
 from alit_cli.training.recipe import recipe_for
+from alit_cli.training.records.meter import LossMeter
 from alit_cli.training.stages.base import BaseStage
 from alit_cli.training.stages.codebook import CodebookKeeper
 from alit_cli.training.stages.stage import Losses
