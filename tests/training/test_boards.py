@@ -86,8 +86,11 @@ def test_tensorboard_is_the_default_and_can_be_left_out(tmp_path: Path, names: A
     assert (job.work / "log.jsonl").exists()
 
 
-def test_a_package_that_is_not_installed_is_named_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
+@pytest.mark.parametrize("missing", [None, ModuleType("wandb")], ids=["not installed", "only a folder of its name"])
+def test_a_package_that_is_not_installed_is_named_before_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: ModuleType | None
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", missing)
     with pytest.raises(InputError, match=r"--log-to wandb needs the package wandb.*pip install wandb"):
         training_job([], tmp_path / "m.safetensors", ModelOptions(), ["base"], {}, {}, log_to=("tensorboard", "wandb"))
 

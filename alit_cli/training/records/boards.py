@@ -117,7 +117,10 @@ def check_boards(names: Sequence[BoardName]) -> None:
     """Raise InputError where the package of a board is not installed."""
     for name in names:
         try:
-            importlib.import_module(MODULES[name])
+            module = importlib.import_module(MODULES[name])
+            # wandb writes into a folder of its own name; where that lies here, Python takes it for an empty package.
+            if name == "wandb" and not hasattr(module, "init"):
+                raise ImportError("a folder called wandb is no package")
         except ImportError as problem:
             raise InputError(
                 f"--log-to {name} needs the package {name}, which is not installed. Install it (pip install {name}), "
