@@ -126,7 +126,8 @@ def _draw_validation(axes: Axes, records: Sequence[Mapping[str, Any]]) -> None:
     for budget, colour, mark in {budgets[0]: (budgets[0], ORANGE, "o"), budgets[-1]: (budgets[-1], BLUE, "s")}.values():
         steps, values = [r["step"] for r in records], [r["validation"][str(budget)] for r in records]
         axes.plot(steps, values, f"{mark}-", markersize=3, color=colour, label=f"{budget} {unit}: {values[-1]:.4f}")
-    axes.margins(y=0.25)  # room for the legend
+    axes.margins(y=0.3)  # room for the legend
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 
