@@ -129,7 +129,7 @@ OPTIONS = [
         HARDWARE,
         "--batch-size",
         type=click.IntRange(1),
-        help="Images per batch. [default: 16 on a CPU, 128 on a GPU]",
+        help="Images per batch. [default: 2 on a CPU, 128 on a GPU; 16 there to score]",
     ),
     option(
         RUN,

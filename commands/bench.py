@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from alit_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from alit_cli.jobs.bench import Timing
+    from alit_cli.jobs.bench import Agreement, Timing
 
 
 @click.command("bench", cls=Command, epilog=example("alit bench", "alit bench ./images --stop 'l1<0.08'"))
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @checkpoint_option
 @device_option
 @precision_option
-@option(HARDWARE, "--batch-size", type=click.IntRange(1), default=16, help="Images per batch.")
+@option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Images per batch. [default: 2 on a CPU, 128 on a GPU]")
 @option(INPUT, "--limit", type=click.IntRange(1), default=64, help="Only the first so many images.")
 @stop_option
 @json_option
@@ -38,7 +39,7 @@ def command(
     checkpoint: str | None,
     device: str,
     precision: str,
-    batch_size: int,
+    batch_size: int | None,
     limit: int,
     stop: float | None,
     as_json: bool,
@@ -47,7 +48,7 @@ def command(
 
     PATHS are images as alit tokenize takes them; without PATHS, synthetic photographs are used. Every stage is timed
     alone, then all of alit tokenize, with and without early stopping. Where the arithmetic or the decoding of files
-    bounds the speed, the bound is printed beside it. The last line says how far bf16 changes the results.
+    bounds the speed, the bound is printed beside it. The last lines say how far mixed and bf16 change the results.
     """
     # These modules import torch; `alit bench --help` must not wait for it.
     from alit_cli.console import print_json, say, show, show_table
@@ -68,18 +69,19 @@ def command(
     tokenizer = load(job.checkpoint, job.device, job.precision)
     millions = parameters(tokenizer.model) / 1e6
     name = f"{tokenizer.config.name}, {millions:.1f} million parameters, {tokenizer.config.image_size} px"
-    say(f"{name}; on {tokenizer.device} in {tokenizer.precision}, batches of {job.batch_size}")
+    say(f"{name}; on {tokenizer.device} in {tokenizer.precision}")
     bench = Bench(tokenizer, job)
     rates = bench.rates
     # These two rates are measured without the model; the bounds in the table are computed from them.
-    say(f"matrix product {rates.matmul / 1e9:.4g} GFLOP/s, plain decoding {rates.decode / 1e6:.3g} MB/s per thread")
-    timings, agreement = list(bench.timings(stop)), bench.agreement()
+    say(f"large products {rates.matmul / 1e9:.4g} GFLOP/s, plain decoding {rates.decode / 1e6:.3g} MB/s per thread")
+    timings = list(bench.timings(stop))
+    agreements = {"mixed": bench.agreement("mixed"), "bf16": bench.agreement("bf16")}
     # The last two timings are the whole command, first at every budget and then with early stopping.
     whole, early = timings[-2:]
     if as_json:
         model = {"model": tokenizer.config.name, "device": str(tokenizer.device), "precision": tokenizer.precision}
         hours = {"hours_per_million": _hours(whole), "hours_per_million_stopped": _hours(early)}
-        print_json({**model, **hours, "rates": rates, "stages": timings, "bf16": agreement})
+        print_json({**model, **hours, "rates": rates, "stages": timings, **agreements})
         return
     stopped = early.stage.removeprefix("alit tokenize ")
     show(
@@ -88,9 +90,14 @@ def command(
     )
     rows = [[t.stage, t.images_per_second, t.gflop or None, *_bound(t)] for t in timings]
     show_table("", ["stage", "images/s", "GFLOP/image", "bound, images/s", "reached"], rows)
+    for precision, found in agreements.items():
+        show(f"{precision} beside float32, {found.images} images at every budget: {_agreement(found)}")
+
+
+def _agreement(found: Agreement) -> str:
     # Continuous latents have no ids that could be compared.
-    ids = f"{agreement.ids_equal:.2%} of the ids equal, " if tokenizer.config.codes else ""
-    show(f"bf16 beside float32: {ids}L1 off by {agreement.l1_mean:.1e}, at most {agreement.l1_largest:.1e}")
+    ids = f"{found.ids_equal:.2%} of the ids equal, " if not math.isnan(found.ids_equal) else ""
+    return f"{ids}L1 off by {found.l1_mean:.1e}, at most {found.l1_largest:.1e}"
 
 
 def _hours(timing: Timing) -> float:
@@ -100,8 +107,5 @@ def _hours(timing: Timing) -> float:
 
 
 def _bound(timing: Timing) -> tuple[float | None, str | None]:
-    """The speed that a large matrix product and a plain decoder allow, and the share of it that is reached.
-
-    A matrix product of another shape may well be slower than the model's own, so a bound that is passed is none.
-    """
-    return (timing.floor, f"{timing.share:.0%}") if 0 < timing.share <= 1 else (None, None)
+    """The speed that arithmetic and a plain decoder allow, and the share of it that is reached."""
+    return (timing.floor, f"{timing.share:.0%}") if timing.floor else (None, None)

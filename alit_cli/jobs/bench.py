@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from alit_cli.data.pictures.decoding import decode
@@ -22,8 +24,9 @@ from alit_cli.data.pictures.fitting import fit
 from alit_cli.data.pictures.measures import measure
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import ImageProblem, InputError
-from alit_cli.jobs.tokenize import TokenizeJob
-from alit_cli.model.device import Precision, autocast
+from alit_cli.jobs.tokenize import BATCH_SIZE, TokenizeJob
+from alit_cli.model.device import Precision, autocast, prepare_model
+from alit_cli.model.layers import Linear
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer import Tokenizer
@@ -35,6 +38,8 @@ from alit_cli.runs.run import join_if_complete
 
 # Other work on the machine only makes a round slower, so the best of a few rounds is the most reliable one.
 REPEATS = 3
+AGREEMENT_IMAGES = 16
+"""Precisions are compared on so many images at most, since it takes three rollouts of each."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ class Timing:
         stage: what was done.
         images_per_second: the best of a few rounds; of one thread where it says so.
         gflop: the model's arithmetic per image, 10⁹ floating-point operations.
-        floor: images/s at the measured rates of a large matrix product and of a plain decoder; 0 where neither counts.
+        floor: images/s at the best measured rates of arithmetic and of a plain decoder, and never less than was
+            reached; 0 where neither counts.
     """
 
     stage: str
@@ -60,17 +66,33 @@ class Timing:
 
 
 @dataclass(frozen=True)
+class _Flop:
+    """Arithmetic per image, of what makes tokens and of what makes only pixels of them."""
+
+    tokens: float
+    pixels: float
+
+
+@dataclass(frozen=True)
 class Rates:
-    """What this machine does at best: `matmul` in FLOP/s of all its threads, `decode` in bytes/s of one thread."""
+    """What this machine does at best.
+
+    Attributes:
+        matmul: FLOP/s of all its threads in the precision of tokens.
+        pixels: the same in the precision of pixels, which is another one in `mixed`.
+        decode: bytes/s of one thread.
+    """
 
     matmul: float
+    pixels: float
     decode: float
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far bf16 is from float32 on the same images: share of equal ids (nan without a codebook), |ΔL1|."""
+    """How far a precision is from float32 at every budget: share of equal ids (nan without a codebook) and |ΔL1|."""
 
+    images: int
     ids_equal: float
     l1_mean: float
     l1_largest: float
@@ -89,8 +111,7 @@ class Bench:
 
     def __init__(self, tokenizer: Tokenizer, job: TokenizeJob) -> None:
         self.tokenizer, self.job = tokenizer, job
-        # This is the batch size of `alit tokenize` on a CPU; for a GPU the user names a larger one.
-        self.batch_size = job.batch_size or 16
+        self.batch_size = job.batch_size or BATCH_SIZE[tokenizer.device.type]
         items = list_items(list(job.paths), job.limit) if job.paths else []
         # Synthetic photographs have a fixed seed, so that two machines can be compared without a data set.
         everything = [item.read() for item in items] or [_photograph(seed) for seed in range(job.limit or 64)]
@@ -105,56 +126,77 @@ class Bench:
         # Plain decoding by Pillow is the yardstick for our own decoder. A round decodes all bytes, so its rate times
         # their number is in bytes/s.
         plain = _rate(lambda: [Image.open(io.BytesIO(data)).convert("RGB") for data in self.encoded], 1, tokenizer)
-        self.rates = Rates(matmul_rate(tokenizer), plain * sum(map(len, self.encoded)))
+        tokens, pixels = matmul_rate(tokenizer), matmul_rate(tokenizer, only_pixels=True)
+        self.rates = Rates(tokens, pixels, plain * sum(map(len, self.encoded)))
 
     def timings(self, stop: float | None = None) -> Iterator[Timing]:
         """Every stage, then all of `alit tokenize`, then with early stop (None: where it halves the mean budget)."""
         yield from self._reading()
-        flop = 0.0
-        for stage, work in self._stages():
+        whole = _Flop(0.0, 0.0)
+        for stage, work, only_pixels in self._stages():
             flop = _flop(work) / self.batch_size
-            yield Timing(stage, _rate(work, self.batch_size, self.tokenizer), flop / 1e9, self.rates.matmul / flop)
-        # The last stage was the whole model, so `flop` is now that of an image at every budget.
-        yield Timing("alit tokenize", self._total(None), flop / 1e9, self._floor(flop))
+            own = _Flop(0.0, flop) if only_pixels else _Flop(flop, 0.0)
+            whole = _Flop(whole.tokens + own.tokens, whole.pixels + own.pixels)
+            yield self._timing(stage, _rate(work, self.batch_size, self.tokenizer), own, 0.0)
+        speed = _rate(lambda: self._results(self.tokenizer, self.pixels), self.batch_size, self.tokenizer)
+        yield self._timing("the whole model", speed, whole, 0.0)
+        decoding = float(np.mean([len(data) for data in self.encoded])) / self.rates.decode / (os.cpu_count() or 1)
+        yield self._timing("alit tokenize", self._total(None), whole, decoding)
         stop = halving(self._losses(), self.tokenizer.budgets) if stop is None else stop
         scheduler = RolloutScheduler(self.tokenizer, self.tokenizer.budgets, stop, self.batch_size)
         flop = _flop(lambda: list(scheduler.run(self.fitted))) / len(self.fitted)
-        yield Timing(f"alit tokenize --stop 'l1<{stop:.3g}'", self._total(stop), flop / 1e9, self._floor(flop))
+        # Every image that takes a step is decoded after it, so that both parts shrink alike.
+        share = flop / (whole.tokens + whole.pixels)
+        stopped = _Flop(whole.tokens * share, whole.pixels * share)
+        yield self._timing(f"alit tokenize --stop 'l1<{stop:.3g}'", self._total(stop), stopped, decoding)
 
-    def agreement(self) -> Agreement:
-        """bf16 beside float32 on the fitted images."""
-        precisions: tuple[Precision, ...] = ("float32", "bf16")
-        (ids, l1), (half_ids, half_l1) = (
-            self._results(dataclasses.replace(self.tokenizer, precision=precision)) for precision in precisions
-        )
-        gap = (l1 - half_l1).abs()
-        equal = float((ids == half_ids).float().mean()) if len(ids) else float("nan")
-        return Agreement(equal, float(gap.mean()), float(gap.max()))
+    def agreement(self, precision: Precision) -> Agreement:
+        """A precision beside float32 on the first fitted images, in batches of one shape."""
+        tokenizer = self.tokenizer
+        exact, other = (dataclasses.replace(tokenizer, precision=name) for name in ("float32", precision))
+        images = [self.fitted[i % len(self.fitted)] for i in range(max(AGREEMENT_IMAGES, self.batch_size))]
+        images = images[: min(len(images), max(len(self.fitted), self.batch_size))]
+        ids, gaps = [], []
+        for start in range(0, len(images), self.batch_size):
+            pixels = tokenizer.as_pixels(np.stack(images[start : start + self.batch_size]))
+            (ours, l1), (theirs, other_l1) = (self._results(way, pixels) for way in (exact, other))
+            ids.append((ours == theirs).float())
+            gaps.append((l1 - other_l1).abs().flatten())
+        equal, gap = torch.cat(ids), torch.cat(gaps)
+        share = float(equal.mean()) if len(equal) else float("nan")
+        return Agreement(len(images), share, float(gap.mean()), float(gap.max()))
+
+    def _timing(self, stage: str, speed: float, flop: _Flop, decoding: float) -> Timing:
+        """A stage with its bound; arithmetic and decoding (seconds) take turns on a CPU and overlap beside a GPU."""
+        arithmetic = flop.tokens / self.rates.matmul + flop.pixels / self.rates.pixels
+        on_cpu = self.tokenizer.device.type == "cpu"
+        floor = 1 / (arithmetic + decoding if on_cpu else max(arithmetic, decoding))
+        # The rates were measured at another moment and on other shapes. What was reached is possible, and so a bound.
+        return Timing(stage, speed, (flop.tokens + flop.pixels) / 1e9, max(floor, speed))
 
     def _reading(self) -> Iterator[Timing]:
         tokenizer, count = self.tokenizer, len(self.images)
         side, bits = tokenizer.config.image_size, [int(b * tokenizer.config.bits_per_token) for b in tokenizer.budgets]
         floor = self.rates.decode / np.mean([len(data) for data in self.encoded])
         speed = _rate(lambda: [decode(data) for data in self.encoded], count, tokenizer)
-        yield Timing("decode (1 thread)", speed, 0.0, float(floor))
+        yield Timing("decode (1 thread)", speed, 0.0, max(float(floor), speed))
         yield Timing("fit (1 thread)", _rate(lambda: [fit(image, side) for image in self.images], count, tokenizer))
         yield Timing(
             "measures (1 thread)", _rate(lambda: [measure(p, tuple(bits)) for p in self.fitted], count, tokenizer)
         )
 
-    def _stages(self) -> list[tuple[str, Callable[[], object]]]:
-        """The model's work on a batch; convolutions apart from the two transformers; the last is all of it."""
+    def _stages(self) -> list[tuple[str, Callable[[], object], bool]]:
+        """The model's work on a batch, and whether it makes only pixels; convolutions apart from both transformers."""
         tokenizer, pixels = self.tokenizer, self.pixels
         # Every stage starts from results that are made here, so that each is timed alone.
         state = tokenizer.start(pixels)
         rollout = list(self._iterate(state))
         predicted = [self._predict(latents) for latents in rollout]
         return [
-            ("base tokenizer in (convolutions)", lambda: tokenizer.start(pixels)),
-            ("rollout to every budget", lambda: list(self._iterate(state))),
-            ("grid of every budget", lambda: [self._predict(latents) for latents in rollout]),
-            ("pixels of every budget (convolutions)", lambda: [self._decode(grid) for grid in predicted]),
-            ("the whole model", lambda: [l1_per_image(r.reconstruction, pixels) for r in tokenizer.rollout(pixels)]),
+            ("base tokenizer in (convolutions)", lambda: tokenizer.start(pixels), False),
+            ("rollout to every budget", lambda: list(self._iterate(state)), False),
+            ("grid of every budget", lambda: [self._predict(latents) for latents in rollout], True),
+            ("pixels of every budget (convolutions)", lambda: [self._decode(grid) for grid in predicted], True),
         ]
 
     def _iterate(self, state: State) -> Iterator[Latents]:
@@ -170,11 +212,11 @@ class Bench:
         with torch.no_grad(), autocast(self.tokenizer.device, self.tokenizer.precision, only_pixels=True):
             return self.tokenizer.model.pixels(grid)
 
-    def _results(self, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
+    def _results(self, tokenizer: Tokenizer, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Ids (all of them in one row; none of a continuous model) and L1 (T b) of a batch."""
         ids, errors = [], []
-        for record in tokenizer.rollout(self.pixels):
-            errors.append(l1_per_image(record.reconstruction, self.pixels))
+        for record in tokenizer.rollout(pixels):
+            errors.append(l1_per_image(record.reconstruction, pixels))
             if record.latents.ids is not None:
                 ids.append(record.latents.ids.flatten())
         return torch.cat(ids) if ids else torch.empty(0), torch.stack(errors)
@@ -210,13 +252,6 @@ class Bench:
                     seconds.append(time.perf_counter() - begun)
             return len(self.encoded) / min(seconds)
 
-    def _floor(self, flop: float) -> float:
-        """Images/s that arithmetic and decoding allow: one after the other on a CPU, the slower one beside a GPU."""
-        decoding = float(np.mean([len(data) for data in self.encoded])) / self.rates.decode / (os.cpu_count() or 1)
-        arithmetic = flop / self.rates.matmul
-        on_cpu = self.tokenizer.device.type == "cpu"
-        return 1 / (arithmetic + decoding if on_cpu else max(arithmetic, decoding))
-
 
 def halving(losses: np.ndarray, budgets: Sequence[int]) -> float:
     """The L1 threshold whose mean visited budget comes nearest to half of the largest; losses n T."""
@@ -229,14 +264,26 @@ def halving(losses: np.ndarray, budgets: Sequence[int]) -> float:
     return float(thresholds[np.abs(np.array(visited) - steps[-1] / 2).argmin()])
 
 
-def matmul_rate(tokenizer: Tokenizer) -> float:
-    """FLOP/s of a large matrix product on this device, in the tokenizer's precision."""
+def matmul_rate(tokenizer: Tokenizer, only_pixels: bool = False) -> float:
+    """FLOP/s that this device reaches at best in large products, in the tokenizer's precision of tokens or of pixels.
+
+    They are a product of two matrices and a convolution, and on a CPU also a layer by the other library
+    (layers.Linear), because none of them is the fastest everywhere.
+    """
     # The product must be so large that arithmetic and not memory limits it, and still take about a second at most.
     size = 8192 if tokenizer.device.type == "cuda" else 2048
-    dtype = torch.bfloat16 if tokenizer.precision == "bf16" else torch.float32
-    a = torch.rand(size, size, device=tokenizer.device, dtype=dtype)
-    # A product of two square matrices takes size³ multiplications and as many additions.
-    return 2 * size**3 * _rate(lambda: a @ a, 1, tokenizer)
+    half = tokenizer.precision == "bf16" or (tokenizer.precision == "mixed" and only_pixels)
+    place: dict[str, Any] = {"device": tokenizer.device, "dtype": torch.bfloat16 if half else torch.float32}
+    a = torch.rand(size, size, **place)
+    image = torch.rand(1, 256, size // 32, size // 32, **place).contiguous(memory_format=torch.channels_last)
+    layer, conv = Linear(size, size, **place), nn.Conv2d(256, 256, 3, padding=1, **place)
+    with torch.no_grad():
+        prepare_model(layer, tokenizer.device)
+        # A product of two square matrices takes size³ multiplications and as many additions.
+        square = 2 * size**3
+        window = 2 * 9 * 256**2 * (size // 32) ** 2
+        works = [(square, lambda: a @ a), (square, lambda: layer(a)), (window, lambda: conv(image))]
+        return max(flop * _rate(work, 1, tokenizer) for flop, work in works)
 
 
 def parameters(model: TokenizerModel) -> int:
@@ -245,10 +292,19 @@ def parameters(model: TokenizerModel) -> int:
 
 
 def _flop(work: Callable[[], object]) -> int:
-    with FlopCounterMode(display=False) as counter:
+    # torch does not count the product that layers.Linear makes through oneDNN.
+    products = (
+        {torch.ops.mkldnn._linear_pointwise: _linear_flop} if hasattr(torch.ops.mkldnn, "_linear_pointwise") else {}
+    )
+    with FlopCounterMode(display=False, custom_mapping=products) as counter:
         work()
     flop: int = counter.get_total_flops()
     return flop
+
+
+def _linear_flop(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    """Of a layer, from the shapes of its input … d and its weight d' d."""
+    return 2 * math.prod(x) * weight[0]
 
 
 def _rate(work: Callable[[], object], count: int, tokenizer: Tokenizer) -> float:

@@ -23,13 +23,16 @@ from alit_cli.data.tables.score_table import ERROR, FOLDER, ScoreInfo, score_pat
 from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
 from alit_cli.jobs.score_shard import Scorers, ScoreSettings, ScoreWorker, TaskChoice, load_scorers
-from alit_cli.jobs.tokenize import BATCH_SIZE, IMAGES_PER_SHARD
+from alit_cli.jobs.tokenize import IMAGES_PER_SHARD
 from alit_cli.model.device import choose_device, hardware_of
 from alit_cli.progress import ProgressCallback, no_progress, report_count
 from alit_cli.runs.job import Hardware, ItemStream, Output, Place, WorkerFactory
 from alit_cli.runs.plan import Plan
 from alit_cli.runs.run import ALONE, Progresses, run
 from alit_cli.runs.workers import Workers
+
+BATCH_SIZE = {"cpu": 16, "cuda": 128, "mps": 32}
+"""Batches are not filled up here, and the networks of tasks are smaller than tokenizers: larger ones cost nothing."""
 
 
 @dataclass(frozen=True)

@@ -37,8 +37,9 @@ from alit_cli.runs.workers import Workers
 
 IMAGES_PER_SHARD = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
 """About a minute of work on each kind of device: so much at most is lost when a run is killed."""
-BATCH_SIZE = {"cpu": 16, "cuda": 128, "mps": 32}
-"""On a CPU larger batches are no faster; on a GPU of 80 GB the largest model fits several times."""
+BATCH_SIZE = {"cpu": 2, "cuda": 128, "mps": 32}
+"""On a CPU larger batches are no faster, and a shard's last one costs as much as a full one, so it is small there; on a
+GPU of 80 GB the largest model fits several times."""
 GIB = 2**30
 
 
@@ -111,7 +112,11 @@ class TokenizeJob:
     @property
     def images_per_shard(self) -> int:
         """The unit that is committed and resumed."""
-        return self.shard_size or IMAGES_PER_SHARD[self.hardware.kind]
+        if self.shard_size:
+            return self.shard_size
+        # Whole batches, so that only the last shard of a run has one that is not full.
+        batch_size = self.batch_size or BATCH_SIZE[self.hardware.kind]
+        return -(-IMAGES_PER_SHARD[self.hardware.kind] // batch_size) * batch_size
 
     @cached_property
     def info(self) -> TableInfo:

@@ -25,7 +25,7 @@ from alit_cli.model.device import speed_up
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.memory import keep_freed_memory
 from alit_cli.model.oom import SplitOnOOM
-from alit_cli.model.scheduler import RolloutScheduler, padded_batch_size, to_storage
+from alit_cli.model.scheduler import RolloutScheduler, eager_if_smaller, padded_rows, to_storage
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.runs.job import Place, ShardInput, ShardProgress
 
@@ -202,16 +202,18 @@ class TokenizeShard:
             yield self._fetch(*running)
 
     def _launch(self, pixels: list[np.ndarray]) -> tuple[Tensor, ...]:
-        """A batch through every iteration. All have one shape, so that no bit of a row depends on its neighbours.
+        """A batch through every iteration, filled up as padded_rows says.
 
         Gives, budget by budget, tokens as they are stored and, where they are wanted, the errors.
         """
         side, count = self.info.image_size, len(pixels)
-        batch = np.zeros((padded_batch_size(self.info.batch_size, self.tokenizer.device), side, side, 3), np.uint8)
+        rows = padded_rows(count, self.info.batch_size, self.tokenizer.device)
+        batch = np.zeros((rows, side, side, 3), np.uint8)
         batch[:count] = pixels
         # Only images count, not the zeros that fill up the batch.
         self.iterations += count * (self.tokenizer.budgets.index(self.info.budgets[-1]) + 1)
-        return self.halving(self._rollout, self.tokenizer.as_pixels(batch))
+        with eager_if_smaller(rows, self.info.batch_size, self.tokenizer.device):
+            return self.halving(self._rollout, self.tokenizer.as_pixels(batch))
 
     def _rollout(self, images: Tensor) -> tuple[Tensor, ...]:
         results = []

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
+from torch import nn
 
 from alit_cli.errors import InputError
 from alit_cli.model.layers import Linear, Upsample
@@ -61,7 +62,7 @@ def cpu_has_bf16() -> bool:
     return any(bool(check()) for name in checks if (check := getattr(torch.cpu, name, None)))
 
 
-def prepare(model: TokenizerModel, device: torch.device) -> None:
+def prepare_model(model: nn.Module, device: torch.device) -> None:
     """Let a model that will not be trained compute in faster ways on a CPU; only rounding differs.
 
     Elsewhere nothing is done. Training does not call it, since what is merged here belongs to the weights of now.

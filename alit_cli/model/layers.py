@@ -34,7 +34,7 @@ def checkpointed(on: bool, function: Callable[..., Result], *inputs: Tensor) -> 
 
 
 class Linear(nn.Linear):
-    """torch's layer, whose float32 product oneDNN may make instead of MKL where nothing is trained (device.prepare).
+    """torch's layer, whose float32 product oneDNN may make instead of MKL where nothing is trained (prepare_model).
 
     Attributes:
         onednn: whether it does. On a Zen 4 EPYC it makes 108 GFLOP/s per core of the products of a large transformer,

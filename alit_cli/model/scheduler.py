@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -81,8 +83,7 @@ class RolloutScheduler:
         padded: bool = True,
     ) -> None:
         self.halving = halving or SplitOnOOM()
-        # The rows that every batch has at least.
-        self.rows = padded_batch_size(batch_size, tokenizer.device) if padded else 0
+        self.padded = padded
         # The L1 is float32 and so is the threshold, so that an L1 equal to the threshold never counts as below it.
         self.tokenizer, self.threshold, self.batch_size = tokenizer, np.float32(threshold), batch_size
         self.budgets = set(budgets)
@@ -123,7 +124,8 @@ class RolloutScheduler:
 
     def _enter(self, indices: Sequence[int], pixels: Tensor) -> None:
         """Start a batch, whose first rows are the images of these numbers, and queue them for the first iteration."""
-        (x,) = self.halving(lambda part: (self.tokenizer.start(part).x,), pixels)
+        with self._stance(len(pixels)):
+            (x,) = self.halving(lambda part: (self.tokenizer.start(part).x,), pixels)
         for row, index in enumerate(indices):
             self._results[index] = _Result()
             self._push(0, index, pixels[row].clone(), x[row])
@@ -134,14 +136,17 @@ class RolloutScheduler:
         batch, self._queues[t] = queue[: self.batch_size], queue[self.batch_size :]
         count = len(batch)
         self.advanced += count
-        before = _stack([image.x for image in batch], self.rows)
-        x, tokens, vectors = self.halving(lambda part: self._iteration(t, part), before)
+        rows = self._rows(count)
+        before = _stack([image.x for image in batch], rows)
+        with self._stance(rows):
+            x, tokens, vectors = self.halving(lambda part: self._iteration(t, part), before)
         last = t + 1 == self.iterations
         done = [last] * count
         # Between two wanted budgets there is nothing to store and nothing to decide, so nothing is decoded.
         if self.tokenizer.budgets[t] in self.budgets:
-            pixels = _stack([image.pixels for image in batch], self.rows)
-            (errors,) = self.halving(self._errors, vectors, pixels)
+            pixels = _stack([image.pixels for image in batch], rows)
+            with self._stance(rows):
+                (errors,) = self.halving(self._errors, vectors, pixels)
             l1 = errors.cpu().numpy()[:count]
             for image, own_tokens, error in zip(batch, tokens.cpu()[:count], l1, strict=True):
                 self._results[image.index].tokens.append(own_tokens)
@@ -169,14 +174,40 @@ class RolloutScheduler:
         result = self._results.pop(index)
         return Finished(index, tuple(result.tokens), tuple(result.l1))
 
+    def _rows(self, count: int) -> int:
+        """The least rows of a batch of so many images."""
+        return padded_rows(count, self.batch_size, self.tokenizer.device) if self.padded else 0
+
+    def _stance(self, rows: int) -> AbstractContextManager[object]:
+        return eager_if_smaller(rows, self.batch_size, self.tokenizer.device)
+
     def _padded(self, pixels: np.ndarray) -> np.ndarray:
-        missing = max(0, self.rows - len(pixels))
+        missing = max(0, self._rows(len(pixels)) - len(pixels))
         return np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)))
 
 
-def padded_batch_size(batch_size: int, device: torch.device) -> int:
-    """Rows of every batch, filled up with zeros; two at least on a CPU, which rounds a product of one row otherwise."""
-    return max(batch_size, 2) if device.type == "cpu" else batch_size
+def padded_rows(count: int, batch_size: int, device: torch.device) -> int:
+    """Rows that a batch of `count` images is filled up to with zeros.
+
+    On a CPU all batches have one shape, of two rows at least, because a product of one row is rounded otherwise. So no
+    bit of a row depends on its neighbours. It is cheap, because batches are small there.
+
+    On a GPU a batch is large, and the last one of a shard may hold a few images: it has the next power of two. Which
+    images it holds is fixed by the plan, so that a resumed run makes the same rows, whoever computes them.
+    """
+    if device.type == "cpu":
+        return max(batch_size, 2)
+    return min(batch_size, 1 << (count - 1).bit_length())
+
+
+def eager_if_smaller(rows: int, batch_size: int, device: torch.device) -> AbstractContextManager[object]:
+    """The context of a batch that was filled up to so many rows.
+
+    Compiled blocks take their shape from full batches. Compiling them again for every smaller one would take longer
+    than they do, so those run eagerly.
+    """
+    smaller = device.type == "cuda" and rows < batch_size
+    return torch.compiler.set_stance("force_eager") if smaller else contextlib.nullcontext()
 
 
 def to_storage(tokens: Tensor, discrete: bool) -> np.ndarray:

@@ -17,7 +17,7 @@ from alit_cli.data.pictures.decoding import decode
 from alit_cli.data.pictures.fitting import fit
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import EMBEDDED, Checkpoint, Record, embedded, read_checkpoint
-from alit_cli.model.device import Precision, autocast, choose_device, choose_precision, prepare
+from alit_cli.model.device import Precision, autocast, choose_device, choose_precision, prepare_model
 from alit_cli.model.released.hub import checkpoint_file
 from alit_cli.model.scheduler import RolloutScheduler
 from alit_cli.model.tokenizer_model import Iteration, Latents, State, TokenizerConfig, TokenizerModel
@@ -40,7 +40,7 @@ def load(path_or_name: str | Path | None = None, device: str = "auto", precision
     chosen = choose_device(device)
     checkpoint = _read(path_or_name)
     model = checkpoint.model.to(chosen)
-    prepare(model, chosen)
+    prepare_model(model, chosen)
     return Tokenizer(model, checkpoint.record, checkpoint.sha256, chosen, choose_precision(precision, chosen))
 
 

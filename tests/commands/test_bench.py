@@ -32,6 +32,10 @@ def test_every_stage_has_its_time_and_its_arithmetic(tmp_path: Path, alit: Alit)
     assert stages["decode (1 thread)"]["floor"] > 0
     assert 0 <= found["bf16"]["ids_equal"] <= 1
     assert 0 < found["bf16"]["l1_mean"] <= found["bf16"]["l1_largest"] < 0.1
+    assert found["mixed"]["ids_equal"] == 1
+    assert 0 < found["mixed"]["l1_mean"] <= found["mixed"]["l1_largest"] < 0.1
+    # A bound is one: nothing is faster.
+    assert all(stage["images_per_second"] <= stage["floor"] for stage in stages.values() if stage["floor"])
 
 
 def test_bench_as_typed(tmp_path: Path, alit: Alit) -> None:
@@ -41,7 +45,7 @@ def test_bench_as_typed(tmp_path: Path, alit: Alit) -> None:
     assert "GFLOP/s" in result.stderr
     assert re.match(r"A million images take \S+ hours here at every budget", result.stdout)
     shares = [int(share) for share in re.findall(r"(\d+)%$", result.stdout, re.MULTILINE)]
-    assert max(shares, default=0) <= 100  # a bound that is passed is not printed
+    assert len(shares) >= 7 and max(shares) <= 100
     assert "alit tokenize --stop 'l1<0.2'" in result.stdout
     assert "bf16 beside float32" in result.stdout
     (tmp_path / "bad.jpg").write_text("no picture")

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from alit_cli.model.device import X86, prepare
+from alit_cli.model.device import X86, prepare_model
 from alit_cli.model.layers import Linear, Upsample
 from alit_cli.model.losses import l1_per_image
+from alit_cli.model.scheduler import padded_rows
 from alit_cli.model.tokenizer import load
 from tests.model import tiny
 
@@ -51,7 +52,7 @@ def test_onednn_multiplies_like_torch() -> None:
 @pytest.mark.parametrize("kind", ["vae", "vqgan"])
 def test_a_prepared_model_gives_the_same_ids_and_errors(kind: str) -> None:
     plain, fast = tiny.model(kind), tiny.model(kind)  # type: ignore[arg-type]
-    prepare(fast, CPU)
+    prepare_model(fast, CPU)
     assert any(isinstance(module, Upsample) and module.kernel is not None for module in fast.modules())
     images = torch.rand(3, 3, 32, 32)
     with torch.no_grad():
@@ -79,3 +80,13 @@ def test_rows_are_equal_to_the_bit_in_batches_of_any_size() -> None:
         for (ids, l1), (all_ids, all_l1) in zip(rows(batch), whole, strict=True):
             assert torch.equal(ids[:count], all_ids[:count])
             assert torch.equal(l1[:count], all_l1[:count])
+
+
+def test_batches_are_filled_up_no_further_than_needed() -> None:
+    gpu = torch.device("cuda")
+    assert [padded_rows(count, 2, CPU) for count in (1, 2)] == [2, 2]
+    assert [padded_rows(count, 1, CPU) for count in (1,)] == [2]
+    assert [padded_rows(count, 16, CPU) for count in (1, 5, 16)] == [16, 16, 16]
+    assert [padded_rows(count, 128, gpu) for count in (1, 2, 3, 5, 64, 65, 128)] == [1, 2, 4, 8, 64, 128, 128]
+    assert [padded_rows(count, 100, gpu) for count in (64, 65, 100)] == [64, 100, 100]
+    assert padded_rows(1, 1, gpu) == 1
