@@ -16,6 +16,7 @@ from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed
+from alit_cli.training.feed import to_device
 from alit_cli.training.plan import StepPlan
 from alit_cli.training.recipe import Recipe
 from alit_cli.training.stages.codebook import KMEANS_POINTS, CodebookKeeper
@@ -103,7 +104,7 @@ class BaseStage(Stage):
         if self.model.base.grid_codebook is not None:
             return self.model.base.autoencode(batch.images)
         noise = plan.noise(batch.rows, (config.base.latent_dim, config.grid_side, config.grid_side), update)
-        return self.model.base.autoencode(batch.images, noise.to(batch.images.device))
+        return self.model.base.autoencode(batch.images, to_device(noise, batch.images.device))
 
     @torch.no_grad()
     def _vectors(self, base: BaseTokenizer, rows: np.ndarray) -> Iterator[Tensor]:
