@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Literal
 
@@ -127,5 +127,20 @@ def autocast(device: torch.device, precision: Precision, only_pixels: bool = Fal
         only_pixels: whether what is computed ends in pixels and in no token, and may be bf16 where `mixed` is wanted.
     """
     if precision == "float32" or (precision == "mixed" and not only_pixels):
-        return contextlib.nullcontext()
+        return _without_tf32() if device.type == "cuda" else contextlib.nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+@contextlib.contextmanager
+def _without_tf32() -> Iterator[None]:
+    """Convolutions on a GPU in true float32.
+
+    By default torch lets cuDNN round their inputs to TF32 (10 bits of mantissa), but not matrix products, so that
+    float32 would mean two things.
+    """
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from alit_cli.model.device import autocast
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.tokenizer import load
 
@@ -42,3 +43,10 @@ def test_mixed_changes_no_token_and_little_of_the_error() -> None:
         gaps.append(l1_per_image(one.reconstruction, images) - l1_per_image(other.reconstruction, images))
     assert torch.stack(gaps).abs().max() < 1e-3
     assert torch.stack(gaps).abs().mean() < 1e-4
+
+
+def test_float32_on_a_gpu_is_no_tf32() -> None:
+    assert torch.backends.cudnn.allow_tf32  # torch's default
+    with autocast(torch.device("cuda"), "float32"):  # entering it needs no GPU
+        assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.allow_tf32

@@ -135,8 +135,7 @@ def machine(context: Context) -> dict[str, Any]:
     if context.device.type == "cuda":
         properties = torch.cuda.get_device_properties(context.device)
         result |= {"name": properties.name, "gib": round(properties.total_memory / 2**30, 1)}
-        # float32 convolutions use TF32 by torch's default, and matrix products do not: parity depends on both.
-        result |= {"tf32_conv": torch.backends.cudnn.allow_tf32, "tf32_matmul": torch.backends.cuda.matmul.allow_tf32}
+
     for precision in ("float32", "bf16"):
         result[f"matmul_tflops_{precision}"] = matmul_rate(load(device=str(context.device), precision=precision)) / 1e12
     return result
