@@ -18,15 +18,9 @@ from alit_cli.option_types import Names, Numbers
 
 def out_option(default: str | None, text: str = "Where to write.") -> Decorator:
     """`--out PATH`: a `Path`; a command without a default must be told. What it reads is then not replaced."""
-    declared = option(
-        OUTPUT,
-        "--out",
-        "-o",
-        type=click.Path(path_type=Path),
-        default=default,
-        required=default is None,
-        help=text,
-    )
+    # For click a default of None is a value, so that an option that must be given may name no default at all.
+    given = {"required": True} if default is None else {"default": default}
+    declared = option(OUTPUT, "--out", "-o", type=click.Path(path_type=Path), help=text, **given)
     return lambda function: declared(protecting_inputs(function))
 
 

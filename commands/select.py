@@ -75,6 +75,10 @@ def command(question: SelectQuestion, as_json: bool) -> None:
     if several > 1 and source is ParameterSource.COMMANDLINE:
         raise InputError(f"--out holds the selection of one threshold, but there are {several}; give one, or no --out.")
     show_result(answer_select(question), as_json)
-    # Several thresholds write no selection, so there is no next step.
-    if several == 1:
+    # Several thresholds write no selection, and a csv file is for people, so there is no next step.
+    if several > 1 or question.out.suffix == ".csv":
+        return
+    if question.no_tokens:
+        say_next(f"alit export {question.tokens} --selection {question.out} --out tokens.npz")
+    else:
         say_next(f"alit decode {question.out} --out recon/", f"alit export {question.out} --out tokens.npz")

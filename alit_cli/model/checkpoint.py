@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ class Record:
 
     def headline(self) -> str:
         """One line: name, sizes, budgets, stages done."""
-        stages = ", ".join(self.stages) or "none"
+        # A stage may have been trained on several times: `base, distill, finetune ×6`.
+        runs = [(stage, len(list(same))) for stage, same in groupby(self.stages)]
+        stages = ", ".join(f"{stage} ×{count}" if count > 1 else stage for stage, count in runs) or "none"
         if self.stages == ("base",) and self.config.kind == "alit":
             stages += " (a base tokenizer alone: its 1D tokens mean nothing before distillation)"
         return f"{self.config.summary()}; stages: {stages}"

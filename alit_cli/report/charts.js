@@ -3,6 +3,9 @@
 
 /** @typedef {[number, number][]} Points */
 
+/** Pixels that the name of a threshold takes at the most, and from the line on which it stands to its middle. */
+const [NAME_WIDE, NAME_RISE] = [110, 4];
+
 /**
  * An SVG as wide as its host; `draw(picture, width)` fills it, again after every resize. Returns a redraw.
  * @param {HTMLElement} host
@@ -159,15 +162,43 @@ function drawCurve(picture, width, height, column, row) {
   for (const [t, value] of own)
     picture.append(svg("circle", { class: "own-dot", cx: x(t), cy: y(value), r: t === state.step ? 5 : 3 }));
   if (column.key === state.tsc && state.thr > low && state.thr < most) {
+    const [left, right, level] = [box.left, width - box.right, y(state.thr)];
+    const placed = freest(
+      own.map(([t, value]) => [x(t), y(value)]),
+      // A curve often ends near the threshold, so that above the line, at its right end, is only the first choice.
+      [level - 5, level + 16].flatMap((base) => [
+        { from: right - NAME_WIDE, to: right, base, anchor: "end" },
+        { from: left + 4, to: left + 4 + NAME_WIDE, base, anchor: "start" },
+      ]),
+    );
     picture.append(
-      svg("line", { class: "threshold", x1: box.left, x2: width - box.right, y1: y(state.thr), y2: y(state.thr) }),
+      svg("line", { class: "threshold", x1: left, x2: right, y1: level, y2: level }),
       svg(
         "text",
-        { class: "threshold-name", x: width - box.right, y: y(state.thr) - 5, "text-anchor": "end" },
+        {
+          class: "threshold-name",
+          x: placed.anchor === "end" ? placed.to : placed.from,
+          y: placed.base,
+          "text-anchor": placed.anchor,
+        },
         `threshold ${digits(state.thr)}`,
       ),
     );
   }
+}
+
+/**
+ * Of places for a name, the first of those that are farthest from a curve.
+ * @template {{ from: number, to: number, base: number }} Place
+ * @param {Points} curve
+ * @param {Place[]} places
+ */
+function freest(curve, places) {
+  const rooms = places.map(({ from, to, base }) => {
+    const near = curve.filter(([x]) => x >= from && x <= to);
+    return Math.min(...near.map(([, y]) => Math.abs(y - base + NAME_RISE)));
+  });
+  return places[rooms.indexOf(Math.max(...rooms))];
 }
 
 /**

@@ -137,7 +137,7 @@ def _panel(topic: str, folder: Path, tables: Sequence[Path], strangers: list[str
     # In each folder the figures of the analysis come before its sheets, so the sheets are cut first.
     shown = pictures[:MOST_FIGURES]
     figures = [Drawing(path.name, uri, _shows_photographs(path, topic)) for path in shown if (uri := _uri(path))]
-    cells = [table for path in names if _is_table(path) for table in _tables(path)]
+    cells = [table for path in names if _is_table(path) and not _stands_alone(path, topic) for table in _tables(path)]
     return Panel(topic, TOPICS[topic], figures, cells, max(len(pictures) - MOST_FIGURES, 0))
 
 
@@ -166,6 +166,15 @@ def _holds(folder: Path, topic: str, tables: Sequence[Path]) -> bool:
 
 def _is_table(path: Path) -> bool:
     return path.suffix == ".csv"
+
+
+def _stands_alone(path: Path, topic: str) -> bool:
+    """Whether a csv file is only called as an analysis: no manifest lists it, and nothing else of one lies beside it.
+
+    A file of scores is often called `complexity.csv`.
+    """
+    others = [other for other in path.parent.glob(f"{topic}*") if other != path]
+    return path.name not in read_manifest(str(path.parent)) and not others
 
 
 def _is_foreign(path: Path, tables: Sequence[Path]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from alit_cli.data.sources.items import ListedItem
 from alit_cli.data.tables.parts import finished_shards
 from alit_cli.progress import Progress, ProgressCallback, no_progress
-from alit_cli.runs.item_file import FileStamps
+from alit_cli.runs.item_file import FileStamps, ItemFile
 from alit_cli.runs.job import Place, ShardedJob, ShardInput, ShardWorker
 from alit_cli.runs.plan import Plan, Shard
 from alit_cli.runs.shards import shard_stats
@@ -64,7 +64,13 @@ def estimate(job: ShardedJob, report: ProgressCallback = no_progress) -> Estimat
     """
     outputs = job.outputs()
     stream = job.items(report, keep_copies=False)
-    images, size, sample = _tally(stream.listed, SAMPLE_IMAGES[job.hardware.kind])
+
+    def look(listed: Iterable[ListedItem]) -> tuple[int, int, list[ListedItem], ItemFile]:
+        images, size, sample = _tally(listed, SAMPLE_IMAGES[job.hardware.kind])
+        # Two images of one name are refused here, and then listed again by the names that the run would give them.
+        return images, size, sample, ItemFile.of(entry.item for entry in sample)
+
+    images, size, sample, items = stream.used_by(look)
     # Several tables of one run have nearly the same shards; the first one stands for all.
     folder = outputs[0].folder
     stats = [shard_stats(folder, index) for index in sorted(finished_shards(folder))]
@@ -74,7 +80,6 @@ def estimate(job: ShardedJob, report: ProgressCallback = no_progress) -> Estimat
     else:
         # A sample is no shard of a plan; an empty plan in memory stands for it.
         keep = {"keep": stream.extra_columns.types()} if stream.extra_columns.names else {}
-        items = [entry.item for entry in sample]
         plans = {output.path: Plan.in_memory(items, {**output.identity, **keep}) for output in outputs}
         worker = job.worker_factory(plans, True)(Place(job.hardware.name))
         try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from alit_cli.analysis.figures.style import ONE_COLUMN, TWO_COLUMNS
+from alit_cli.analysis.figures.style import ONE_COLUMN, TWO_COLUMNS, drawing_style, empty_figure, figure_size
+from alit_cli.analysis.figures.tokenizers import BITS, TOKENS, cost_axis, separate_labels
 from tests.analysis.score_tables import write_scores, write_world
 from tests.analysis.tables import write_tokens
 from tests.conftest import Alit
@@ -67,3 +70,21 @@ def test_sets_are_called_as_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     wrong = alit("analyze", "familiarity", *tables, "--names", "one")
     assert wrong.exit_code == 2
     assert "2 different names" in wrong.stderr
+
+
+@pytest.mark.parametrize("size", ["wide", "paper"])
+def test_labels_of_costs_do_not_touch(size: Literal["wide", "paper"]) -> None:
+    """Three tokenizers of 12, 10 and 16 bits per token: many of their costs are nearly the same."""
+    bits = [12.0 * tokens for tokens in range(32, 257, 32)] + [320.0, 2560.0, 3328.0, 65536.0]
+    with figure_size(size), drawing_style():
+        figure = empty_figure((12.9, 4.7))
+        panels = figure.subplots(1, 3)
+        for axes, spent, reached in zip(panels, (BITS, TOKENS, BITS), (bits, range(32, 257, 32), [384.0]), strict=True):
+            axes.plot(reached, reached)
+            cost_axis(axes, spent, reached)
+        separate_labels(figure)
+        figure.draw_without_rendering()
+        for axes, at_least in zip(panels, (3, 4, 1), strict=True):
+            boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+            assert len(boxes) >= at_least
+            assert all(one.x1 + 1 < other.x0 for one, other in pairwise(boxes))

@@ -46,6 +46,19 @@ def test_a_criterion_that_tells_no_images_apart_is_remarked(words: str, sentence
     assert sentence in result.stderr
 
 
+def test_words_are_asked_for_by_name_and_lists_not_at_all(here: Path, alit: Alit) -> None:
+    names = [f"{'art' if row % 3 else 'photo'}/{row}.jpg" for row in range(60)]
+    rank = {"class_rank": np.ones((60, 4))}
+    guesses = {f"class_guess_{end}": ["cat"] * 60 for end in (4, 8, 12, "original")}
+    write_scores(here / "scores/classify@resnet-18.parquet", names, rank, guesses)
+    criteria = json.loads(alit("info", "tokens.parquet", "--json").stdout)["criteria"]
+    assert "class_guess=='WORD'" in criteria
+    assert not [criterion for criterion in criteria if criterion.startswith("features")]
+    result = alit("select", "--tsc", "class_guess=='dog'")
+    assert result.exit_code == 0
+    assert "No image meets class_guess=='dog' at any budget. All of them get the largest one." in result.stderr
+
+
 def test_only_a_network_can_guess_by_luck(here: Path, alit: Alit) -> None:
     names = [f"{'art' if row % 3 else 'photo'}/{row}.jpg" for row in range(60)]
     psnr = np.random.default_rng(0).uniform(20, 30, (60, 3))
@@ -122,13 +135,14 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
         l1 = scale * generator.uniform(0.05, 0.1, (40, 1)) * np.array([1, 0.8, 0.7])
         described = dict.fromkeys(("png_bytes", "edge_density", "entropy", "mad", *NEWER_MEASURES), np.ones(40))
         described |= {f"thumbnail_{budget}": np.ones(40) for budget in (4, 8, 12)}
-        described["jpeg_bytes"] = generator.uniform(1000, 5000, 40).round()
+        described["jpeg_bytes"] = generator.uniform(10000, 50000, 40).round()
         write_tokens(here / f"{name}.parquet", l1, measures=described)
     result = alit(
         "analyze", "familiarity", "photos.parquet", "sketches.parquet", "--bootstrap", "50", "--format", "pdf"
     )
     assert result.exit_code == 0, result.stderr
     assert "Against photos: Cliff's δ" in result.stdout
+    assert "e+" not in result.stdout  # thousands of bytes need no exponent
     assert "20 bins of JPEG bytes" in result.stderr
     assert "No Fréchet distance" in result.stderr
     assert (here / "study/familiarity.pdf").read_bytes()[:4] == HEADS["pdf"]

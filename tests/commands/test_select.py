@@ -32,6 +32,16 @@ def test_one_threshold_writes_the_selection_and_prints_its_table(here: Path, ali
     assert pq.read_table(here / "selection.parquet")["n_tokens"].to_pylist() == [4, 8, 12, 8]
 
 
+def test_the_next_step_can_be_taken(here: Path, alit: Alit) -> None:
+    """A selection without tokens needs the token table, and nothing reads a csv file."""
+    assert "Next: alit decode selection.parquet" in alit("select", "--thr", "0.08").stderr
+    said = alit("select", "--thr", "0.08", "--no-tokens", "--out", "short.parquet").stderr
+    words = said.partition("Next: alit ")[2].split()
+    assert words == ["export", "tokens.parquet", "--selection", "short.parquet", "--out", "tokens.npz"]
+    assert alit(*words).exit_code == 0
+    assert "Next" not in alit("select", "--thr", "0.08", "--out", "needs.csv").stderr
+
+
 def test_several_thresholds_are_compared_and_nothing_is_written(here: Path, alit: Alit) -> None:
     result = alit("select", "tokens.parquet", "--thr", "0.02,0.08,0.5")
     assert result.exit_code == 0

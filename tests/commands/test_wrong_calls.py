@@ -25,6 +25,10 @@ def test_without_a_selection_alit_select_is_named(refused: Refused, words: tuple
     refused("`alit select` makes a selection", *words)
 
 
+def test_an_option_that_must_be_given_is_named(refused: Refused) -> None:
+    refused("Missing option '--out'", "export", "selection.parquet")
+
+
 def test_unfinished_work_is_named(refused: Refused) -> None:
     Path("tokens.parquet.work").mkdir()
     refused("its work lies in 'tokens.parquet.work'. Repeat the command that began it", "select", "--thr", 0.1)

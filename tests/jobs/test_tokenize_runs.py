@@ -219,6 +219,15 @@ def test_a_dry_run_writes_nothing(made: Path, job: TokenizeJob, tmp_path: Path, 
     assert re.search(r"11/11 images, timed", said.stderr)
 
 
+def test_a_dry_run_takes_two_inputs_with_images_of_one_name(made: Path, tmp_path: Path, alit: Alit) -> None:
+    for folder in ("one", "two"):
+        write_photos(tmp_path / folder, 2)
+    words = ("tokenize", tmp_path / "one", tmp_path / "two", "-c", next(made.glob("*.safetensors")), "--device", "cpu")
+    result = alit(*words, "--out", tmp_path / "t.parquet", "--dry-run", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["images"] == 4
+
+
 @pytest.mark.parametrize("stop", [None, 0.3])
 def test_the_rows_do_not_depend_on_the_number_of_workers(job: TokenizeJob, tmp_path: Path, stop: float | None) -> None:
     job = dataclasses.replace(job, stop=stop, hash_files=True)

@@ -38,6 +38,11 @@ def test_a_checkpoint_describes_and_rebuilds_its_model(tmp_path: Path, kind: str
     assert describe(tmp_path / "m.safetensors")["parameters"] == sum(p.numel() for p in model.parameters())
 
 
+def test_stages_that_were_repeated_are_counted() -> None:
+    record = Record(tiny.config(), ("base", "distill", "finetune", "finetune", "finetune"))
+    assert record.headline().endswith("; stages: base, distill, finetune ×3")
+
+
 def test_float16_halves_the_file(tmp_path: Path) -> None:
     model = tiny.model()
     write_checkpoint(tmp_path / "full.safetensors", model, Record(model.config))

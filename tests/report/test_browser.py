@@ -116,6 +116,28 @@ def test_the_keyboard_is_enough(reader: Reader, made: Made) -> None:
     page.locator("li:nth-child(3) .tile:focus").wait_for()  # the dialog gives it back a moment later
 
 
+def test_the_name_of_a_threshold_does_not_lie_upon_the_curve(reader: Reader, made: Made) -> None:
+    """A threshold a little below the end of the curve would put the name right upon that end."""
+    page = reader.open(made.job.out, "tsc=l1&sort=name")
+    page.locator(".tile").first.click()
+    column = page.locator("dialog .scores thead th").all_inner_texts().index("L1")
+    loss = float(page.locator("dialog .scores tbody tr").nth(2).locator("th, td").nth(column).inner_text())
+    page.keyboard.press("Escape")
+    for factor in (0.97, 0.98, 0.99, 1.01):
+        page.locator("#thr-number").fill(str(round(factor * loss, 4)))
+        page.locator("#thr-number").press("Enter")
+        page.locator(".tile").first.click()
+        name = page.locator("dialog .threshold-name").bounding_box()
+        assert name is not None
+        for dot in page.locator("dialog .own-dot").all():
+            point = dot.bounding_box()
+            assert point is not None
+            beside = point["x"] > name["x"] + name["width"] or point["x"] + point["width"] < name["x"]
+            over = point["y"] > name["y"] + name["height"] or point["y"] + point["height"] < name["y"]
+            assert beside or over, factor
+        page.keyboard.press("Escape")
+
+
 def test_an_open_image_stays_open_when_the_order_changes(reader: Reader, made: Made) -> None:
     page = reader.open(made.job.out)
     page.locator("#sort").select_option("l1")

@@ -216,6 +216,8 @@ def test_analyses_beside_the_table_are_shown(made: Made, tmp_path: Path) -> None
     assert panel["figures"][0]["name"] == "complexity.png"
     assert panel["figures"][0]["uri"].startswith("data:image/png;base64,")
     assert panel["tables"][0]["cells"] == [["<b>Art</b>", "l1_2", "0.1235"]]
+    (tmp_path / "complexity.csv").write_text("image,score\na.png,3\n")  # somebody's scores, and no analysis
+    assert find_panels(tmp_path) == ([], [])
     (tmp_path / "capacity.csv").write_text("")
     (tmp_path / "capacity.png").write_bytes(b"broken")
     noise = np.random.default_rng(0).integers(0, 255, (900, 2000, 3), dtype=np.uint8)

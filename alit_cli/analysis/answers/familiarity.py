@@ -21,6 +21,7 @@ from alit_cli.analysis.studies.familiarity import (
 )
 from alit_cli.errors import InputError
 from alit_cli.results import Result, TextTable
+from alit_cli.table_layout import format_numbers
 
 
 def answer_familiarity(question: FamiliarityQuestion) -> Result:
@@ -164,8 +165,8 @@ def familiarity_tables(result: Familiarity) -> Iterator[TextTable]:
                 row.measure,
                 "matched" if row.matched else "as they are",
                 row.n,
-                f"{row.mean:.4g}",
-                f"{row.mean_first:.4g}",
+                _mean(row.mean),
+                _mean(row.mean_first),
                 _delta(row),
                 _p(row.p),
             )
@@ -173,6 +174,11 @@ def familiarity_tables(result: Familiarity) -> Iterator[TextTable]:
             if row.measure in shown
         ),
     )
+
+
+def _mean(value: float) -> str:
+    # Each row is another measure, so that a column has no precision of its own.
+    return format_numbers([value])[0]
 
 
 def _delta(row: Difference) -> str | None:

@@ -146,7 +146,8 @@ def _empty_answers(choice: BudgetChoice, kept: NDArray[np.bool_] | None, summary
         return
     if choice.first.value is None:
         return  # a capacity is spent, nothing has to be met
-    if known is not None and operator in ("<", "<=", ">", ">=") and (operator[0] == "<") != known.lower_is_better:
+    has_better_side = operator in ("<", "<=", ">", ">=")
+    if known is not None and has_better_side and (operator[0] == "<") != known.lower_is_better:
         # `<=` keeps its equals sign, because only the arrow is turned.
         turned = operator.translate(str.maketrans("<>", "><"))
         better = "less" if known.lower_is_better else "more"
@@ -154,13 +155,13 @@ def _empty_answers(choice: BudgetChoice, kept: NDArray[np.bool_] | None, summary
     if summary.unsatisfied == summary.total:
         value = choice.values.get(name)
         nearest = ""
-        if value is not None:
+        # Words, and a number that is to be met exactly, have no nearest value.
+        if value is not None and has_better_side:
             values = value[choice.ok if kept is None else choice.ok & kept].astype(np.float64)
             # This compares with the rule as it was asked, also if its arrow points to the worse side.
-            best = np.nanmin(values) if operator.startswith("<") else np.nanmax(values)
-            which = "smallest" if operator.startswith("<") else "largest"
-            if np.isfinite(best):
-                nearest = f"; the {which} {name} at the largest budget is {best:.4g}"
+            which, best = ("smallest", np.nanmin) if operator.startswith("<") else ("largest", np.nanmax)
+            if np.isfinite(values).any():
+                nearest = f"; the {which} {name} at the largest budget is {best(values):.4g}"
         yield f"No image meets {summary.criterion} at any budget{nearest}. All of them get the largest one."
     elif summary.images[0] == summary.total:
         yield f"Every image meets {summary.criterion} at the smallest budget already."

@@ -14,7 +14,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from alit_cli.analysis.figures.style import GREY, INK, draw_panels, figure_page
-from alit_cli.analysis.figures.tokenizers import BITS, TOKENS, cost_axis, looks, marker_size, tokenizer_handles
+from alit_cli.analysis.figures.tokenizers import (
+    BITS,
+    TOKENS,
+    cost_axis,
+    looks,
+    marker_size,
+    separate_labels,
+    tokenizer_handles,
+)
 from alit_cli.analysis.query.matched import ALL
 from alit_cli.analysis.selection.sweep import UNIFORM, Outcome
 from alit_cli.analysis.studies.capacity import ALL as ALL_IMAGES
@@ -59,6 +67,7 @@ def draw_compared_capacity(result: ComparedCapacity, source: str, path: Path) ->
             handles.append(Line2D([], [], color=GREY, linewidth=0.8, label="original images"))
         # Beside the title, as the lower edge holds the source.
         figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
+        separate_labels(figure)
 
 
 def _draw_outcome(

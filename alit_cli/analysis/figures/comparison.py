@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from alit_cli.analysis.figures.style import GREY, INK, draw_panels, figure_page
-from alit_cli.analysis.figures.tokenizers import BITS, TOKENS, cost_axis, looks, tokenizer_handles
+from alit_cli.analysis.figures.tokenizers import BITS, TOKENS, cost_axis, looks, separate_labels, tokenizer_handles
 from alit_cli.analysis.query.matched import ALL
 from alit_cli.analysis.stats.loss_histogram import EDGES
 from alit_cli.analysis.studies.comparison import Comparison, Point
@@ -53,6 +53,7 @@ def draw_comparison(result: Comparison, source: str, path: Path) -> None:
             handles.append(Line2D([], [], color=GREY, linestyle=":", label="each image by its own need"))
         # Beside the title, as the lower edge holds the source.
         figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
+        separate_labels(figure)
 
 
 def _draw_measure(axes: Axes, result: Comparison, name: str, spent: str) -> None:

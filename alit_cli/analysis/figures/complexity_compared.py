@@ -10,7 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from alit_cli.analysis.figures.style import GREY, INK, draw_panels, figure_page
-from alit_cli.analysis.figures.tokenizers import BITS, TOKENS, cost_axis, looks, marker_size, tokenizer_handles
+from alit_cli.analysis.figures.tokenizers import (
+    BITS,
+    TOKENS,
+    cost_axis,
+    looks,
+    marker_size,
+    separate_labels,
+    tokenizer_handles,
+)
 from alit_cli.analysis.query.matched import ALL
 from alit_cli.analysis.studies.complexity import OVERALL
 from alit_cli.analysis.studies.complexity_compared import ComparedComplexity, TokenizerRow
@@ -36,6 +44,7 @@ def draw_compared_complexity(result: ComparedComplexity, source: str, path: Path
         handles.append(Line2D([], [], color=INK, linestyle="--", marker=".", label=ALL))
         # Beside the title, as the lower edge holds the source.
         figure.legend(handles=handles, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
+        separate_labels(figure)
 
 
 def _draw_correlations(axes: Axes, result: ComparedComplexity, spent: str) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from alit_cli.analysis.query.measures import TASKS, measure_info
@@ -99,4 +100,13 @@ def _criteria(tables: Tables) -> tuple[str, ...]:
     """`recon`, `l1<NUMBER`, `class_rank@resnet-18<=NUMBER` …; a task's name first, then its measure."""
     measures = tables.measures()
     tasks = [task for task, measure in TASKS.items() if measure in {name.partition("@")[0] for name in measures}]
-    return (*tasks, *(f"{name}{measure_info(name).operator}NUMBER" for name in measures))
+    return (*tasks, *filter(None, (_as_criterion(name, tables.kind(name)) for name in measures)))
+
+
+def _as_criterion(name: str, kind: pa.DataType) -> str | None:
+    """How a measure is asked for; None for a list per image (features), which can be neither counted nor compared."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_dictionary(kind):
+        return f"{name}=='WORD'"  # such as the class that a network sees
+    return f"{name}{measure_info(name).operator}NUMBER"
