@@ -123,7 +123,7 @@ OPTIMIZATION = [
     _of_recipe("--distill-steps", "Steps of the distillation stage.", click.IntRange(1)),
     _of_recipe("--finetune-steps", "Steps of the fine-tuning stage.", click.IntRange(1)),
     _of_recipe("--batch-size", "Photographs per step, of all processes, in every stage.", click.IntRange(1)),
-    _of_recipe("--lr", "Peak learning rate, in every stage.", click.FLOAT),
+    _of_recipe("--lr", "Peak learning rate, in every stage.", click.FloatRange(0, min_open=True)),
     _of_recipe("--warmup", "Share of each stage's steps until the peak is reached.", click.FloatRange(0, 1)),
     option(
         COMPUTE,

@@ -66,6 +66,7 @@ def command(question: SelectQuestion, as_json: bool) -> None:
     TOKENS is what alit tokenize wrote [default: tokens.parquet]. An image that no budget satisfies gets the largest
     one. One threshold writes the selection, which alit decode turns into pictures; several are only compared.
     Columns are looked up in TOKENS, then in the tables of alit score; class_rank@resnet-18 names one of several.
+    `alit info TOKENS` lists what a criterion can name.
     """
     from alit_cli.analysis.answers.select import answer_select
 

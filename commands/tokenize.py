@@ -49,7 +49,15 @@ class TokenizeOptions:
     remote_cache_gib: float
 
 
-@click.command("tokenize", cls=Command, epilog=example("alit tokenize ./images --out tokens.parquet"))
+@click.command(
+    "tokenize",
+    cls=Command,
+    epilog=example(
+        "alit tokenize ./images --out tokens.parquet",
+        "alit tokenize 'shards/*.tar' --devices all --keep label --out packs.parquet",
+        "alit tokenize @list.txt -c alit_small.safetensors --stop 'l1<0.08' --out early.parquet",
+    ),
+)
 @click.argument("paths", nargs=-1, required=True)
 @option(
     OUTPUT,

@@ -40,7 +40,7 @@ def main() -> None:
     alit("tokenize", images, *model)
     alit("score", *model, "--task", "recon,classify", *named, "--labels", labels)
     outcomes = f"top1@{chooser},top1@{judge},psnr"
-    alit("analyze", "capacity", "--tsc", f"recon,classify@{chooser}", "--toi", outcomes)
+    alit("analyze", "capacity", "--tsc", f"recon,classify@{chooser}", "--toi", outcomes, "--optimum", "psnr")
     alit("analyze", "strength", "--task", "classify")
     for name in ("capacity", "strength"):
         small_copy(Path("study") / f"{name}.png", SAMPLES / f"{name}.png", 1400)
