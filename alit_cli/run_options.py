@@ -129,7 +129,7 @@ OPTIONS = [
         HARDWARE,
         "--batch-size",
         type=click.IntRange(1),
-        help="Images per batch. [default: 2 on a CPU, 128 on a GPU; 16 there to score]",
+        help="Images per batch. [default: 4 on a CPU, 2 for models above 100 MiB, 16 to score; 128 on a GPU]",
     ),
     option(
         RUN,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @checkpoint_option
 @device_option
 @precision_option
-@option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Images per batch. [default: 2 on a CPU, 128 on a GPU]")
+@option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Images per batch. [default: that of alit tokenize]")
 @option(INPUT, "--limit", type=click.IntRange(1), default=64, help="Only the first so many images.")
 @stop_option
 @json_option

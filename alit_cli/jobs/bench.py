@@ -24,7 +24,7 @@ from alit_cli.data.pictures.fitting import fit
 from alit_cli.data.pictures.measures import measure
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import ImageProblem, InputError
-from alit_cli.jobs.tokenize import BATCH_SIZE, TokenizeJob
+from alit_cli.jobs.tokenize import TokenizeJob, table_info
 from alit_cli.model.device import Precision, autocast, prepare_model
 from alit_cli.model.layers import Linear
 from alit_cli.model.losses import l1_per_image
@@ -111,7 +111,7 @@ class Bench:
 
     def __init__(self, tokenizer: Tokenizer, job: TokenizeJob) -> None:
         self.tokenizer, self.job = tokenizer, job
-        self.batch_size = job.batch_size or BATCH_SIZE[tokenizer.device.type]
+        self.batch_size = table_info(job).batch_size
         items = list_items(list(job.paths), job.limit) if job.paths else []
         # Synthetic photographs have a fixed seed, so that two machines can be compared without a data set.
         everything = [item.read() for item in items] or [_photograph(seed) for seed in range(job.limit or 64)]

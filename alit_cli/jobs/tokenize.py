@@ -37,9 +37,11 @@ from alit_cli.runs.workers import Workers
 
 IMAGES_PER_SHARD = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
 """About a minute of work on each kind of device: so much at most is lost when a run is killed."""
-BATCH_SIZE = {"cpu": 2, "cuda": 128, "mps": 32}
-"""On a CPU larger batches are no faster, and a shard's last one costs as much as a full one, so it is small there; on a
-GPU of 80 GB the largest model fits several times."""
+BATCH_SIZE = {"cpu": 4, "cuda": 128, "mps": 32}
+"""On a CPU larger batches are hardly faster, and a shard's last one costs as much as a full one, so it is small there;
+on a GPU of 80 GB the largest model fits several times."""
+LARGE_FILE, BATCH_SIZE_OF_LARGE = 100 << 20, 2
+"""A model of at least so many bytes is as fast on a CPU with two images as with more, and costs seconds per image."""
 GIB = 2**30
 
 
@@ -198,7 +200,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
             exclude each other.
     """
     device = choose_device(job.device)
-    config, sha256 = _model(job.checkpoint)
+    config, sha256, size = _model(job.checkpoint)
     if job.stop is not None and not job.losses:
         raise InputError("--stop needs the losses that --no-losses leaves out; give one of the two options.")
     if job.views == "ten-crop" and job.fit in ("pad", "centre"):
@@ -216,7 +218,7 @@ def table_info(job: TokenizeJob) -> TableInfo:
         token_dim=config.token_dim,
         fit=job.fit,
         precision=choose_precision(job.precision, device),
-        batch_size=job.batch_size or BATCH_SIZE[device.type],
+        batch_size=job.batch_size or default_batch_size(device.type, size),
         versions={"alit": __version__, "torch": torch.__version__, "python": platform.python_version()},
         # What was not asked for is None, so that its key is absent and older fingerprints stay valid.
         options=TableOptions(
@@ -232,8 +234,13 @@ def table_info(job: TokenizeJob) -> TableInfo:
     )
 
 
-def _model(checkpoint: str | None) -> tuple[TokenizerConfig, str]:
-    """The model's configuration and the sha256 of its file."""
+def default_batch_size(device: str, size: int) -> int:
+    """Images per batch where nobody says it, on a kind of device, for a model file of so many bytes."""
+    return BATCH_SIZE_OF_LARGE if device == "cpu" and size >= LARGE_FILE else BATCH_SIZE[device]
+
+
+def _model(checkpoint: str | None) -> tuple[TokenizerConfig, str, int]:
+    """The model's configuration, and the sha256 and the size of its file."""
     with embedded() as path:
         file = path if checkpoint is None else checkpoint_file(checkpoint)
-        return read_record(file).config, file_sha256(file)
+        return read_record(file).config, file_sha256(file), os.path.getsize(file)
