@@ -65,6 +65,8 @@ class FeatureCache:
         if self.store is None:
             return self.model.base.encode(batch.images)
         if not self.known[batch.rows].all():
-            self.store[batch.rows] = self.model.base.encode(batch.images).to("cpu", torch.float16)
+            # In float32 whoever asks first, be it a step in bf16: a resumed run asks in another order.
+            with torch.autocast(batch.images.device.type, enabled=False):
+                self.store[batch.rows] = self.model.base.encode(batch.images).to("cpu", torch.float16)
             self.known[batch.rows] = True
         return to_device(self.store[batch.rows], batch.images.device).to(batch.images)
