@@ -126,7 +126,9 @@ class Bench:
         # Plain decoding by Pillow is the yardstick for our own decoder. A round decodes all bytes, so its rate times
         # their number is in bytes/s.
         plain = _rate(lambda: [Image.open(io.BytesIO(data)).convert("RGB") for data in self.encoded], 1, tokenizer)
-        tokens, pixels = matmul_rate(tokenizer), matmul_rate(tokenizer, only_pixels=True)
+        tokens = matmul_rate(tokenizer)
+        # Only in `mixed` are pixels made in another precision than tokens.
+        pixels = matmul_rate(tokenizer, only_pixels=True) if tokenizer.precision == "mixed" else tokens
         self.rates = Rates(tokens, pixels, plain * sum(map(len, self.encoded)))
 
     def timings(self, stop: float | None = None) -> Iterator[Timing]:
