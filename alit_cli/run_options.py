@@ -147,7 +147,7 @@ OPTIONS = [
         RUN,
         "--shard-size",
         type=click.IntRange(1),
-        help="Images between two commits of finished work. [default: 100 on a CPU, 10000 on a GPU, 1000 on mps]",
+        help="Images between two commits of finished work. [default: 100 on a CPU, 10240 on a GPU, 1024 on mps]",
     ),
     option(
         RUN,

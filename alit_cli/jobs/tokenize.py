@@ -35,7 +35,7 @@ from alit_cli.runs.plan import Plan
 from alit_cli.runs.run import ALONE, Progresses, run
 from alit_cli.runs.workers import Workers
 
-IMAGES_PER_SHARD = {"cpu": 100, "cuda": 10_000, "mps": 1_000}
+IMAGES_PER_SHARD = {"cpu": 100, "cuda": 10_240, "mps": 1_024}
 """About a minute of work on each kind of device: so much at most is lost when a run is killed."""
 BATCH_SIZE = {"cpu": 4, "cuda": 128, "mps": 32}
 """On a CPU larger batches are hardly faster, and a shard's last one costs as much as a full one, so it is small there;
