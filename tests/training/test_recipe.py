@@ -17,6 +17,7 @@ from alit_cli.model.lpips import Lpips
 from alit_cli.progress import Progress
 from alit_cli.training.job import ModelOptions, TrainJob, training_job
 from alit_cli.training.loop import StageRun
+from alit_cli.training.memory import MemoryPlan
 from alit_cli.training.optimizers import CriticOptimizer
 from alit_cli.training.recipe import CriticRecipe, Recipe, StageRecipe, recipe_for
 from alit_cli.training.records.log import TrainRecord
@@ -154,9 +155,9 @@ def test_the_average_begins_again_at_every_epoch(tmp_path: Path, monkeypatch: py
     runs: list[StageRun] = []
     begin = StageRun._begin
 
-    def noted(run: StageRun) -> None:
+    def noted(run: StageRun) -> MemoryPlan:
         runs.append(run)
-        begin(run)
+        return begin(run)
 
     monkeypatch.setattr(StageRun, "_begin", noted)
     monkeypatch.setattr(StageRun, "_update_ema", note)
