@@ -10,7 +10,6 @@ afterwards.
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -22,6 +21,8 @@ import pyarrow.parquet as pq
 from large_table import BUDGETS, measured, write_table  # type: ignore[import-not-found]  # beside this script
 
 from alit_cli.data.tables.parquet import KEY, ROW_GROUP
+from alit_cli.data.tables.score_table import ScoreInfo
+from alit_cli.data.tables.token_table import read_info
 
 ORIGINALS = "original"
 QUESTIONS = {
@@ -45,12 +46,26 @@ def main() -> None:
     table = options.folder / "tokens.parquet"
     write_table(table, options.images, tokens=False)
     for task, measures in _tasks(options.dimension).items():
-        _write(scores / f"{task}@synthetic.parquet", task, measures, options.images)
+        _write(
+            scores / f"{task}@synthetic.parquet",
+            ScoreInfo(
+                task=task,
+                model="synthetic",
+                model_id=read_info(table).model_id,
+                image_size=256,
+                budgets=BUDGETS,
+                measures=tuple(measures),
+                options={},
+                versions={},
+            ),
+            measures,
+            options.images,
+        )
     size = sum(path.stat().st_size for path in options.folder.rglob("*.parquet")) / 1e6
     print(f"{options.images} images, {size:.0f} MB, made in {time.monotonic() - begun:.0f} s", flush=True)
     for name, line in QUESTIONS.items():
         kind, *rest = line.split()
-        words = ["analyze", kind, *rest, "--tokens", str(table), "--out", str(options.folder / "answer")]
+        words = ["analyze", kind, str(table), *rest, "--out", str(options.folder / "answer")]
         memory, seconds = measured(words, without="torch")
         print(f"{name}: {seconds:.1f} s, {memory:.0f} MiB", flush=True)
     shutil.rmtree(options.folder)
@@ -61,12 +76,11 @@ def _tasks(dimension: int) -> dict[str, dict[str, int]]:
     return {"classify": {"class_rank": 1}, "depth": {"depth_error": 1}, "features": {"features": dimension}}
 
 
-def _write(path: Path, task: str, measures: dict[str, int], images: int) -> None:
-    about = {"format": "alit-scores/1", "task": task, "model": "synthetic", "budgets": BUDGETS, "measures": [*measures]}
+def _write(path: Path, info: ScoreInfo, measures: dict[str, int], images: int) -> None:
     writer = None
     for part in _parts(measures, images):
         if writer is None:
-            schema = part.schema.with_metadata({KEY: json.dumps(about).encode()})
+            schema = part.schema.with_metadata({KEY: info.to_json().encode()})
             writer = pq.ParquetWriter(path, schema)
         writer.write_table(part.cast(schema), row_group_size=ROW_GROUP)
     if writer is not None:
