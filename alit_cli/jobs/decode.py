@@ -27,7 +27,7 @@ from alit_cli.data.marks import MADE_FROM, png_metadata
 from alit_cli.data.tables.parquet import column_names, open_columns
 from alit_cli.data.tables.token_table import TableInfo, read_info
 from alit_cli.errors import InputError
-from alit_cli.model.memory import keep_freed_memory
+from alit_cli.model.memory import reuse_memory
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.progress import Progress
 
@@ -89,8 +89,7 @@ def _decode(job: DecodeJob, info: TableInfo, column: str) -> Iterator[Progress]:
             f"The tokens of {job.table} were made by the model {info.model} ({info.model_sha256[:16]}), "
             f"not by this one ({tokenizer.model_id}): give its file with --checkpoint."
         )
-    if tokenizer.device.type == "cpu":
-        keep_freed_memory()
+    reuse_memory(tokenizer.device)
     rows = open_columns(job.table, ["image", column])
     paths = [job.out / name for name in file_names(rows["image"].to_pylist())]
     batch_size = job.batch_size or info.batch_size

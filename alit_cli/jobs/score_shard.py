@@ -26,7 +26,7 @@ from alit_cli.data.tables.token_table import TableInfo
 from alit_cli.errors import InputError
 from alit_cli.jobs.reading.reader import default_workers, make_picture_reader
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.memory import keep_freed_memory
+from alit_cli.model.memory import reuse_memory
 from alit_cli.model.tokenizer import Tokenizer, load
 from alit_cli.runs.job import Place, ShardInput, ShardProgress
 from alit_cli.tasks.base import Batch, Request, Task, Values, build_task
@@ -123,8 +123,7 @@ def load_scorers(settings: ScoreSettings, place: Place, paths: Collection[Path] 
             f"The tokens of '{settings.table.name}' were made by the model {info.model} ({info.model_id}), "
             f"not by {tokenizer.config.name} ({tokenizer.model_id}); give its file with --checkpoint."
         )
-    if tokenizer.device.type == "cpu":
-        keep_freed_memory()
+    reuse_memory(tokenizer.device)
     names = open_columns(settings.table, ["image"])["image"].to_pylist()
     workers = max(1, default_workers() if settings.workers is None else settings.workers)
     threads = ThreadPoolExecutor(workers, thread_name_prefix="score")

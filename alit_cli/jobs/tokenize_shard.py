@@ -23,7 +23,7 @@ from alit_cli.errors import InputError
 from alit_cli.jobs.reading.reader import Reader, make_picture_reader
 from alit_cli.model.device import speed_up
 from alit_cli.model.losses import l1_per_image
-from alit_cli.model.memory import keep_freed_memory
+from alit_cli.model.memory import reuse_memory
 from alit_cli.model.oom import SplitOnOOM
 from alit_cli.model.scheduler import RolloutScheduler, eager_if_smaller, padded_rows, to_storage
 from alit_cli.model.tokenizer import Tokenizer, load
@@ -77,9 +77,7 @@ class TokenizeWorker:
                 "--overwrite to start again."
             )
         self.tokenizer = self.tokenizer.offering(info.budgets)
-        # A GPU has an allocator of its own.
-        if self.tokenizer.device.type == "cpu":
-            keep_freed_memory()
+        reuse_memory(self.tokenizer.device)
         # Before the first batch, since compiled blocks take their shape from it.
         speed_up(self.tokenizer.model, self.tokenizer.device)
         self.reader = make_picture_reader(

@@ -5,12 +5,20 @@ from __future__ import annotations
 import ctypes
 import platform
 
+import torch
+
 # Parameters of glibc's mallopt (malloc.h).
 M_MXFAST, M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = 1, -1, -2, -4
 NEVER = 2**31 - 1
 """The largest threshold that mallopt takes: memory is never returned."""
 TOP_PAD = 64 << 20
 """Bytes that the heap grows by at a time."""
+
+
+def reuse_memory(device: torch.device) -> None:
+    """Keep freed memory in a process that computes on this device: on a CPU, as a GPU has an allocator of its own."""
+    if device.type == "cpu":
+        keep_freed_memory()
 
 
 def keep_freed_memory(keep: bool = True) -> bool:

@@ -14,7 +14,7 @@ from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record, read_alit, write_checkpoint
-from alit_cli.model.memory import keep_freed_memory
+from alit_cli.model.memory import reuse_memory
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import CropDataset, CropSettings, make_crops, open_crops
@@ -70,9 +70,7 @@ def train(job: TrainJob, intervals: Intervals) -> Iterator[Progress | TrainRecor
     """
     _check_stages(job)
     items = list_items(list(job.photos))
-    # A GPU has an allocator of its own.
-    if job.distributed.device.type == "cpu":
-        keep_freed_memory()
+    reuse_memory(job.distributed.device)
     with _folder_of_ours(job):
         yield from _train(job, intervals, items)
 

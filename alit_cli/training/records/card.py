@@ -23,6 +23,7 @@ from alit_cli.data.marks import figure_metadata, mark_text
 from alit_cli.data.pictures.measures import measure
 from alit_cli.model.checkpoint import Record
 from alit_cli.model.rollout import Alit
+from alit_cli.training.recipe import STAGES
 
 MOST_SOURCES = 20
 """Inputs that a card names."""
@@ -90,9 +91,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         return []
     records = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
     last = {(record["stage"], record["step"]): record for record in records if record.get("losses")}
-    return sorted(
-        last.values(), key=lambda record: (["base", "distill", "finetune"].index(record["stage"]), record["step"])
-    )
+    return sorted(last.values(), key=lambda record: (STAGES.index(record["stage"]), record["step"]))
 
 
 def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
