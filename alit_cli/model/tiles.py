@@ -46,7 +46,7 @@ class Tiles:
     def apart(self, x: Tensor) -> Tensor:
         """For a sequence b s w of class token, image tokens and latents: s s, 1 between different tiles, else 0."""
         length = x.shape[1]
-        return _apart(self, x.device)[:length, :length]
+        return apart_everywhere(self, x.device)[:length, :length]
 
     def of_tokens(self) -> Tensor:
         """The tile of each token of the longest sequence, s; tiles are numbered by row."""
@@ -58,7 +58,8 @@ class Tiles:
 
 
 @lru_cache(maxsize=8)
-def _apart(tiles: Tiles, device: torch.device) -> Tensor:
+def apart_everywhere(tiles: Tiles, device: torch.device) -> Tensor:
+    """Tiles.apart for the longest sequence. Who calls a model on tensors without values clears this cache afterwards."""
     # No buffer of the model: those have no values on the meta device, where models are built. And no tensor of the
     # inference mode that may be on now, as training may be the next to use it.
     with torch.inference_mode(False):

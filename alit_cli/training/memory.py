@@ -7,6 +7,7 @@ algorithms, fragmentation, and a GPU's context of about half a GiB.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import weakref
@@ -27,6 +28,7 @@ from alit_cli.model.device import Precision, autocast
 from alit_cli.model.layers import Attention
 from alit_cli.model.lpips import Lpips
 from alit_cli.model.rollout import Alit
+from alit_cli.model.tiles import apart_everywhere
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.optimizers import Optimizers
@@ -194,7 +196,7 @@ def step_memory(
     stage_recipe = dataclasses.replace(recipe.stage(name), accumulate=1, precision=precision)
     alone: dict[str, Any] = {name: stage_recipe, "lpips": (), "gan": ()}
     for checkpointing in (False, True):
-        with FakeTensorMode(allow_non_fake_inputs=True):
+        with _without_values():
             model = _fake(config).train()
             stage = make(model, dataclasses.replace(recipe, **alone), NoCrops(), Distributed())
             added: list[nn.Module] = []
@@ -250,6 +252,17 @@ def _states(stage: Stage) -> int:
         for p in group["params"]
     )
     return FLOAT * size
+
+
+@contextlib.contextmanager
+def _without_values() -> Iterator[None]:
+    """In this block, tensors have sizes but no values."""
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield
+    finally:
+        # The mask of a fake model has no values either, and the real model of the same size would be given it.
+        apart_everywhere.cache_clear()
 
 
 def _fake(config: ModelConfig) -> Alit:

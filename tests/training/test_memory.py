@@ -24,6 +24,7 @@ from tests.model import tiny
 
 STEPS = StageRecipe(steps=8, batch_size=4, precision="float32")
 RECIPE = Recipe(STEPS, STEPS, STEPS, crops=1, gan=("base", "finetune"), gan_schedule=((0.0, 0.5),), critic_steps=1)
+RECIPE_WITHOUT_CRITIC = dataclasses.replace(RECIPE, gan=())
 SAMPLED = dataclasses.replace(RECIPE, iterations="sampled", halting=False, grad_window=2, train_base_encoder=False)
 
 
@@ -124,3 +125,16 @@ def test_a_failing_estimate_stops_no_training(monkeypatch: pytest.MonkeyPatch) -
     plan = plan_memory(_stage("distill", dataclasses.replace(RECIPE, checkpointing="on")), 4, "float32")
     assert plan.checkpointing
     assert plan.sentence == "distill: its memory cannot be estimated (an operation without a fake kernel)"
+
+
+def test_an_estimate_leaves_nothing_without_values_behind() -> None:
+    """The mask between tiles is cached by its size, so the estimate's could come to the real model of that size."""
+    torch.manual_seed(0)
+    config = dataclasses.replace(tiny.config("vae"), tokens_per_iteration=4, tiles=2)
+    pixels = np.zeros((4, config.image_size, config.image_size, 3), dtype=np.uint8)
+    crops = CachedCrops(pixels, 1, pixels[:0])
+    stage = STAGE_CLASSES["finetune"](Alit(config).train(), RECIPE_WITHOUT_CRITIC, crops, Distributed())
+    assert "cannot be estimated" not in plan_memory(stage, 4, "float32").sentence
+    plan = plan_step(0, "finetune", RECIPE_WITHOUT_CRITIC, config.iterations, crops)
+    losses = stage.step(crops.batch(plan.rows, torch.device("cpu")), plan)
+    assert losses.total.item() > 0  # a tensor without values has no item
