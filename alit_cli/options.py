@@ -31,12 +31,22 @@ def protecting_inputs(function: Callable[..., Any]) -> Callable[..., Any]:
     def guarded(*args: Any, **options: Any) -> Any:
         from alit_cli.data.files import protected  # late, so that --help stays quick
 
+        if missing := _missing_folder(options.get("out")):
+            # A path that was mistyped looks like a new folder, so somebody should hear of it.
+            say(f"The folder {missing} does not exist yet; the output will make it.")
         given = [value for name, value in options.items() if name != "out"]  # any option may name an input
         values = [part for value in given for part in (value if isinstance(value, list | tuple) else [value])]
         with protected(value for value in values if isinstance(value, str | Path)):
             return function(*args, **options)
 
     return guarded
+
+
+def _missing_folder(out: object) -> Path | None:
+    """The outermost folder above an output that has to be made; None where all are there, or far away."""
+    if not isinstance(out, str | Path) or "://" in str(out):
+        return None
+    return next((folder for folder in reversed(Path(out).parents) if not folder.exists()), None)
 
 
 def checkpoint_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -34,6 +34,12 @@ def no_progress(_report: Progress) -> None:
     """Show nothing."""
 
 
+def duration(seconds: float) -> str:
+    """Hours and minutes, to be read; 1 min is the least."""
+    minutes = max(1, round(seconds / 60))
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
 def report_count(records: Iterable[Record], tell: ProgressCallback, unit: str) -> Iterator[Record]:
     """Pass records on and tell, a few times a second, how many there have been."""
     # This clock never jumps, unlike the one on the wall.

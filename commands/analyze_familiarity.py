@@ -24,7 +24,7 @@ from alit_cli.options import (
     cls=Command,
     epilog=example("alit analyze familiarity photos.parquet sketches.parquet"),
 )
-@click.argument("tables", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("tables", metavar="TOKENS...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @option(
     COMPUTE,
     "--between",
@@ -48,7 +48,7 @@ from alit_cli.options import (
 @report_options("study", ("familiarity.csv", "familiarity.parquet", "familiarity_differences.csv"))
 @as_record(FamiliarityQuestion)
 def command(question: FamiliarityQuestion, as_json: bool) -> None:
-    """Compare the other TABLES of alit tokenize with the first: L1 at few and many tokens, and the tokens needed.
+    """Compare token tables with the first of them: L1 at few and many tokens, and the tokens needed.
 
     Because unfamiliar images may only be more complex, sets are also compared at matched JPEG bytes.
     """

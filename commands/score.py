@@ -52,7 +52,7 @@ class ScoreOptions:
         "alit score --task classify --model microsoft/resnet-18 --labels labels.csv",
     ),
 )
-@click.argument("table", type=click.Path(path_type=Path), default="tokens.parquet")
+@click.argument("table", metavar="[TOKENS]", type=click.Path(path_type=Path), default="tokens.parquet")
 @option(
     COMPUTE,
     # One word may hold several tasks, and the option may be repeated; pair_models accepts both.
@@ -107,11 +107,12 @@ class ScoreOptions:
 @config_option
 @as_record(ScoreOptions, RunOptions)
 def command(options: ScoreOptions, run: RunOptions) -> None:
-    """Decode every budget of TABLE once and score it against the original image, for one task or several.
+    """Score the reconstructions of TOKENS against the original images, for one task or several.
 
-    Writes one table per task and network, scores/TASK@MODEL.parquet: `image`, every measure at every budget and, where
-    that means something, on the original. Any threshold is a later question to these tables. The same command run again
-    resumes; an image that is gone or has changed is a row of nulls whose `error` says why.
+    TOKENS is a token table [default: tokens.parquet]. Every budget is decoded once. Writes one table per task and
+    network, scores/TASK@MODEL.parquet: `image`, every measure at every budget and, where that means something, on the
+    original. Any threshold is a later question to these tables. The same command run again resumes; an image that is
+    gone or has changed is a row of nulls whose `error` says why.
 
     With --reconstructions, the pictures of any other codec are scored as a budget's are, into tables of their own
     (scores/TASK-of-NAME@MODEL.parquet with a column MEASURE_NAME); alit analyze quality and capacity draw them as

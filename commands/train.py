@@ -56,6 +56,7 @@ class TrainOptions:
     validate_every: int
     resume: bool
     overwrite: bool
+    dry_run: bool
     precision: dict[str, str]
     device: str
 
@@ -155,6 +156,7 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     help="Fail if there is no OUT.work/ to resume from. (Without this option it is resumed if it exists.)",
 )
 @option(RUN, "--overwrite", is_flag=True, help="Delete the unfinished run in OUT.work/ first.")
+@option(RUN, "--dry-run", is_flag=True, help="Only print what would be trained on, and about how long it would take.")
 @option(
     HARDWARE,
     "--precision",
@@ -190,6 +192,9 @@ def _train(options: TrainOptions, recipe: RecipeOptions, as_json: bool) -> None:
     # The job is told which place this process has among the others, so the process joins them first.
     distributed = Distributed.join(options.device)
     job = _job(options, recipe, distributed)
+    if options.dry_run:
+        _estimate(job, as_json)
+        return
     intervals = Intervals(save_seconds=60 * options.save_every, validate_steps=options.validate_every)
     reports = train(job, intervals)
     if not distributed.is_main:  # the main process prints for all
@@ -229,6 +234,36 @@ def _train(options: TrainOptions, recipe: RecipeOptions, as_json: bool) -> None:
     else:
         click.echo(job.out)
     say_next(f"alit tokenize ./images -c {job.out} --out tokens.parquet", f"alit info {job.out}")
+
+
+def _estimate(job: TrainJob, as_json: bool) -> None:
+    """Time a few steps of each stage, and say what the whole run would take."""
+    from alit_cli.console import follow, print_json, say, show_table
+    from alit_cli.progress import Progress, duration
+    from alit_cli.training.dry_run import Expected, dry_run
+    from alit_cli.training.train import headline
+
+    main = job.distributed.is_main
+    if main:
+        say(headline(job))
+    reports = dry_run(job)
+    for report in follow(reports, lambda report: report if isinstance(report, Progress) else None) if main else reports:
+        if not isinstance(report, Expected) or not main:
+            continue
+        for sentence in report.memory.values():
+            say(sentence)
+        if as_json:
+            print_json({"out": job.out, **vars(report), "total": report.total})
+            continue
+        rows = [
+            [name, f"{steps:,}", f"{report.seconds[name] / max(1, steps):.3g} s", duration(report.seconds[name])]
+            for name, steps in report.steps.items()
+        ]
+        space = f" whose crops take {report.crop_bytes / 2**30:.3g} GiB of the disk" if report.crop_bytes else ""
+        title = f"{report.photographs:,} photographs to train on{space}, {report.held_out} held out"
+        show_table(title, ["stage", "steps", "a step", "in all"], rows)
+        say(f"The steps take about {duration(report.total)}. Reading photographs and validation come on top.")
+    job.distributed.leave()
 
 
 def _model(options: TrainOptions) -> ModelOptions:

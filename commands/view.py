@@ -18,7 +18,7 @@ from alit_cli.options import (
 
 
 @click.command("view", cls=Command, epilog=example("alit view tokens.parquet --out report.html"))
-@click.argument("tokens", metavar="[TABLE]...", type=click.Path(path_type=Path), nargs=-1)
+@click.argument("tokens", metavar="[TOKENS]...", type=click.Path(path_type=Path), nargs=-1)
 @out_option("report.html", "The HTML file to write.")
 @originals_option
 @option(
@@ -35,8 +35,8 @@ from alit_cli.options import (
     INPUT,
     "--beside",
     type=click.Path(path_type=Path),
-    help="The folder whose analyses (complexity, capacity, …) are shown too; those of TABLE are also found in other "
-    "folders, up to two deep. [default: that of the first TABLE]",
+    help="The folder whose analyses (complexity, capacity, …) are shown too; those of TOKENS are also found in other "
+    "folders, up to two deep. [default: that of the first table]",
 )
 @tables_options
 @option(OUTPUT, "--no-pictures", is_flag=True, help="Only numbers: decode nothing, need no model.")
@@ -70,7 +70,7 @@ def command(
     batch_size: int | None,
     as_json: bool,
 ) -> None:
-    """Write a page that shows one TABLE, or switches between several. [default: tokens.parquet]
+    """Write a page that shows TOKENS, a token table [default: tokens.parquet], or switches between several.
 
     The page is one file, needs no network and opens in any browser. Every column of the tables, of the scores beside
     them and of tables of your own can set the threshold, filter, sort and colour; the images stand beside the charts,

@@ -135,6 +135,24 @@ class StageRun:
             self.log.close()
         return (yield from self.stage.finish(self.ema))
 
+    def time_steps(self, steps: Sequence[int]) -> list[float]:
+        """Take some steps for a trial, of which nothing is kept but moved weights.
+
+        Args:
+            steps: their numbers; they are drawn as in a run.
+
+        Returns: the seconds of each.
+        """
+        seconds = []
+        self._begin()
+        for self.step in steps:
+            began = time.monotonic()
+            for _ in self._step():
+                pass
+            self.losses.means()  # waits for the device
+            seconds.append(time.monotonic() - began)
+        return seconds
+
     def _begin(self) -> MemoryPlan:
         """Open the log, choose what is trained, prepare the model for its device, and resume where there is a state.
 
@@ -146,7 +164,7 @@ class StageRun:
                 name = self.stage.model.config.name
                 self.log = TrainLog(self.folder, open_boards(self.log_to, self.folder, name))
         model = self.stage.model
-        memory = self._plan_memory()
+        memory = self.memory_plan()
         self.stage.checkpoint(memory.checkpointing)
         self.ema = copy.deepcopy(model).eval()
         # Frozen parts get no gradients, no optimizer state and no averaging.
@@ -161,8 +179,8 @@ class StageRun:
         self.distributed.barrier()  # every process has read the state that the main one will write again
         return memory
 
-    def _plan_memory(self) -> MemoryPlan:
-        """What the main process finds, for all: they would only come to the same result."""
+    def memory_plan(self) -> MemoryPlan:
+        """How much memory a step takes, as the main process finds, for all: they would only come to the same result."""
         plan = MemoryPlan(False, "")
         if self.distributed.is_main:
             batch = min(self.stage_recipe.batch_size, self.crops.photos)

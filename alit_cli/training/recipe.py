@@ -174,6 +174,10 @@ class Recipe:
     checkpointing: Literal["auto", "on", "off"] = "auto"
     seed: int = 0
 
+    def held_out(self, photographs: int) -> int:
+        """How many of so many photographs are kept for validation: a fifth of a few at most."""
+        return min(self.validation, photographs // 5)
+
     def __post_init__(self) -> None:
         if self.halting and self.iterations == "sampled":
             raise InputError("Halting needs whole rollouts. Use --halting with --trained-iterations all.")

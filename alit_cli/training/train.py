@@ -16,7 +16,7 @@ from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record, read_alit, write_checkpoint
 from alit_cli.model.memory import reuse_memory
 from alit_cli.model.rollout import Alit
-from alit_cli.progress import Progress
+from alit_cli.progress import Progress, duration
 from alit_cli.training.crops import CropDataset, CropSettings, make_crops, open_crops
 from alit_cli.training.job import TrainJob, claim_folder
 from alit_cli.training.loop import Intervals, StageRun
@@ -82,7 +82,7 @@ def _train(job: TrainJob, intervals: Intervals, items: Sequence[Item]) -> Iterat
     model = model.to(distributed.device)
 
     # Photographs. The main process decodes them once for all.
-    held_out = min(recipe.validation, len(items) // 5)  # of few photographs, a fifth at most
+    held_out = recipe.held_out(len(items))
     drawn = recipe.crop_area, recipe.crop_box, recipe.crop_filter
     settings = CropSettings(job.config.image_size, recipe.crops, held_out, recipe.seed, *drawn)
     if distributed.is_main:
@@ -131,8 +131,8 @@ def _stages(
         write_card(job.out, model, record, facts)
         yield Remark(f"what it reaches and cost is in {card_path(job.out)}")
     if seconds:
-        parts = ", ".join(f"{name} {_minutes(value)}" for name, value in seconds.items())
-        yield Remark(f"trained in {_minutes(sum(seconds.values()))}: {parts}")
+        parts = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
+        yield Remark(f"trained in {duration(sum(seconds.values()))}: {parts}")
 
 
 def _about_photographs(job: TrainJob, crops: CropDataset, listed: int) -> Iterator[Remark]:
@@ -216,8 +216,3 @@ def _extended(record: Record, model: Alit, job: TrainJob, run: StageRun) -> Reco
         "validation_l1": {str(k): round(v, 5) for k, v in (last.validation or {}).items()} if last else {},
     }
     return Record(model.config, (*record.stages, name), (*record.training, entry))
-
-
-def _minutes(seconds: float) -> str:
-    minutes = round(seconds / 60)
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min" if minutes else "1 min"

@@ -75,3 +75,10 @@ def test_no_column_has_the_name_of_one_that_every_selection_has(
     assert pd.read_parquet("selection.parquet")[f"{name}_group"].tolist() == ["odd"] * 3
     pq.write_table(pa.table({"image": [b"x"], name: ["odd"]}), "images.parquet")
     refused(f"Column '{name}' cannot be kept", "tokenize", "images.parquet", "--keep", name, "--out", "t.parquet", "-q")
+
+
+def test_a_folder_that_is_made_for_an_output_is_named(alit: Alit) -> None:
+    write_tokens(Path("tokens.parquet"), np.full((3, 3), 0.05))
+    assert "does not exist yet" not in alit("select", "--thr", 0.3, "--out", "selection.parquet").stderr
+    said = alit("select", "--thr", 0.3, "--out", "mistyped/deeper/selection.parquet").stderr
+    assert "The folder mistyped does not exist yet; the output will make it." in said
