@@ -114,7 +114,9 @@ def sincos(rows: Tensor, columns: Tensor, width: int, side: int) -> Tensor:
         side: grid tokens along one side.
     """
     quarter = width // 4  # a sine and a cosine for each of two axes
-    frequency = (math.pi / (2 * side)) ** torch.linspace(0, 1, quarter)
+    # The device is named, because `with torch.device("meta")` does not reach linspace once transformers has loaded a
+    # network: it replaces the function for a moment, and torch remembers the replacement.
+    frequency = (math.pi / (2 * side)) ** torch.linspace(0, 1, quarter, device=rows.device)
     angles = [axis.float().reshape(-1, 1) * frequency for axis in (rows, columns)]
     waves = torch.cat([wave(angle) for angle in angles for wave in (torch.sin, torch.cos)], dim=1)
     return F.pad(waves, (0, width - 4 * quarter))
