@@ -83,3 +83,9 @@ def test_near_places_are_told_apart_and_look_more_alike_than_far_ones(side: int)
     assert (alike[:5].diff() < 0).all()
     assert alike[4:].max() < alike[3]
     assert alike[1] < 0.97
+
+
+def test_places_are_on_the_device_of_their_numbers() -> None:
+    """`torch.device("meta")` as a block reaches not every function after transformers has loaded a network."""
+    rows = torch.arange(4, device="meta")
+    assert sincos(rows, rows, 16, 4).is_meta
