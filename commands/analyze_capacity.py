@@ -36,10 +36,10 @@ from alit_cli.options import (
     metavar="CRITERION[,…]",
     multiple=True,
     default=("recon",),
-    # The default is a tuple, and click would print it as Python writes it.
-    show_default="recon",
+    # The default is a tuple, and click would print it as Python writes it; so the help names it.
+    show_default=False,
     help="recon, classify, depth or a measure, whose threshold is varied; a criterion with numbers ('l1<0.08 and "
-    "class_rank<=5') gives one point.",
+    "class_rank<=5') gives one point. [default: recon]",
 )
 @option(
     COMPUTE,
@@ -47,9 +47,9 @@ from alit_cli.options import (
     metavar="OUTCOME[,…]",
     multiple=True,
     default=("recon",),
-    show_default="recon",
+    show_default=False,
     help="The outcomes: classify (top-1, top-5), top3, depth, recon, features (Fréchet distance), language, any "
-    "measure (its mean) or any comparison (its share of the images).",
+    "measure (its mean) or any comparison (its share of the images). [default: recon]",
 )
 @threshold_option("Thresholds, if there is one --tsc. [default: spread over the data]")
 @option(
