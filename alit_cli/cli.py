@@ -37,9 +37,9 @@ SECTIONS = {
     },
     "Files and machines": {
         "bench": "Measure how long a million images take on this machine.",
-        "info": "Describe a model or a table, and what can be asked of it.",
+        "info": "Describe a model or a table, and the columns for criteria.",
         "status": "Say how far unfinished work is.",
-        "verify": "Check that a table is whole and belongs to its scores.",
+        "verify": "Check that a table is complete and undamaged.",
     },
 }
 """What `alit --help` prints: every command and its summary, in the order of use. No command's file is imported."""
@@ -138,7 +138,7 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="alit")
 def main() -> None:
     """Turn images into tables that hold, for every image, its token ids and its reconstruction error at every token
-    budget. Every later question is a query on these tables. A small trained model is part of the package.
+    budget. Later questions are queries on these tables. A small trained model is part of the package.
 
     Every option can also be set in a file (--config) or as ALIT_<COMMAND>_<OPTION> in the environment.
     """

@@ -118,7 +118,7 @@ def config_option(function: Callable[..., Any]) -> Callable[..., Any]:
         is_eager=True,
         expose_value=False,
         callback=apply_config,
-        help="A TOML file with values for these options, plain or under [the command's name].",
+        help="A TOML file with values for these options, at its top or in a section with the command's name.",
     )(function)
 
 
@@ -138,7 +138,7 @@ def tokens_argument(function: Callable[..., Any], several: bool = False) -> Call
     return click.argument("tokens", type=kind, nargs=-1 if several else 1, default=default)(former(command))
 
 
-NAMES = "What to call the tables, one name for each. [default: their files or folders, or their models]"
+NAMES = "Names of the tables, one for each. [default: their files or folders, or their models]"
 names_option = option(OUTPUT, "--names", type=Names(), metavar="NAME[,…]", default=(), help=NAMES)
 """`--names A,B`: the command gets `names`, a tuple; empty leaves the choice to it."""
 
@@ -165,7 +165,7 @@ def as_record(*records: type[Any]) -> Decorator:
 
 def scores_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--scores DIR`: the command gets a Path, or None for the places where scores usually lie."""
-    text = "The folder of alit score's tables. [default: scores, here or beside the token table]"
+    text = "The folder of score tables. [default: scores, here or beside the token table]"
     return option(INPUT, "--scores", type=click.Path(path_type=Path), metavar="DIR", help=text)(function)
 
 
@@ -180,7 +180,7 @@ def originals_option(function: Callable[..., Any]) -> Callable[..., Any]:
 def tables_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--scores DIR` and `--table FILE …`: the command gets `scores` (or None) and `tables`, a tuple."""
     kind = click.Path(path_type=Path)
-    text = "A csv or parquet of your own with `image` and a column per budget (quality_32 …); may be repeated."
+    text = "A csv or parquet file of your own with `image` and a column per budget (quality_32 …); may be repeated."
     function = option(INPUT, "--table", "tables", type=kind, multiple=True, metavar="FILE", help=text)(function)
     return scores_option(function)
 
@@ -198,19 +198,19 @@ def threshold_option(text: str) -> Decorator:
 
 def groups_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--by COLUMN`: how images are grouped, as `group_images` reads it."""
-    text = "Groups: a column, 'folder', or a file of labels (FILE or FILE:COLUMN)."
+    text = "Groups of images: a column, 'folder', or a file of labels (FILE or FILE:COLUMN)."
     return option(COMPUTE, "--by", metavar="COLUMN", help=text)(function)
 
 
 def few_samples_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--few-samples`: a flag."""
-    text = "Take a Fréchet distance of too few images, biased as it is."
+    text = "Compute the Fréchet distance also of too few images, although it is then biased."
     return option(COMPUTE, "--few-samples", is_flag=True, help=text)(function)
 
 
 def bootstrap_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--bootstrap N`: resamples, 0 for none."""
-    text = "Resamples for the 95 % intervals; 0: none."
+    text = "Number of resamples for the 95 % intervals; 0 for no intervals."
     kind = click.IntRange(0)
     return option(COMPUTE, "--bootstrap", metavar="N", type=kind, default=1000, help=text)(function)
 
@@ -229,7 +229,7 @@ def images_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def limit_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--limit N`: an int, or None for all."""
-    text = "Only the first so many images. [default: all]"
+    text = "Use only the first N images. [default: all]"
     return option(INPUT, "--limit", metavar="N", type=click.IntRange(1), help=text)(function)
 
 
@@ -309,7 +309,7 @@ def stop_option(function: Callable[..., Any]) -> Callable[..., Any]:
         "--stop",
         metavar="'l1<NUMBER'",
         callback=_read_stop,
-        help="End each image's rollout at its first budget with a smaller L1; later columns stay empty.",
+        help="End each image at its first budget with an L1 below NUMBER; the columns of larger budgets stay empty.",
     )(function)
 
 

@@ -102,14 +102,14 @@ OPTIONS = [
         # Beside --worker the former name looked as if it counted the workers of a run.
         formerly=["--workers"],
         type=click.IntRange(0),
-        help="Processes that decode images, 0 for none. [default: up to 4; threads below 2,000 images]",
+        help="Processes that decode images; 0 for none. [default: up to 4; threads below 2,000 images]",
     ),
     option(
         HARDWARE,
         "--worker",
         metavar="I/N",
         callback=_read_worker,
-        help="Do every N-th shard, starting at I (0 ≤ I < N). [default: from torchrun or Slurm, else 0/1]",
+        help="Compute every N-th shard, starting at I (0 ≤ I < N). [default: from torchrun or Slurm, else 0/1]",
     ),
     option(
         HARDWARE,
@@ -123,7 +123,7 @@ OPTIONS = [
         "--engine",
         type=click.Choice(["local", "ray"]),
         default="local",
-        help="Who does the shards: processes of this machine, or actors of a Ray cluster.",
+        help="What computes the shards: processes of this machine, or actors of a Ray cluster.",
     ),
     option(
         HARDWARE,
@@ -135,26 +135,27 @@ OPTIONS = [
         RUN,
         "--retry-errors",
         is_flag=True,
-        help="Do failed rows again, and only them; unfinished work is finished first.",
+        help="Try only the failed rows again; unfinished work is finished first.",
     ),
     option(
         RUN,
         "--dry-run",
         is_flag=True,
-        help="Only print how much there is to do, and about how long it takes; nothing is written.",
+        help="Only print how much there is to do, and about how long it would take; write nothing.",
     ),
     option(
         RUN,
         "--shard-size",
         type=click.IntRange(1),
-        help="Images between two commits of finished work. [default: 100 on a CPU, 10240 on a GPU, 1024 on mps]",
+        help="Images per shard; finished shards survive an interruption. [default: 100 on a CPU, 10240 on a GPU, 1024 "
+        "on mps]",
     ),
     option(
         RUN,
         "--max-error-rate",
         type=click.FloatRange(0, 1),
         default=0.05,
-        help="Exit with 3 when a larger share of the images fails.",
+        help="Exit with code 3 if a larger share of the images fails.",
     ),
     option(RUN, "--overwrite", is_flag=True, help="Replace the table, or the unfinished work, of another run."),
 ]

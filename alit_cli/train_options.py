@@ -117,7 +117,7 @@ OPTIMIZATION = [
         "--recipe",
         type=click.Choice(["preset", "paper"]),
         default="preset",
-        help="`paper` trains as the authors' code does, at any sizes; options given beside it still count.",
+        help="`paper` trains as the authors' code does, at the sizes of any preset; other options still count.",
     ),
     _of_recipe("--base-steps", "Steps of the base stage.", click.IntRange(1)),
     _of_recipe("--distill-steps", "Steps of the distillation stage.", click.IntRange(1)),
@@ -129,21 +129,21 @@ OPTIMIZATION = [
         COMPUTE,
         "--final-rate",
         type=click.FloatRange(0, 1),
-        help="Share of the learning rate that the cosine ends at. [default: 0.02; 0 for paper]",
+        help="Learning rate at the end of the cosine, as a share of the peak. [default: 0.02; 0 for paper]",
     ),
     option(
         COMPUTE,
         "--muon-lr",
         type=click.FloatRange(0),
-        help="Peak learning rate of Muon, which moves the matrices of the transformers; 0 leaves them to AdamW and "
+        help="Peak learning rate of Muon, which trains the matrices of the transformers; 0 leaves them to AdamW and "
         "--lr. [default: 0.015 in distill and 0.01 in finetune for nano, else 0]",
     ),
     option(
         COMPUTE,
         "--ema",
         type=click.Choice(["warmup", "epoch"]),
-        help="How weights are averaged: all along, over ever more steps at first, or from the live weights again at "
-        "every epoch's start. [default: warmup; epoch for paper]",
+        help="How weights are averaged: with a decay that grows at first (warmup), or starting again from the current "
+        "weights at every epoch (epoch). [default: warmup; epoch for paper]",
     ),
 ]
 DISTILLATION = [
@@ -152,17 +152,20 @@ DISTILLATION = [
         "--trained-iterations",
         formerly=["--iterations"],
         type=click.Choice(["all", "sampled"]),
-        help="Train all iterations of a rollout in each step, or a sampled one. [default: all; sampled for nano]",
+        help="Train all iterations in each step, or a random one and one before it. [default: all; sampled for nano]",
     ),
     _of_recipe(
-        "--late-bias", "Bias of sampling towards late iterations in every stage; 0: none.", click.FLOAT, ["--late"]
+        "--late-bias",
+        "How strongly sampling prefers late iterations, in every stage; 0 for no bias.",
+        click.FLOAT,
+        ["--late"],
     ),
     option(
         COMPUTE,
         "--iteration-odds",
         type=Numbers(float),
         metavar="NUMBER[,…]",
-        help="How often each iteration is drawn when one is sampled, one number per iteration, instead of --late-bias. "
+        help="Relative frequency of each iteration in sampling, one number per iteration, instead of --late-bias. "
         "[default: as --late-bias says]",
     ),
     option(
@@ -176,14 +179,14 @@ DISTILLATION = [
         "--iteration-weights",
         type=Numbers(float),
         metavar="NUMBER[,…]",
-        help="λ of the distillation loss, iteration by iteration; the rest count 1. [default: 2.5,2,1.5,1.25; 1 for "
-        "nano]",
+        help="Weights λ of the iterations in the distillation loss; further iterations have 1. [default: "
+        "2.5,2,1.5,1.25; 1 for nano]",
     ),
     option(
         COMPUTE,
         "--kmeans/--no-kmeans",
         default=None,
-        help="Fill the 1D codebook by k-means, and move unused codes to latents. [default: on; off for paper]",
+        help="Start the 1D codebook from k-means, and move unused codes to latents. [default: on; off for paper]",
     ),
 ]
 PIXELS = [
@@ -192,8 +195,8 @@ PIXELS = [
         "--lpips",
         type=click.Path(path_type=Path),
         multiple=True,
-        help="Weight files of LPIPS (torchvision's vgg16 and lpips' vgg), one option each, for a perceptual term in "
-        "base and finetune. [default: no perceptual term]",
+        help="The two weight files of LPIPS (torchvision's vgg16 and lpips' vgg), for a perceptual term in base and "
+        "finetune; give the option twice. [default: no perceptual term]",
     ),
     option(COMPUTE, "--perceptual-weight", type=click.FloatRange(0), help="Weight of LPIPS beside L1. [default: 1]"),
     option(
@@ -206,7 +209,7 @@ PIXELS = [
         COMPUTE,
         "--gan",
         type=click.Choice(["none", "base", "finetune", "base,finetune"]),
-        help="Stages with a critic. [default: finetune; none for nano; base,finetune for paper]",
+        help="Stages with a critic (GAN discriminator). [default: finetune; none for nano; base,finetune for paper]",
     ),
     option(
         COMPUTE,
@@ -240,7 +243,7 @@ PIXELS = [
         COMPUTE,
         "--critic-clip",
         type=click.FloatRange(0),
-        help="Norm that the critic's gradients are clipped to; 0: none. [default: 0; 3 for paper]",
+        help="Norm to which the critic's gradients are clipped; 0 for no clipping. [default: 0; 3 for paper]",
     ),
 ]
 CROPS = [
@@ -262,8 +265,8 @@ CROPS = [
         COMPUTE,
         "--crop-box",
         type=click.Choice(["fitted", "torchvision"]),
-        help="That share is of the largest box of the drawn aspect, or of the photograph, with a new draw where the "
-        "box sticks out (RandomResizedCrop). [default: fitted; torchvision for paper]",
+        help="What --crop-area is a share of: the largest box of the drawn aspect that fits (fitted), or the whole "
+        "photograph, as in RandomResizedCrop (torchvision). [default: fitted; torchvision for paper]",
     ),
     option(
         COMPUTE,

@@ -7,12 +7,12 @@ import click
 from alit_cli.grouped_help import example, write_summaries
 
 ANALYSES = {
-    "capacity": "What becomes of a task as fewer tokens are spent.",
+    "capacity": "What a task loses when fewer tokens are spent.",
     "quality": "Errors, codes and baselines at every token budget.",
     "complexity": "Whether tokens follow human scores of complexity.",
-    "strength": "How much networks of several strengths need.",
+    "strength": "Whether stronger networks lose more on reconstructions.",
     "familiarity": "How data sets differ in the tokens they need.",
-    "attention": "What each token attends to, and whether it is an object.",
+    "attention": "Where each token acts, and whether that is an object.",
     "probe": "Which classes linear probes find in the tokens.",
 }
 """Every analysis and what it answers; each lives in analyze_<name>.py, which is imported when it is needed."""

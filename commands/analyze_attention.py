@@ -67,7 +67,8 @@ def _read_region(ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     "--tokens",
     metavar="ID[,…]",
     type=Numbers(int),
-    help="Tokens that the sheets follow through the iterations, at most four, from 0 on. [default: the narrowest]",
+    help="Tokens that the sheets follow through the iterations, at most four, counted from 0. [default: those with the "
+    "narrowest maps]",
 )
 @option(
     COMPUTE,
@@ -76,14 +77,14 @@ def _read_region(ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     type=Numbers(int),
     default="0",
     show_default=True,
-    help="Ids of masks that are no segments; -1: none.",
+    help="Ids in masks that are background and no segments; -1 for none.",
 )
 @option(
     COMPUTE,
     "--ignore",
     metavar="ID[,…]",
     type=Numbers(int),
-    help="Ids that do not count at all. [default: 255, unless a mask has no other]",
+    help="Ids of pixels that are ignored. [default: 255, unless a mask has no other id]",
 )
 @option(
     COMPUTE,
@@ -101,7 +102,7 @@ def _read_region(ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     type=click.IntRange(0),
     default=5,
     show_default=True,
-    help="Other images whose maps give a mask's chance level.",
+    help="Number of other images whose maps give the chance level of a mask.",
 )
 @seed_option("the choice of shuffles")
 @option(
@@ -111,7 +112,7 @@ def _read_region(ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     type=click.IntRange(0),
     default=12,
     show_default=True,
-    help="Images that get a sheet, the first ones.",
+    help="Number of images, from the first on, that get a contact sheet.",
 )
 @option(OUTPUT, "--npz", is_flag=True, help="Also write the maps of every image, k×g×g, to maps/.")
 @images_options
@@ -120,8 +121,9 @@ def _read_region(ctx: click.Context, param: click.Parameter, value: Any) -> tupl
 def command(question: AttentionQuestion, as_json: bool) -> None:
     """Show how much of each image position's attention goes to each token when the decoder rebuilds the image.
 
-    PATHS as alit tokenize takes them. Writes one contact sheet per image, how narrow the maps are and how steady from
-    iteration to iteration; with --masks, how well the best token fits each segment, beside masks of other images.
+    PATHS are images as alit tokenize takes them. Contact sheets of the first images are written, and tables that say
+    how narrow the maps of the tokens are and how steady from iteration to iteration. With --masks they also say how
+    well the best token fits each segment, beside masks of other images.
     """
     # These modules import torch and matplotlib; the help of this command must not wait for them.
     from alit_cli.console import follow_study, say_page, show_result

@@ -36,9 +36,10 @@ from alit_cli.options import (
     metavar="CRITERION[,…]",
     multiple=True,
     default=("recon",),
-    # The default is a tuple, and click would print it as Python writes it.
-    show_default="recon",
-    help="recon, classify, depth or a measure, swept; with a number ('l1<0.08 and class_rank<=5') it is one point.",
+    # The default is a tuple, and click would print it as Python writes it; so the help names it.
+    show_default=False,
+    help="recon, classify, depth or a measure, whose threshold is varied; a criterion with numbers ('l1<0.08 and "
+    "class_rank<=5') gives one point. [default: recon]",
 )
 @option(
     COMPUTE,
@@ -46,11 +47,11 @@ from alit_cli.options import (
     metavar="OUTCOME[,…]",
     multiple=True,
     default=("recon",),
-    show_default="recon",
-    help="What to look at: classify (top-1, top-5), top3, depth, recon, features (Fréchet distance), language, any "
-    "measure (its mean) or comparison (its share).",
+    show_default=False,
+    help="The outcomes: classify (top-1, top-5), top3, depth, recon, features (Fréchet distance), language, any "
+    "measure (its mean) or any comparison (its share of the images). [default: recon]",
 )
-@threshold_option("Thresholds of one --tsc. [default: spread over the data]")
+@threshold_option("Thresholds, if there is one --tsc. [default: spread over the data]")
 @option(
     COMPUTE,
     "--points",
@@ -58,21 +59,21 @@ from alit_cli.options import (
     type=click.IntRange(2),
     default=12,
     show_default=True,
-    help="Thresholds that are chosen.",
+    help="Number of thresholds that are spread over the data.",
 )
 @option(
     COMPUTE,
     "--optimum",
     metavar="MEASURE[,…]",
     multiple=True,
-    help="Also the best allocation for a measure, as alit select --capacity makes it, as a line of its own.",
+    help="Also draw the best allocation for a measure, as alit select --capacity makes it.",
 )
 @option(
     COMPUTE,
     "--share-of",
     metavar="TOKENS",
     type=click.IntRange(1),
-    help="Tokens per image that 100 % stands for, such as those of the base tokenizer's grid, the axis of the paper. "
+    help="Tokens per image that count as 100 %, such as those of the base tokenizer's grid, as in the paper. "
     "[default: the table's largest budget]",
 )
 @groups_option
@@ -86,15 +87,15 @@ from alit_cli.options import (
 )
 @as_record(CapacityQuestion)
 def command(question: CapacityQuestion, as_json: bool) -> None:
-    """Sweep criteria over thresholds; say how many tokens each spends and what becomes of tasks there.
+    """Vary the thresholds of criteria, and say how many tokens each spends and what tasks lose.
 
-    TOKENS is a token table [default: tokens.parquet]. Beside the criteria stand one budget for all images and the
-    originals; lines are compared at equal tokens. All of it is read from TOKENS and the tables of alit score;
-    class_rank@resnet-18 names one of several.
+    TOKENS is a token table [default: tokens.parquet]. The criteria are compared with one budget for all images and with
+    the originals; differences are at equal tokens. Everything is read from TOKENS and the score tables. If several
+    networks were scored, write class_rank@resnet-18 for one of them.
 
-    Several token tables of the same images are compared: every tokenizer against bits and tokens in one table and one
-    figure, and what becomes of each image at the fewest bits of any of them that meet the criterion
-    (capacity_compared.csv, capacity_compared.parquet).
+    Several token tables of the same images are compared in one table and one figure, against bits and tokens. A further
+    line is their mixture, in which each image takes the fewest bits that meet the criterion (capacity_compared.csv,
+    capacity_compared.parquet).
     """
     # The answers import pandas and matplotlib; the help of this command must not wait for them.
     from alit_cli.analysis.answers.capacity import answer_capacity

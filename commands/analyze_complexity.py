@@ -33,7 +33,7 @@ from alit_cli.options import (
 @image_column_option
 @option(INPUT, "--score-col", metavar="NAME", help="Its column of scores. [default: score, complexity …]")
 @option(INPUT, "--group-col", metavar="NAME", help="Its column of groups. [default: category, group, class …, if any]")
-@threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
+@threshold_option("L1 thresholds for which the tokens needed are counted. [default: the data's quartiles]")
 @bootstrap_option
 @seed_option("the resampling")
 @names_option
@@ -45,8 +45,8 @@ def command(question: ComplexityQuestion, as_json: bool) -> None:
     SCORES is a csv, tsv, xlsx or parquet file with one row per image. Its names are looked up in the token table TOKENS
     [default: tokens.parquet] by the whole path, then by the longest ending that fits one image only.
 
-    Several token tables of the same images are compared: how closely every tokenizer follows the scores, against bits
-    and tokens, in one table and one figure (complexity_compared.csv, complexity_compared.parquet).
+    Several token tables of the same images are compared in one table and one figure, which show how closely every
+    tokenizer follows the scores, against bits and tokens (complexity_compared.csv, complexity_compared.parquet).
     """
     # The answers import pandas and matplotlib; the help of this command must not wait for them.
     from alit_cli.analysis.answers.complexity import answer_complexity

@@ -32,7 +32,7 @@ from alit_cli.options import (
     metavar="FEW,MANY",
     help="The two budgets whose gap is measured. [default: the smallest and the largest]",
 )
-@threshold_option("L1 to count the tokens needed for. [default: the data's quartiles]")
+@threshold_option("L1 thresholds for which the tokens needed are counted. [default: the data's quartiles]")
 @names_option
 @option(
     INPUT,
@@ -40,7 +40,8 @@ from alit_cli.options import (
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="DIR",
-    help="Where alit score put the features of a table, for Fréchet distances; one for each table, in their order.",
+    help="The folder of score tables with features, for Fréchet distances; repeat it for each token table, in their "
+    "order.",
 )
 @few_samples_option
 @bootstrap_option
@@ -50,7 +51,7 @@ from alit_cli.options import (
 def command(question: FamiliarityQuestion, as_json: bool) -> None:
     """Compare token tables with the first of them: L1 at few and many tokens, and the tokens needed.
 
-    Because unfamiliar images may only be more complex, sets are also compared at matched JPEG bytes.
+    Unfamiliar images may simply be more complex. So the sets are also compared after matching them by JPEG bytes.
     """
     # The answer imports pandas and matplotlib; the help of this command must not wait for them.
     from alit_cli.analysis.answers.familiarity import answer_familiarity

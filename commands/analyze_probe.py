@@ -66,15 +66,15 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
     default=",".join(POOLS),
     show_default=True,
     callback=_read_pools,
-    help="What is averaged: all latents, the first of them, image tokens; both puts latents and image side by side, "
-    "all averages over latents and image tokens together.",
+    help="What is averaged: all latent tokens (latents), the first of them (first), the image tokens (image), or "
+    "latent and image tokens together (all); both puts the means of latents and image side by side.",
 )
 @option(
     COMPUTE,
     "--first",
     metavar="N",
     type=click.IntRange(1),
-    help="Latents that the pool 'first' averages. [default: the model's first budget]",
+    help="Number of latent tokens in the pool 'first'. [default: the model's first budget]",
 )
 @iterations_option
 @option(
@@ -93,9 +93,9 @@ def _read_pools(_ctx: click.Context, param: click.Parameter, value: Any) -> tupl
 def command(question: ProbeQuestion, as_json: bool) -> None:
     """Fit linear classifiers to what the encoder makes of labelled images, averaged over its tokens.
 
-    PATHS as alit tokenize takes them. Logistic regression on standardised vectors, C chosen by cross-validation inside
-    the training images; top-1 with a 95 % interval for every pool and iteration, beside chance and a probe on raw
-    pixels (16×16×3).
+    PATHS are images as alit tokenize takes them. The classifier is a logistic regression on standardised vectors, whose
+    C is chosen by cross-validation inside the training images. Prints the top-1 accuracy with a 95 % interval for every
+    pool and iteration, beside chance and a probe on raw pixels (16×16×3).
     """
     # These modules import torch and matplotlib; the help of this command must not wait for them.
     from alit_cli.console import follow_study, say_page, show_result

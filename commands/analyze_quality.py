@@ -21,7 +21,7 @@ from alit_cli.options import as_record, names_option, report_options, tables_opt
 # `tokens_argument` is itself a decorator, so that other commands can write it without brackets; partial gives it its
 # argument.
 @partial(tokens_argument, several=True)
-@threshold_option("L1 to count images below. [default: spread over the data]")
+@threshold_option("L1 thresholds below which images are counted. [default: spread over the data]")
 @names_option
 @tables_options
 @report_options("study", ("quality.csv", "quality.parquet", "quality_below.csv"))
@@ -30,12 +30,12 @@ from alit_cli.options import as_record, names_option, report_options, tables_opt
 def command(question: ComparisonQuestion, as_json: bool) -> None:
     """Say how good the tokens of TOKENS are at every budget [default: tokens.parquet].
 
-    L1, bits, codes used and ids that change come from the token table; PSNR, SSIM, the base tokenizer without tokens,
-    and thumbnail, JPEG and WebP of as many bits from alit score --task recon,baselines; the Fréchet distance from
-    --task features. What was not scored is left out. Nothing is decoded.
+    L1, bits, codes used and ids that change come from the token table. PSNR, SSIM, and the baselines (the base
+    tokenizer without tokens; thumbnail, JPEG and WebP of as many bits) come from alit score --task recon,baselines, and
+    the Fréchet distance from --task features. What was not scored is left out. Nothing is decoded.
 
-    Several token tables of the same images are compared: every tokenizer against bits and tokens in one table and one
-    figure, and what each image takes by its own need (comparison.csv, comparison.parquet, comparison_below.csv).
+    Several token tables of the same images are compared in one table and one figure, against bits and tokens, also with
+    each image at the budget that it needs (comparison.csv, comparison.parquet, comparison_below.csv).
     """
     from alit_cli.analysis.answers.comparison import answer_comparison
     from alit_cli.analysis.answers.quality import answer_quality

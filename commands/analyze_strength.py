@@ -38,8 +38,8 @@ from alit_cli.options import (
 def command(question: StrengthQuestion, as_json: bool) -> None:
     """Compare what each model of a task loses at every budget with its own strength on the original images.
 
-    TOKENS is a token table [default: tokens.parquet]. Models are those that alit score has written tables for, by the
-    last part of their names.
+    TOKENS is a token table [default: tokens.parquet]. The models are those that alit score has written tables for; they
+    are called by the last part of their names.
     """
     # The answer imports pandas and matplotlib; the help of this command must not wait for them.
     from alit_cli.analysis.answers.strength import answer_strength

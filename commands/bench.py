@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @device_option
 @precision_option
 @option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Images per batch. [default: that of alit tokenize]")
-@option(INPUT, "--limit", type=click.IntRange(1), default=64, help="Only the first so many images.")
+@option(INPUT, "--limit", type=click.IntRange(1), default=64, help="Use only the first N images.")
 @stop_option
 @json_option
 @quiet_option
@@ -48,7 +48,7 @@ def command(
 
     PATHS are images as alit tokenize takes them; without PATHS, synthetic photographs are used. Every stage is timed
     alone, then all of alit tokenize, with and without early stopping. Where the arithmetic or the decoding of files
-    bounds the speed, the bound is printed beside it. The last lines say how far mixed and bf16 change the results.
+    limits the speed, the limit is printed beside it. The last lines say how much mixed and bf16 change the results.
     """
     # These modules import torch; `alit bench --help` must not wait for it.
     from alit_cli.console import print_json, say, show, show_table

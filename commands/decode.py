@@ -25,7 +25,7 @@ from alit_cli.options import (
 )
 @click.argument("table", type=click.Path(path_type=Path), default="selection.parquet")
 @out_option("recon", "The folder to write PNG files into; relative paths are kept.")
-@option(COMPUTE, "--budget", type=click.IntRange(1), help="Tokens per image, where TABLE is a token table.")
+@option(COMPUTE, "--budget", type=click.IntRange(1), help="Tokens per image, if TABLE is a token table.")
 @checkpoint_option
 @device_option
 @option(HARDWARE, "--batch-size", type=click.IntRange(1), help="Images per batch. [default: the table's]")
@@ -43,8 +43,8 @@ def command(
 ) -> None:
     """Decode the tokens of TABLE into PNG files.
 
-    TABLE is a selection of alit select [default: selection.parquet], or a token table with --budget. Pictures that are
-    there already, decoded from the same tokens, are left as they are, so an interrupted run goes on when repeated.
+    TABLE is a selection of alit select [default: selection.parquet], or a token table with --budget. Pictures that were
+    decoded from the same tokens before are left as they are, so the same command resumes after an interruption.
     """
     from alit_cli.console import follow, print_json, say, show
     from alit_cli.jobs.decode import DecodeJob, decode

@@ -19,11 +19,14 @@ from alit_cli.options import config_option, json_option, out_option, quiet_optio
     "--format",
     "form",
     type=click.Choice(["jsonl", "npz", "webdataset"]),
-    help="What to write. [default: as OUT ends, in .jsonl, .npz or .tar]",
+    help="What to write. [default: by the end of OUT: .jsonl, .npz or .tar]",
 )
-@option(COMPUTE, "--budget", type=click.IntRange(1), help="Tokens per image, where TABLE is a token table.")
+@option(COMPUTE, "--budget", type=click.IntRange(1), help="Tokens per image, if TABLE is a token table.")
 @option(
-    INPUT, "--selection", type=click.Path(path_type=Path), help="What alit select made of TABLE: each at its budget."
+    INPUT,
+    "--selection",
+    type=click.Path(path_type=Path),
+    help="The selection that alit select made of TABLE; it gives the budgets.",
 )
 # There is no default: the format is read from the end of the name.
 @out_option(None, "The file to write.")
@@ -35,9 +38,9 @@ def command(
 ) -> None:
     """Write the tokens of TABLE, a selection [default: selection.parquet] or a token table, for another program.
 
-    jsonl: one JSON object per line. npz: all tokens end to end, with offsets. webdataset: KEY.tokens.npy and KEY.json
-    in a tar. Beside them go the columns that alit tokenize kept, the size, the L1, and what the selection says of the
-    image.
+    jsonl is one JSON object per line, npz one array of all tokens with offsets, and webdataset a tar with
+    KEY.tokens.npy and KEY.json. Beside the tokens go the columns of --keep of alit tokenize, the size, the L1 error,
+    and the columns of the selection.
     """
     from alit_cli.console import print_json, run_with_progress
     from alit_cli.jobs.export import export

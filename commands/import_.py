@@ -18,7 +18,7 @@ from alit_cli.options import config_option, json_option, out_option, quiet_optio
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @out_option("model.safetensors", "The checkpoint to write.")
-@option(INPUT, "--heads", type=click.IntRange(1), help="Attention heads, where the file does not tell.")
+@option(INPUT, "--heads", type=click.IntRange(1), help="Number of attention heads, if the file does not say it.")
 @option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
 @json_option
 @quiet_option
@@ -26,9 +26,10 @@ from alit_cli.options import config_option, json_option, out_option, quiet_optio
 def command(file: Path, out: Path, heads: int | None, half: bool, as_json: bool) -> None:
     """Convert FILE, a model that its authors released, into one safetensors file.
 
-    FILE is a .safetensors, .bin, .pth or .ckpt file, a folder with one, or hf:OWNER/NAME on the Hugging Face hub. Its
-    tensors tell what it is: an ALIT model (the averaged weights; discriminators and perceptual networks are left
-    behind), a TiTok, a One-D-Piece, or a VQGAN or VAE alone. Pickles are read with torch's safe loader only.
+    FILE is a .safetensors, .bin, .pth or .ckpt file, a folder with one, or hf:OWNER/NAME on the Hugging Face hub. It is
+    recognized by the names of its tensors: an ALIT model (of which the averaged weights are taken, without
+    discriminators and perceptual networks), a TiTok, a One-D-Piece, or a VQGAN or VAE alone. Pickles are read with
+    torch's safe loader only.
     """
     # torch takes seconds to import, and --help must not wait for it.
     import torch

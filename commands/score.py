@@ -60,14 +60,15 @@ class ScoreOptions:
     multiple=True,
     required=True,
     metavar="NAME[,NAME…]",
-    help="recon, baselines, classify, depth, features or language; several share one pass over the images.",
+    help="recon, baselines, classify, depth, features or language; several tasks share one pass over the images.",
 )
 @option(
     COMPUTE,
     "--model",
     multiple=True,
     metavar="[TASK=]MODEL",
-    help="The network of a task: a hub id or a folder; TASK= where several tasks want one; again for a further one.",
+    help="The network of a task: a name on the Hugging Face hub or a folder. Write TASK= if several tasks need one; "
+    "repeat the option for more networks.",
 )
 @option(
     INPUT,
@@ -75,12 +76,12 @@ class ScoreOptions:
     metavar="FILE|folders",
     help="classify: true classes from a csv or parquet file, or the folders' names.",
 )
-@option(INPUT, "--depth-maps", type=click.Path(path_type=Path), help="depth: a folder of true maps, png or npy.")
+@option(INPUT, "--depth-maps", type=click.Path(path_type=Path), help="depth: a folder of true maps, png, tif or npy.")
 @option(
     INPUT,
     "--depth-unit",
     type=click.Choice(["mm", "cm", "m", "disparity"]),
-    help="depth: what the maps hold; scale and shift are fitted, so it only matters whether it is disparity.",
+    help="depth: what the maps hold. Scale and shift are fitted, so it only matters whether it is disparity.",
 )
 @option(INPUT, "--questions", type=click.Path(path_type=Path), help="language: questions or captions, csv or parquet.")
 @option(
@@ -88,16 +89,16 @@ class ScoreOptions:
     "--lpips",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="recon: weight files of LPIPS (torchvision's vgg16, lpips' vgg), one option each.",
+    help="recon: the two weight files of LPIPS (torchvision's vgg16, lpips' vgg); give the option twice.",
 )
 @option(
     INPUT,
     "--reconstructions",
     metavar="[NAME=]DIR",
-    help="Score these pictures of another codec, named like the images, and not the tokens'.",
+    help="Score pictures that another codec made, named like the images, instead of the tokens.",
 )
 @originals_option
-@out_option("scores", "A folder.")
+@out_option("scores", "The folder for the score tables.")
 @checkpoint_option
 @device_option
 @limit_option
@@ -109,14 +110,14 @@ class ScoreOptions:
 def command(options: ScoreOptions, run: RunOptions) -> None:
     """Score the reconstructions of TOKENS against the original images, for one task or several.
 
-    TOKENS is a token table [default: tokens.parquet]. Every budget is decoded once. Writes one table per task and
-    network, scores/TASK@MODEL.parquet: `image`, every measure at every budget and, where that means something, on the
-    original. Any threshold is a later question to these tables. The same command run again resumes; an image that is
-    gone or has changed is a row of nulls whose `error` says why.
+    TOKENS is a token table [default: tokens.parquet]. Every budget is decoded once. One table is written per task and
+    network, scores/TASK@MODEL.parquet. It holds `image`, every measure at every budget and, where it makes sense, the
+    measure of the original. If an image is gone or has changed, its row is empty, and `error` says why. After an
+    interruption, the same command resumes.
 
-    With --reconstructions, the pictures of any other codec are scored as a budget's are, into tables of their own
-    (scores/TASK-of-NAME@MODEL.parquet with a column MEASURE_NAME); alit analyze quality and capacity draw them as
-    levels beside the tokens.
+    With --reconstructions, pictures of another codec are scored instead, into separate tables
+    (scores/TASK-of-NAME@MODEL.parquet with columns MEASURE_NAME). alit analyze quality and capacity draw them as
+    horizontal lines beside the tokens.
     """
     # These modules import torch and pyarrow; `alit score --help` must not wait for them.
     from alit_cli.console import print_json, say_next

@@ -38,20 +38,29 @@ from alit_cli.options import (
     metavar="CRITERION",
     default="recon",
     show_default=True,
-    help="recon, classify, depth or a measure with its number beside it; or with it inside: 'psnr>=28 and l1<0.1'.",
+    help="recon, classify, depth or a measure, with its number in --thr or --top; or a whole criterion such as "
+    "'psnr>=28 and l1<0.1'.",
 )
 @threshold_option("The threshold of recon, depth or a measure.")
-@option(COMPUTE, "--top", type=Numbers(int), metavar="X[,…]", help="Of classify: the true class is among the first X.")
+@option(COMPUTE, "--top", type=Numbers(int), metavar="X[,…]", help="For classify: the true class is among the first X.")
 @option(
     COMPUTE,
     "--capacity",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="SHARE",
-    help="Instead of a threshold: spend this share of the largest budget per image where it improves the measure most.",
+    help="Instead of a threshold: spend this share of all possible tokens where they improve the measure most.",
 )
 @option(COMPUTE, "--where", metavar="CRITERION", help="Keep only images with, for example, 'n_tokens>=48'.")
-@option(COMPUTE, "--hardest", type=click.IntRange(1), metavar="K", help="Keep only the K that need most; per group.")
-@option(COMPUTE, "--easiest", type=click.IntRange(1), metavar="K", help="Keep only the K that need least; per group.")
+@option(
+    COMPUTE,
+    "--hardest",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Keep only the K that need most tokens, in each group.",
+)
+@option(
+    COMPUTE, "--easiest", type=click.IntRange(1), metavar="K", help="Keep only the K that need fewest, in each group."
+)
 @groups_option
 @option(OUTPUT, "--no-tokens", is_flag=True, help="Leave the tokens out of the selection; much faster on large tables.")
 @tables_options
@@ -63,10 +72,10 @@ from alit_cli.options import (
 def command(question: SelectQuestion, as_json: bool) -> None:
     """Give every image of a token table the smallest token budget that meets a criterion.
 
-    TOKENS is what alit tokenize wrote [default: tokens.parquet]. An image that no budget satisfies gets the largest
-    one. One threshold writes the selection, which alit decode turns into pictures; several are only compared.
-    Columns are looked up in TOKENS, then in the tables of alit score; class_rank@resnet-18 names one of several.
-    `alit info TOKENS` lists what a criterion can name.
+    TOKENS is a token table of alit tokenize [default: tokens.parquet]. An image that no budget satisfies gets the
+    largest one. With one threshold the selection is written, which alit decode turns into pictures; several thresholds
+    are only compared. Columns are looked up in TOKENS, then in the score tables. If several networks were scored, write
+    class_rank@resnet-18 for one of them. `alit info TOKENS` lists everything that a criterion can name.
     """
     from alit_cli.analysis.answers.select import answer_select
 

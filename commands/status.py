@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def command(out: Path, as_json: bool) -> None:
     """Say how far the table OUT is [default: tokens.parquet], or the training of the model OUT.
 
-    It can be asked while the work runs, after an interruption, and after the end. A folder of score tables, such as
-    scores, stands for each of them.
+    The command can be used while the work runs, after an interruption, and after the end. For a folder of score tables,
+    such as scores, it reports on each table.
     """
     from alit_cli.console import print_json, show_fields
     from alit_cli.runs.status import status, tables_at

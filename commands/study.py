@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @option(INPUT, "--masks", metavar="DIR", help="A label map per image, as alit analyze attention takes them.")
 @option(INPUT, "--depth-maps", metavar="DIR", help="True depth maps, as alit score takes them.")
 @option(
-    INPUT, "--against", metavar="IMAGES", multiple=True, help="Other images to compare with the first; may be repeated."
+    INPUT, "--against", metavar="IMAGES", multiple=True, help="Other images to compare with IMAGES; may be repeated."
 )
 @option(
     COMPUTE,
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 @option(COMPUTE, "--depth", metavar="NETWORK", help="A network that estimates depth.")
 @option(COMPUTE, "--features", metavar="NETWORK", help="A network whose features give the Fréchet distance.")
 @bootstrap_option
-@option(RUN, "--dry-run", is_flag=True, help="Only print the steps and about how long they take.")
+@option(RUN, "--dry-run", is_flag=True, help="Only print the steps and about how long they would take.")
 @out_option("study", "The folder for all tables, figures, findings and the page.")
 @checkpoint_option
 @device_option
@@ -84,13 +84,13 @@ if TYPE_CHECKING:
 @config_option
 @as_record(StudyJob)
 def command(job: StudyJob, as_json: bool, dry_run: bool) -> None:
-    """Study IMAGES (as alit tokenize takes them) with every command that has something to work on.
+    """Study IMAGES (as alit tokenize takes them) with all commands for which there is an input.
 
-    The steps are tokenize, score, quality and capacity; strength with several classifiers and labels, complexity with
-    --complexity, familiarity with --against, attention with --masks, probe with --labels; then the page and the
-    findings. Each step is a command that is printed before it runs. Run the same command again after an interruption:
-    steps that are done are skipped. A step that cannot be done with these images is left out, and the reason is
-    printed.
+    The steps are tokenize, score, quality and capacity; then strength with several classifiers and labels, complexity
+    with --complexity, familiarity with --against, attention with --masks, and probe with --labels; at the end the page
+    and the findings. Each step is a command that is printed before it runs. After an interruption, run the same command
+    again: steps that are done are skipped. A step that is not possible with these images is left out, and the reason
+    is printed.
     """
     from alit_cli.analysis.studies.findings import collect_findings, save_findings
     from alit_cli.analysis.studies.study import PAGE, StudyRecord, plan_steps, recipe

@@ -67,8 +67,8 @@ class TokenizeOptions:
     type=click.Path(),
     default="tokens.parquet",
     show_default=True,
-    help="The table to write; unfinished work lies in OUT.work/ beside it. With a slash at its end, or as a folder "
-    "that exists, it stays a folder of parts.",
+    help="The table to write. Unfinished work is in OUT.work/ beside it. If OUT ends in a slash or is an existing "
+    "folder, the table is a folder of Parquet files.",
 )
 @checkpoint_option
 @device_option
@@ -79,25 +79,28 @@ class TokenizeOptions:
     type=click.Choice(["crop", "squash", "pad", "centre"]),
     default="crop",
     show_default=True,
-    help="How an image becomes square: resize the short side and crop the centre, squash, pad, or cut the centre out "
-    "without resizing.",
+    help="How an image is made square: resize the short side and crop the centre (crop), change the aspect (squash), "
+    "pad, or cut out the centre without resizing (centre).",
 )
 @option(
     COMPUTE,
     "--budgets",
     metavar="N[,…]",
     type=Numbers(int),
-    help="Only these token budgets, for instance 16,64. [default: all]",
+    help="Compute only these token budgets, for instance 64,128. [default: all]",
 )
 @stop_option
-@option(COMPUTE, "--no-losses", is_flag=True, help="Only tokens: decode no pixels, write no L1 columns.")
-@option(INPUT, "-0", "nul_separated", is_flag=True, help="With - as an input: names on standard input end in NUL.")
+@option(COMPUTE, "--no-losses", is_flag=True, help="Compute only tokens: decode no pixels, write no L1 columns.")
+@option(
+    INPUT, "-0", "nul_separated", is_flag=True, help="With the input -: names end in NUL, as find -print0 writes them."
+)
 @limit_option
 @option(
     COMPUTE,
     "--views",
     type=click.Choice(["flip", "ten-crop"]),
-    help="Rows for more views of every image, such as a.jpg#flip: mirrored, or four corners and all mirrored.",
+    help="Add rows for further views of every image: the mirrored image a.jpg#flip (flip), or also four corners and "
+    "their mirrored images (ten-crop).",
 )
 @option(COMPUTE, "--no-measures", is_flag=True, help="Leave out the complexity columns (JPEG bytes, edges, …).")
 @option(
@@ -106,7 +109,8 @@ class TokenizeOptions:
     metavar="COLUMN[,…]",
     type=Names(),
     default=(),
-    help="Carry along columns of Parquet files or sidecars of tars: label,caption.",
+    help="Copy these columns of Parquet files, or these fields of the files beside the images of a tar, for instance "
+    "label,caption.",
 )
 @option(OUTPUT, "--hash", "hash_files", is_flag=True, help="Add the sha256 of every file's bytes.")
 @run_options
@@ -118,8 +122,8 @@ class TokenizeOptions:
     default=32,
     show_default=True,
     metavar="GIB",
-    help="Remote tars and Parquet files up to so many GiB, and half of the free disk, are copied to OUT.work/ while "
-    "they are listed, so that each is fetched once; the rest, and all with --limit, is fetched again to be read.",
+    help="Most GiB of remote tars and Parquet files that are copied to OUT.work/ while they are listed, and at most "
+    "half of the free disk. Files that are not copied, and all files with --limit, are downloaded twice.",
 )
 @json_option
 @quiet_option
@@ -128,12 +132,14 @@ class TokenizeOptions:
 @protecting_inputs
 @as_record(TokenizeOptions, RunOptions)
 def command(options: TokenizeOptions, run: RunOptions) -> None:
-    """Tokenize images: PATHS are folders (with their subfolders), files, quoted globs, plain tars, Parquet files with a
-    column of encoded images, URLs of these (s3://…), patterns such as 'shard-{000..127}.tar', @list.txt, or - for names
-    on standard input.
+    """Tokenize images, and write one row per image into a table.
 
-    Writes one row per image: token ids and L1 reconstruction error at every budget, size, status and complexity
-    measures. An image that cannot be read is a row with a status. The same command run again resumes.
+    PATHS are folders (with their subfolders), files, quoted globs, plain tars, Parquet files with a column of encoded
+    images, URLs of these (s3://…), patterns such as 'shard-{000..127}.tar', @list.txt, or - for names on standard
+    input.
+
+    A row holds the token ids and the L1 reconstruction error at every budget, the size, a status and measures of
+    complexity. The status says if an image cannot be read. After an interruption, the same command resumes.
     """
     # These modules import torch and pyarrow; `alit tokenize --help` must not wait for them.
     from alit_cli.console import print_json, say_next

@@ -83,7 +83,7 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     type=click.Choice(PRESETS),
     help="Sizes and recipe. [default: nano, or that of a whole model given with --init]",
 )
-@option(OUTPUT, "--name", metavar="NAME", help="What the model calls itself. [default: the name of OUT]")
+@option(OUTPUT, "--name", metavar="NAME", help="The name that the model file holds. [default: the name of OUT]")
 @option(
     COMPUTE,
     "--base-tokenizer",
@@ -93,12 +93,12 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
 @option(COMPUTE, "--continuous", is_flag=True, help="Leave the 1D latents unquantized.")
 @_size("--image-size", "Pixels along one side of an image.")
 @_size("--tokens-per-iteration", "1D tokens that each iteration adds.")
-@_size("--iterations-per-rollout", "Iterations of a rollout, so the number of budgets.")
+@_size("--iterations-per-rollout", "Iterations of the model, which is the number of budgets.")
 @_size("--width", "Width of both transformers.")
 @_size("--layers", "Layers of each transformer.")
 @_size("--heads", "Attention heads of each layer.")
 # Token tables store the ids as uint16, so a codebook cannot have more than 65,536 codes.
-@_size("--codes", "Codes that a 1D token can be.", most=65536)
+@_size("--codes", "Codes in the codebook of the 1D tokens.", most=65536)
 @_size("--token-dim", "Numbers per code.")
 @option(
     INPUT,
@@ -111,8 +111,8 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     COMPUTE,
     "--init-fit",
     type=click.Choice(["tile", "resample"]),
-    help="How an --init of another size is made to fit: every tile of the larger image is a copy of the smaller model, "
-    "or its positions are resampled. [default: tile where the sizes allow it]",
+    help="How an --init of another size is made to fit: each tile of the larger image starts as a copy of the smaller "
+    "model, or the positions are resampled. [default: tile if the sizes allow it]",
 )
 @option(
     COMPUTE,
@@ -123,13 +123,15 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     help="Which stages to run: base (base tokenizer), distill (latent distillation), finetune (on pixels).",
 )
 @recipe_options
-@option(HARDWARE, "--accumulate", type=click.IntRange(1), help="Pieces of each step, to save memory. [default: 1]")
+@option(
+    HARDWARE, "--accumulate", type=click.IntRange(1), help="Compute each step in N pieces, to save memory. [default: 1]"
+)
 @option(
     HARDWARE,
     "--checkpointing",
     type=click.Choice(["auto", "on", "off"]),
-    help="Gradient checkpointing: the backward pass computes activations again instead of keeping them. auto is on "
-    "where memory would be short. [default: auto]",
+    help="Gradient checkpointing: the backward pass computes activations again instead of keeping them. auto turns it "
+    "on if memory would be short. [default: auto]",
 )
 @option(
     HARDWARE,
@@ -143,8 +145,8 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     "--log-to",
     type=Choices(("tensorboard", "wandb", "none")),
     metavar="tensorboard,wandb",
-    help="Where curves are shown beside log.jsonl; or none. wandb takes its settings from its own variables, such as "
-    "WANDB_MODE=offline. [default: tensorboard where it is installed]",
+    help="Where curves are shown besides log.jsonl, or none. wandb takes its settings from its own variables, such as "
+    "WANDB_MODE=offline. [default: tensorboard if it is installed]",
 )
 @option(OUTPUT, "--half", is_flag=True, help="Store float16 weights (half the file).")
 @option(RUN, "--save-every", type=click.FloatRange(0), default=5.0, help="Minutes between saved states.")
@@ -153,7 +155,7 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     RUN,
     "--resume",
     is_flag=True,
-    help="Fail if there is no OUT.work/ to resume from. (Without this option it is resumed if it exists.)",
+    help="Fail if there is no OUT.work/ to resume from. Without this option, a run resumes if OUT.work/ exists.",
 )
 @option(RUN, "--overwrite", is_flag=True, help="Delete the unfinished run in OUT.work/ first.")
 @option(RUN, "--dry-run", is_flag=True, help="Only print what would be trained on, and about how long it would take.")
@@ -163,7 +165,7 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
     type=ChoicePerKey(STAGES, PRECISIONS),
     metavar="auto|float32|bf16|STAGE=…",
     default="auto",
-    help="Of every stage, or stage by stage (base=bf16,distill=float32). auto is bf16 where the hardware has it.",
+    help="For all stages, or stage by stage (base=bf16,distill=float32). auto is bf16 if the hardware has it.",
 )
 @device_option
 @json_option
@@ -173,9 +175,9 @@ def _size(name: str, text: str, most: int | None = None) -> Decorator:
 def command(options: TrainOptions, recipe: RecipeOptions, as_json: bool) -> None:
     """Train a tokenizer on PHOTOS (folders, files, globs, tars).
 
-    Prints the losses and, on photographs held out of training, the L1 at every token budget. OUT.work/ keeps the log,
-    pictures of reconstructions and TensorBoard's curves. Run the same command again to resume after an interruption.
-    `torchrun --nproc-per-node N -m alit_cli train …` shares the work among processes.
+    Prints the losses, and the L1 error at every token budget on photographs held out of training. OUT.work/ holds the
+    log, pictures of reconstructions and the curves for TensorBoard. After an interruption, run the same command again
+    to resume. `torchrun --nproc-per-node N -m alit_cli train …` divides the work among processes.
     """
     _train(options, recipe, as_json)
 

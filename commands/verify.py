@@ -28,10 +28,11 @@ MAKERS = {"token table": "tokenize", "score table": "score", "selection": "selec
 @quiet_option
 @config_option
 def command(table: Path, tokens: Path | None, as_json: bool) -> None:
-    """Check TABLE [default: tokens.parquet], a token table, a score table or a selection: checksums, one row per image,
-    one model, whole tokens; of scores also that their rows are the token table's.
+    """Check that TABLE [default: tokens.parquet] is complete and undamaged.
 
-    Prints what is wrong, one line per problem, and then exits with 1; a sound table exits with 0.
+    TABLE is a token table, a score table or a selection. The checks are: checksums, one row per image, one model,
+    complete tokens; for a score table also that its rows are those of the token table. Prints one line per problem and
+    exits with 1; exits with 0 if there is no problem.
     """
     from alit_cli.console import print_json, say, show
     from alit_cli.data.tables.parquet import open_columns

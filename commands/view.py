@@ -28,18 +28,20 @@ from alit_cli.options import (
     type=click.IntRange(1, 2000),
     default=200,
     show_default=True,
-    help="Images with pictures at the most.",
+    help="Most images that are shown with their pictures.",
 )
-@option(COMPUTE, "--thr", type=click.FloatRange(0, 1), help="The L1 to start with. [default: from the data]")
+@option(
+    COMPUTE, "--thr", type=click.FloatRange(0, 1), help="The threshold of L1 at the start. [default: from the data]"
+)
 @option(
     INPUT,
     "--beside",
     type=click.Path(path_type=Path),
-    help="The folder whose analyses (complexity, capacity, …) are shown too; those of TOKENS are also found in other "
-    "folders, up to two deep. [default: that of the first table]",
+    help="The folder whose analyses (complexity, capacity, …) are shown too. Those of TOKENS are also found up to two "
+    "folders below it. [default: the folder of the first table]",
 )
 @tables_options
-@option(OUTPUT, "--no-pictures", is_flag=True, help="Only numbers: decode nothing, need no model.")
+@option(OUTPUT, "--no-pictures", is_flag=True, help="Show only numbers: decode nothing, need no model.")
 @option(
     INPUT,
     "--checkpoint",
@@ -73,9 +75,9 @@ def command(
     """Write a page that shows TOKENS, a token table [default: tokens.parquet], or switches between several.
 
     The page is one file, needs no network and opens in any browser. Every column of the tables, of the scores beside
-    them and of tables of your own can set the threshold, filter, sort and colour; the images stand beside the charts,
-    with a slider over the budgets. A link to the page keeps what was chosen. Of a long table, numbers and pictures
-    are those of images drawn at random.
+    them and of tables of your own can be used for the threshold, and to filter, sort and colour the images. The images
+    are beside the charts, with a slider over the budgets. A link to the page keeps all choices. Of a long table, images
+    drawn at random are shown.
     """
     from alit_cli.console import follow, print_json, say, say_next
     from alit_cli.progress import Progress
