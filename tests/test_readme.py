@@ -94,7 +94,7 @@ def test_blocks_that_cannot_run_here_are_parsed(document: str, here: Path) -> No
             for words in lines(block):
                 for call in alit_calls(words):
                     command, rest = find_command(call)
-                    parent = click.Context(main, info_name="alit")
+                    parent = click.Context(main, info_name="alit", **main.context_settings)
                     command.make_context(command.name, rest, parent=parent, resilient_parsing=False)
 
 
