@@ -59,7 +59,7 @@ class Tiles:
 
 @lru_cache(maxsize=8)
 def apart_everywhere(tiles: Tiles, device: torch.device) -> Tensor:
-    """Tiles.apart for the longest sequence. Who calls a model on tensors without values clears this cache afterwards."""
+    """Tiles.apart for the longest sequence. Whoever runs a model on tensors without values clears this cache after."""
     # No buffer of the model: those have no values on the meta device, where models are built. And no tensor of the
     # inference mode that may be on now, as training may be the next to use it.
     with torch.inference_mode(False):
