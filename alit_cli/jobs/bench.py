@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import math
 import os
 import tempfile
 import time
@@ -17,7 +16,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from alit_cli.data.pictures.decoding import decode
 from alit_cli.data.pictures.fitting import fit
@@ -25,6 +23,7 @@ from alit_cli.data.pictures.measures import measure
 from alit_cli.data.sources.listing import list_items
 from alit_cli.errors import ImageProblem, InputError
 from alit_cli.jobs.tokenize import TokenizeJob, table_info
+from alit_cli.model.arithmetic import count_flop
 from alit_cli.model.device import Precision, autocast, prepare_model
 from alit_cli.model.layers import Linear
 from alit_cli.model.losses import l1_per_image
@@ -136,7 +135,7 @@ class Bench:
         yield from self._reading()
         whole = _Flop(0.0, 0.0)
         for stage, work, only_pixels in self._stages():
-            flop = _flop(work) / self.batch_size
+            flop = count_flop(work) / self.batch_size
             own = _Flop(0.0, flop) if only_pixels else _Flop(flop, 0.0)
             whole = _Flop(whole.tokens + own.tokens, whole.pixels + own.pixels)
             yield self._timing(stage, _rate(work, self.batch_size, self.tokenizer), own, 0.0)
@@ -146,7 +145,7 @@ class Bench:
         yield self._timing("alit tokenize", self._total(None), whole, decoding)
         stop = halving(self._losses(), self.tokenizer.budgets) if stop is None else stop
         scheduler = RolloutScheduler(self.tokenizer, self.tokenizer.budgets, stop, self.batch_size)
-        flop = _flop(lambda: list(scheduler.run(self.fitted))) / len(self.fitted)
+        flop = count_flop(lambda: list(scheduler.run(self.fitted))) / len(self.fitted)
         # Every image that takes a step is decoded after it, so that both parts shrink alike.
         share = flop / (whole.tokens + whole.pixels)
         stopped = _Flop(whole.tokens * share, whole.pixels * share)
@@ -291,22 +290,6 @@ def matmul_rate(tokenizer: Tokenizer, only_pixels: bool = False) -> float:
 def parameters(model: TokenizerModel) -> int:
     """Numbers in the model."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _flop(work: Callable[[], object]) -> int:
-    # torch does not count the product that layers.Linear makes through oneDNN.
-    products = (
-        {torch.ops.mkldnn._linear_pointwise: _linear_flop} if hasattr(torch.ops.mkldnn, "_linear_pointwise") else {}
-    )
-    with FlopCounterMode(display=False, custom_mapping=products) as counter:
-        work()
-    flop: int = counter.get_total_flops()
-    return flop
-
-
-def _linear_flop(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
-    """Of a layer, from the shapes of its input … d and its weight d' d."""
-    return 2 * math.prod(x) * weight[0]
 
 
 def _rate(work: Callable[[], object], count: int, tokenizer: Tokenizer) -> float:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from alit_cli.errors import InputError
-from alit_cli.model.layers import Linear, Upsample
+from alit_cli.model.layers import Attention, Linear, Upsample
 from alit_cli.model.tokenizer_model import TokenizerModel
 from alit_cli.runs.job import Hardware
 
@@ -71,16 +71,20 @@ def prepare_model(model: nn.Module, device: torch.device) -> None:
         model: changed in place.
         device: where it is.
     """
-    # Both ways rest on kernels of oneDNN that other processors lack.
+    # These ways rest on kernels of oneDNN that other processors lack.
     if device.type != "cpu" or not torch.backends.mkldnn.is_available() or platform.machine() not in X86:
         return
     # Where the widest instructions are missing, it was not measured that oneDNN is the faster library.
     onednn = torch.backends.cpu.get_cpu_capability() == "AVX512" and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    # Without instructions for bf16 its products are slow in any way, and no other way was measured.
+    bf16 = onednn and cpu_has_bf16()
     for module in model.modules():
         if isinstance(module, Upsample):
             module.merge()
         elif isinstance(module, Linear):
-            module.onednn = onednn
+            module.onednn, module.keeps_bf16 = onednn, bf16
+        elif isinstance(module, Attention):
+            module.plain_inference = bf16
 
 
 def speed_up(model: TokenizerModel, device: torch.device) -> None:

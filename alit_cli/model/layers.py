@@ -34,22 +34,64 @@ def checkpointed(on: bool, function: Callable[..., Result], *inputs: Tensor) -> 
 
 
 class Linear(nn.Linear):
-    """torch's layer, whose float32 product oneDNN may make instead of MKL where nothing is trained (prepare_model).
+    """torch's layer, whose product oneDNN may make in faster ways where nothing is trained (prepare_model sets both).
 
     Attributes:
-        onednn: whether it does. On a Zen 4 EPYC it makes 108 GFLOP/s per core of the products of a large transformer,
-            where MKL makes 86. Sums are rounded in another order.
+        onednn: whether oneDNN makes products in float32 instead of MKL. On a Zen 4 EPYC it makes 108 GFLOP/s per core
+            of those of a large transformer, where MKL makes 86. Sums are rounded in another order.
+        keeps_bf16: whether weights are kept in bf16 as well, in the order of oneDNN, from the first product in bf16
+            on. Otherwise autocast casts them and oneDNN reorders them for every product, which took an eighth of its
+            time. The copy takes half the memory of the weights, and these must not change once it is made.
     """
 
     onednn = False
+    keeps_bf16 = False
+    kept: tuple[Tensor, Tensor | None] | None = None
+
+    def forward(self, x: Tensor, gelu: bool = False) -> Tensor:
+        """… d → … d'.
+
+        Args:
+            x: … d.
+            gelu: whether exact GELU follows, which oneDNN computes while it stores the product.
+        """
+        # The operation of oneDNN has no gradient, and autocast does not know it.
+        if not torch.is_grad_enabled():
+            if not torch.is_autocast_enabled("cpu"):
+                if self.onednn:
+                    return _onednn(x, self.weight, self.bias, gelu)
+            elif self.keeps_bf16:
+                return _onednn(x.bfloat16(), *self._kept(), gelu)
+        product = super().forward(x)
+        return F.gelu(product) if gelu else product
+
+    def _kept(self) -> tuple[Tensor, Tensor | None]:
+        """The weight in bf16 and in the order of oneDNN, and the bias in bf16."""
+        if self.kept is None:
+            # The number of rows is a guess, as they differ: it decides only about the order.
+            weight = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach().bfloat16(), 1024)
+            self.kept = weight, None if self.bias is None else self.bias.detach().bfloat16()
+        return self.kept
+
+
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    """The product of a layer, and exact GELU of it; "none" is no activation, and of GELU the exact one."""
+    activation = "gelu" if gelu else "none"
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "none")
+    return product
+
+
+class MLP(nn.Sequential):
+    """Linear layer, exact GELU, linear layer; numbered, as the weights are in released files."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(Linear(width, 4 * width), nn.GELU(), Linear(4 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """… d → … d'."""
-        # This operation has no gradient, and autocast does not know it.
-        if self.onednn and not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu"):
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
-            return product
-        return super().forward(x)
+        """b s d → b s d."""
+        first, _, second = self
+        out: Tensor = second(first(x, gelu=True))
+        return out
 
 
 class Attention(nn.Module):
@@ -63,6 +105,8 @@ class Attention(nn.Module):
 
     # Whether training in bf16 on a CPU takes plain products (see forward). An estimate for a GPU turns it off.
     plain_on_cpu = True
+    # Whether inference in bf16 on a CPU does; prepare_model turns it on.
+    plain_inference = False
 
     def __init__(self, width: int, heads: int, tiled: bool = False) -> None:
         super().__init__()
@@ -80,10 +124,11 @@ class Attention(nn.Module):
         """
         q, k, v = self._split(x)
         bias = self._bias(apart, q)
-        cpu = self.plain_on_cpu and q.device.type == "cpu"
-        if cpu and q.dtype == torch.bfloat16 and torch.is_grad_enabled():
-            # In training on a CPU, two plain products in bf16 take half the time of the fused kernel, forward and
-            # backward (16.5 ms instead of 32.6 ms for 4 images of 385 tokens on a Zen 4 EPYC).
+        plain = self.plain_on_cpu if torch.is_grad_enabled() else self.plain_inference
+        if plain and q.device.type == "cpu" and q.dtype == torch.bfloat16:
+            # On a CPU, two plain products in bf16 take half the time of the fused kernel: in training 16.5 ms instead
+            # of 32.6 ms for 4 images of 385 tokens on a Zen 4 EPYC, forward and backward, and in inference 16 ms
+            # instead of 30 ms for 2 images of 513 tokens of the width of `small`.
             x = self._scores(q, k, bias).softmax(dim=-1) @ v
         else:
             x = F.scaled_dot_product_attention(q, k, v, bias)
@@ -99,8 +144,10 @@ class Attention(nn.Module):
         return self._scores(q, k, self._bias(apart, q)).softmax(dim=-1)
 
     def _scores(self, q: Tensor, k: Tensor, bias: Tensor | None) -> Tensor:
-        scores: Tensor = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
-        return scores if bias is None else scores + bias
+        # As they are, parts of one product, both would be read in small pieces: it takes oneDNN half as long again.
+        products, scale = q.contiguous() @ k.contiguous().transpose(-1, -2), q.shape[-1] ** -0.5
+        scores: Tensor = products * scale if bias is None else torch.add(bias, products, alpha=scale)
+        return scores
 
     def _bias(self, apart: Tensor | None, q: Tensor) -> Tensor | None:
         """What is added to the scores, 1 a s s in the precision of the queries, as torch's fused kernels want it."""
@@ -122,7 +169,7 @@ class Block(nn.Module):
         self.norm_attention = nn.LayerNorm(width)
         self.attention = Attention(width, heads, tiled)
         self.norm_mlp = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(Linear(width, 4 * width), nn.GELU(), Linear(4 * width, width))
+        self.mlp = MLP(width)
 
     def forward(self, x: Tensor, apart: Tensor | None = None) -> Tensor:
         """b s d → b s d; `apart` as Attention.forward has it."""

@@ -190,27 +190,11 @@ def step_memory(
         gpu: count what a GPU would keep.
         precision: of the stage.
     """
-    # One piece, as the judgement of accumulated pieces needs all of them. Networks beside the model are made here, as
-    # LPIPS would be read from its files, and critics be moved to a device, which fake weights do not allow.
     accumulate = recipe.stage(name).accumulate
-    stage_recipe = dataclasses.replace(recipe.stage(name), accumulate=1, precision=precision)
-    alone: dict[str, Any] = {name: stage_recipe, "lpips": (), "gan": ()}
     for checkpointing in (False, True):
-        with _without_values():
-            model = _fake(config).train()
-            stage = make(model, dataclasses.replace(recipe, **alone), NoCrops(), Distributed())
-            added: list[nn.Module] = []
-            if isinstance(stage, BaseStage | FinetuneStage):
-                if recipe.lpips:
-                    stage.pixels.lpips = Lpips().eval()
-                    added.append(stage.pixels.lpips)
-                if name in recipe.gan:
-                    critics = config.iterations if name == "finetune" else 1
-                    stage.pixels.critics = nn.ModuleList(PatchCritic(Distributed()) for _ in range(critics))
-                    added.append(stage.pixels.critics)
-            model.requires_grad_(False)
-            for module in stage.trained():
-                module.requires_grad_(True)
+        with without_values():
+            stage, added = fake_stage(make, name, config, recipe, NoCrops(), precision)
+            model = stage.model
             if gpu:
                 _as_on_gpu(model)
             stage.checkpoint(checkpointing)
@@ -218,6 +202,33 @@ def step_memory(
             # Beside the model there is its average.
             states = _states(stage) + sum(3 * _size(network) for network in added if isinstance(network, nn.ModuleList))
             yield StepMemory(2 * _size(model) + sum(map(_size, added)), states, step)
+
+
+def fake_stage(
+    make: MakeStage, name: StageName, config: ModelConfig, recipe: Recipe, crops: CropDataset, precision: Precision
+) -> tuple[Stage, list[nn.Module]]:
+    """A stage whose model has no values, ready for a step in one piece, and the networks that training adds.
+
+    To be called in without_values. Arguments as of step_memory; the crops are only asked how many there are.
+    """
+    # One piece, as the judgement of accumulated pieces needs all of them. Networks beside the model are made here, as
+    # LPIPS would be read from its files, and critics be moved to a device, which fake weights do not allow.
+    stage_recipe = dataclasses.replace(recipe.stage(name), accumulate=1, precision=precision)
+    alone: dict[str, Any] = {name: stage_recipe, "lpips": (), "gan": ()}
+    stage = make(_fake(config).train(), dataclasses.replace(recipe, **alone), crops, Distributed())
+    added: list[nn.Module] = []
+    if isinstance(stage, BaseStage | FinetuneStage):
+        if recipe.lpips:
+            stage.pixels.lpips = Lpips().eval()
+            added.append(stage.pixels.lpips)
+        if name in recipe.gan:
+            critics = config.iterations if name == "finetune" else 1
+            stage.pixels.critics = nn.ModuleList(PatchCritic(Distributed()) for _ in range(critics))
+            added.append(stage.pixels.critics)
+    stage.model.requires_grad_(False)
+    for module in stage.trained():
+        module.requires_grad_(True)
+    return stage, added
 
 
 def _peak(stage: Stage, rows: int, networks: list[nn.Module], precision: Precision, pieces: int) -> int:
@@ -255,7 +266,7 @@ def _states(stage: Stage) -> int:
 
 
 @contextlib.contextmanager
-def _without_values() -> Iterator[None]:
+def without_values() -> Iterator[None]:
     """In this block, tensors have sizes but no values."""
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):

@@ -17,6 +17,7 @@ from alit_cli.model.checkpoint import Record, read_alit, write_checkpoint
 from alit_cli.model.memory import reuse_memory
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress, duration
+from alit_cli.training.arithmetic import flop_per_photograph
 from alit_cli.training.crops import CropDataset, CropSettings, make_crops, open_crops
 from alit_cli.training.job import TrainJob, claim_folder
 from alit_cli.training.loop import Intervals, StageRun
@@ -33,6 +34,8 @@ from alit_cli.training.work_folder import LOG
 
 STAGE_CLASSES: dict[StageName, type[Stage]] = {"base": BaseStage, "distill": DistillStage, "finetune": FinetuneStage}
 
+COUNTED_FROM = 60
+"""Seconds of a stage from which its arithmetic is counted for the card, as counting takes some seconds itself."""
 FEW_PHOTOGRAPHS = 1000
 """Below this a remark is due. It is a rule of thumb: nano's recipe uses each of a thousand 250 times."""
 
@@ -127,12 +130,24 @@ def _stages(
         held_out = len(crops.validation)
         thumbnails = thumbnail_errors(crops.validation, job.config) if held_out else {}
         unread = listed - held_out - crops.photos
-        facts = CardFacts(job.command, thumbnails, crops.photos, held_out, unread, job.work / LOG)
+        flop = _arithmetic(job, record, crops)
+        facts = CardFacts(job.command, thumbnails, flop, crops.photos, held_out, unread, job.work / LOG)
         write_card(job.out, model, record, facts)
         yield Remark(f"what it reaches and cost is in {card_path(job.out)}")
     if seconds:
         parts = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items())
         yield Remark(f"trained in {duration(sum(seconds.values()))}: {parts}")
+
+
+def _arithmetic(job: TrainJob, record: Record, crops: CropDataset) -> dict[StageName, float]:
+    """Floating-point operations per photograph of each stage that was no rehearsal, where they can be counted."""
+    trained = {entry.get("stage"): entry.get("seconds", 0) for entry in record.training}
+    counted = {
+        name: flop_per_photograph(STAGE_CLASSES[name], name, job.config, job.recipe, crops.photos, crops.per_photo)
+        for name in job.stages
+        if trained[name] >= COUNTED_FROM
+    }
+    return {name: flop for name, flop in counted.items() if flop is not None}
 
 
 def _about_photographs(job: TrainJob, crops: CropDataset, listed: int) -> Iterator[Remark]:

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from alit_cli.model.device import X86, prepare_model
-from alit_cli.model.layers import Linear, Upsample
+from alit_cli.model.device import X86, cpu_has_bf16, prepare_model
+from alit_cli.model.layers import MLP, Attention, Linear, Upsample
 from alit_cli.model.losses import l1_per_image
 from alit_cli.model.scheduler import padded_rows
 from alit_cli.model.tokenizer import load
@@ -49,6 +49,27 @@ def test_onednn_multiplies_like_torch() -> None:
 
 
 @ours
+@pytest.mark.skipif(not cpu_has_bf16(), reason="only for processors that multiply bf16 in hardware")
+def test_products_in_bf16_are_as_exact_as_those_of_autocast() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 7, 48)
+    for layer in (Linear(48, 24), Linear(48, 24, bias=False), MLP(48), Attention(48, 3), Attention(48, 3, tiled=True)):
+        apart = (torch.arange(7)[:, None] != torch.arange(7)).float()
+        inputs = (x, apart) if isinstance(layer, Attention) else (x,)
+        names = set(layer.state_dict())
+        with torch.no_grad():
+            exact = layer(*inputs)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                before = layer(*inputs)
+                prepare_model(layer, CPU)
+                after = layer(*inputs)
+        assert after.dtype == before.dtype == torch.bfloat16
+        assert (after - exact).abs().max() <= 1.5 * (before - exact).abs().max()
+        assert set(layer.state_dict()) == names
+        layer(*inputs).sum().backward()  # training takes no notice of what was kept
+
+
+@ours
 @pytest.mark.parametrize("kind", ["vae", "vqgan"])
 def test_a_prepared_model_gives_the_same_ids_and_errors(kind: str) -> None:
     plain, fast = tiny.model(kind), tiny.model(kind)  # type: ignore[arg-type]
@@ -63,9 +84,10 @@ def test_a_prepared_model_gives_the_same_ids_and_errors(kind: str) -> None:
             assert gap.abs().max() < 1e-6
 
 
-def test_rows_do_not_depend_on_their_neighbours() -> None:
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_rows_do_not_depend_on_their_neighbours(precision: str) -> None:
     """Every batch has one shape: then no bit depends on the other images or on an image's place among them."""
-    tokenizer = load(device="cpu")
+    tokenizer = load(device="cpu", precision=precision)
     side = tokenizer.config.image_size
     torch.manual_seed(0)
     images = torch.rand(5, 3, side, side)
@@ -80,6 +102,8 @@ def test_rows_do_not_depend_on_their_neighbours() -> None:
         for (ids, l1), (all_ids, all_l1) in zip(rows(filled), whole, strict=True):
             assert torch.equal(ids[: len(places)], all_ids[places])
             assert torch.equal(l1[: len(places)], all_l1[places])
+    if precision != "float32":
+        return
     # Another shape may be summed in another order, which is told from the same by the last bit of an error at most.
     for (ids, l1), (all_ids, all_l1) in zip(rows(images), whole, strict=True):
         assert torch.equal(ids[:4], all_ids)

@@ -43,7 +43,7 @@ def test_a_card_says_what_the_record_says(trained: TrainJob) -> None:
     bits = int(6 * trained.config.bits_per_token)
     thumbnail = np.mean([measure(pixels, (bits,)).thumbnail[0] for pixels in validation])
     assert f"| 6 | {l1['6']:.4f} | {thumbnail:.4f} | {l1['6'] / thumbnail:.3f} |" in text
-    assert "| base | 6 × 4 | 24 |" in text
+    assert "| base | 6 × 4 | 24 | ? | ? |" in text  # less than a minute
     assert "Together 72 photographs" in text
     assert "12 photographs to train on, 2 held out, from" in text
     assert f"- `{trained.photos[0]}`" in text
@@ -55,6 +55,18 @@ def test_a_card_says_what_the_record_says(trained: TrainJob) -> None:
     assert kind_of_file(curves_path(trained.out)) == "figure"
     with Image.open(curves_path(trained.out)) as picture:
         assert picture.width > 2 * picture.height  # three stages
+
+
+def test_a_card_says_how_much_arithmetic_a_stage_took(trained: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = card_path(trained.out)
+    before = card.read_text()
+    card.unlink()
+    monkeypatch.setattr("alit_cli.training.train.COUNTED_FROM", 0)
+    monkeypatch.setattr("alit_cli.training.train.flop_per_photograph", lambda *_: 2.5e14)
+    list(train(trained, OFTEN))
+    # 24 photographs of 250 TFLOP
+    assert "| base | 6 × 4 | 24 | 250 | 6 |" in card.read_text()
+    card.write_text(before)
 
 
 def test_a_card_that_is_gone_is_written_again_and_another_is_left(trained: TrainJob) -> None:

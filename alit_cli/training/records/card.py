@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch.utils.flop_counter import FlopCounterMode
 
 from alit_cli import __version__
 from alit_cli.config import ModelConfig
 from alit_cli.data.files import open_output, readable
 from alit_cli.data.marks import figure_metadata, mark_text
 from alit_cli.data.pictures.measures import measure
+from alit_cli.model.arithmetic import count_flop
 from alit_cli.model.checkpoint import Record
 from alit_cli.model.rollout import Alit
-from alit_cli.training.recipe import STAGES
+from alit_cli.training.recipe import STAGES, StageName
 
 MOST_SOURCES = 20
 """Inputs that a card names."""
@@ -38,12 +38,14 @@ class CardFacts:
     Attributes:
         command: the line that began the training; '' where a program began it.
         thumbnails: mean L1 of a thumbnail of as many bits on the photographs held out, by budget.
+        arithmetic: floating-point operations per photograph, by stage; without those that could not be counted.
         trained_on, held_out, unread: numbers of photographs.
         log: log.jsonl of the work folder.
     """
 
     command: str
     thumbnails: Mapping[int, float]
+    arithmetic: Mapping[StageName, float]
     trained_on: int
     held_out: int
     unread: int
@@ -155,7 +157,7 @@ def card_text(out: Path, model: Alit, record: Record, facts: CardFacts, picture:
         "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]),
         f"## Figures\n\n{_figures(record, facts)}",
         *([f"![Losses and held-out L1 over the steps of each stage]({picture})"] if picture else []),
-        f"## Cost\n\n{_cost(record)}",
+        f"## Cost\n\n{_cost(record, facts)}",
         f"## Data\n\n{_data(record, facts)}",
         f"## How to make it again\n\n{_again(out, record, facts)}",
     ]
@@ -166,10 +168,8 @@ def flops_per_image(model: Alit) -> float:
     """Multiplications and additions of one whole rollout with its pictures, counted on an empty image."""
     device = next(model.parameters()).device
     side = model.config.image_size
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        for iteration in model.rollout(torch.zeros(1, 3, side, side, device=device)):
-            _ = iteration.reconstruction
-    return float(counter.get_total_flops())
+    with torch.no_grad():
+        return float(count_flop(lambda: list(model.rollout(torch.zeros(1, 3, side, side, device=device)))))
 
 
 def _figures(record: Record, facts: CardFacts) -> str:
@@ -194,23 +194,33 @@ def _figures(record: Record, facts: CardFacts) -> str:
     return "\n".join(lines)
 
 
-def _cost(record: Record) -> str:
+def _cost(record: Record, facts: CardFacts) -> str:
     lines = [
-        "| stage | steps × batch | photographs seen | hours | device | precision |",
-        "|---|---|---|---|---|---|",
+        "| stage | steps × batch | photographs seen | TFLOP per photograph | PFLOP | hours | device | precision |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     seen = hours = 0.0
-    for entry in record.training:
-        recipe = entry.get("recipe", {}).get(entry.get("stage"), {})
+    # A stage that was trained twice was trained by this run the second time; of an earlier run nothing is known.
+    ours = {entry.get("stage"): number for number, entry in enumerate(record.training)}
+    for number, entry in enumerate(record.training):
+        name = entry.get("stage")
+        recipe = entry.get("recipe", {}).get(name, {})
         batch, steps = recipe.get("batch_size", 0), entry.get("steps", 0)
         seen, hours = seen + steps * batch, hours + entry.get("seconds", 0) / 3600
         device = f"{entry.get('processes', 1)} × {entry.get('device', '?')}"
+        flop = facts.arithmetic.get(name) if ours[name] == number else None
+        arithmetic = f"{flop / 1e12:.3g} | {flop * steps * batch / 1e15:.3g}" if flop else "? | ?"
         lines.append(
-            f"| {entry.get('stage')} | {steps:,} × {batch} | {steps * batch:,} | {entry.get('seconds', 0) / 3600:.3g} "
+            f"| {name} | {steps:,} × {batch} | {steps * batch:,} | {arithmetic} | {entry.get('seconds', 0) / 3600:.3g} "
             f"| {device} | {entry.get('precision', '?')} |"
         )
     lines += ["", f"Together {seen:,.0f} photographs, each counted as often as it was seen, in {hours:.3g} hours. The"]
-    lines[-1] += " critic's own batches and the time of decoding before the first step are not counted."
+    lines[-1] += (
+        " critic's own batches and the time of decoding before the first step are not counted among them.\n\n"
+        "The arithmetic is that of forward and backward passes, with the critic's where there is one, averaged over "
+        "the stage. What gradient checkpointing computes again, what the optimizer does and k-means are not in it. A "
+        "stage of less than a minute is not counted, nor one of an earlier training."
+    )
     return "\n".join(lines)
 
 
