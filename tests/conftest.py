@@ -16,6 +16,11 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test ever looks for anything on the hub; read when the library is imported
 
+# Workers of pytest-xdist share the cores: each computes with one thread, and so do the processes that it starts. torch
+# reads this when it is imported, which happens later.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("alit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("alit")

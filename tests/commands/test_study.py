@@ -53,7 +53,11 @@ def findings_equal_the_csv_files(folder: Path) -> int:
     return count
 
 
-def test_a_study_ends_in_a_page_and_in_findings_and_a_second_run_does_nothing(here: Path, alit: Alit) -> None:
+def test_a_study_ends_in_a_page_and_in_findings_and_a_second_run_does_nothing(
+    here: Path, alit: Alit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two strengths of the penalty instead of five: how one is chosen is tested in tests/analysis/test_probing.py.
+    monkeypatch.setattr("alit_cli.analysis.probe.probing.PENALTIES", (1e-2, 1.0))
     result = alit(*STUDY, "--json")
     assert result.exit_code == 0, result.stderr
     printed = json.loads(result.stdout)

@@ -6,9 +6,11 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,7 @@ from alit_cli.model.checkpoint import Record, write_checkpoint
 from alit_cli.model.rollout import Alit
 from alit_cli.training.distributed import Distributed
 from tests.model import tiny
+from tests.training import channels_last
 from tests.training.photos import write_photos
 
 ROOT = Path(__file__).parents[2]
@@ -28,18 +31,58 @@ def _environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
 
 
-def _train(folder: Path, out: str, processes: int, *options: str) -> list[str]:
-    """The command that trains a small vqgan-based model on a few photographs for a few steps per stage.
+def _words(folder: Path, out: str, *options: str) -> list[str]:
+    """`alit train …`: a small vqgan-based model learns from a few photographs for a few steps per stage."""
+    words = ["train", str(folder / "photos"), "--out", str(folder / out), "--device", "cpu"]
+    words += ["--init", str(folder / "tiny.safetensors"), "--no-halting", "--gan", "none"]
+    words += ["--precision", "float32"]  # in bf16 the order of sums shows in the fourth digit
+    words += ["--base-steps", "3", "--distill-steps", "4", "--finetune-steps", "3", "--batch-size", "8", "--lr", "1e-3"]
+    return [*words, *options]
 
-    Its convolutions are channels-last, as they are on a GPU.
-    """
+
+def _train(folder: Path, out: str, processes: int, *options: str) -> list[str]:
+    """The command that trains in processes of its own. Its convolutions are channels-last, as they are on a GPU."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    program = ["-m", "tests.training.channels_last", "train", str(folder / "photos"), "--out", str(folder / out)]
-    program += ["--device", "cpu"]
-    start = ["--init", str(folder / "tiny.safetensors"), "--no-halting", "--gan", "none"]
-    start += ["--precision", "float32"]  # in bf16 the order of sums shows in the fourth digit
-    steps = ["--base-steps", "3", "--distill-steps", "4", "--finetune-steps", "3", "--batch-size", "8", "--lr", "1e-3"]
-    return [sys.executable, *(launcher if processes > 1 else []), *program, *start, *steps, *options]
+    program = ["-m", "tests.training.channels_last", *_words(folder, out, *options)]
+    return [sys.executable, *(launcher if processes > 1 else []), *program]
+
+
+def _train_here(words: list[str]) -> None:
+    """Train in this process, as the command does that `_train` gives."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in the other processes: the sums of more threads may differ in the last bit
+    try:
+        channels_last.run(words)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _train_as(rank: int, processes: int, port: int, words: list[str]) -> None:
+    """One of the processes of a training; the variables are those that torchrun sets."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in place.items()})
+    _train_here(words)
+
+
+def _train_together(processes: int, words: list[str]) -> None:
+    """Train in several processes, which are copies of one that has imported torch already; or here, if it is one."""
+    if processes == 1:
+        _train_here(words)
+        return
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.test_distributed", "alit_cli.training.train"])
+    with socket.create_server(("localhost", 0)) as free:
+        port = free.getsockname()[1]
+    started = [context.Process(target=_train_as, args=(rank, processes, port, words)) for rank in range(processes)]
+    for process in started:
+        process.start()
+    try:
+        for process in started:
+            process.join(timeout=300)
+        assert [process.exitcode for process in started] == [0] * processes
+    finally:
+        for process in started:
+            process.kill()
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = tiny.config("vqgan", 32)
     torch.manual_seed(0)
     write_checkpoint(folder / "tiny.safetensors", Alit(config), Record(config))
-    alone = _train(folder, "one.safetensors", 1)
-    subprocess.run(alone, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
+    _train_here(_words(folder, "one.safetensors"))
     return folder
 
 
@@ -70,8 +112,11 @@ def _parts(folder: Path, out: str) -> list[tuple[str, dict[str, float]]]:
 )
 def test_shared_work_takes_the_same_steps(folder: Path, processes: int, options: list[str]) -> None:
     out = f"shared-{processes}.safetensors"
-    command = _train(folder, out, processes, *options)
-    subprocess.run(command, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
+    if processes == 1:
+        _train_here(_words(folder, out, *options))
+    else:  # the one test that starts torchrun itself
+        command = _train(folder, out, processes, *options)
+        subprocess.run(command, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
     assert _losses(folder, out) == pytest.approx(_losses(folder, "one.safetensors"), rel=1e-4)
     expected, found = load_file(folder / "one.safetensors"), load_file(folder / out)
     for name in expected:
@@ -92,8 +137,7 @@ def with_critic(folder: Path, request: pytest.FixtureRequest) -> tuple[str, list
     start = folder / f"start-{request.param}.safetensors"
     write_checkpoint(start, Alit(config), Record(config))
     options, out = [*CRITIC, "--init", str(start)], f"critic-{request.param}.safetensors"
-    alone = _train(folder, out, 1, *options)
-    subprocess.run(alone, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
+    _train_here(_words(folder, out, *options))
     return out, options
 
 
@@ -108,8 +152,7 @@ def test_a_critic_judges_the_whole_batch(
     """Its statistics, the adaptive weight and a VAE's noise do not depend on who holds the rows, nor on the pieces."""
     alone, with_it = with_critic
     out = f"{processes}-{len(options)}-{alone}"
-    command = _train(folder, out, processes, *with_it, *options)
-    subprocess.run(command, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
+    _train_together(processes, _words(folder, out, *with_it, *options))
     expected, found = _parts(folder, alone), _parts(folder, out)
     assert [stage for stage, _ in expected] == ["base"] * 3 + ["distill"] * 4 + ["finetune"] * 3
     assert all(losses.keys() >= {"l1", "gan", "critic"} for stage, losses in expected if stage != "distill")
@@ -174,6 +217,6 @@ def test_a_signal_ends_a_run_that_then_ends_in_the_same_weights(folder: Path, nu
     assert run.returncode == (130 if number == signal.SIGINT else 143), said
     assert "run the same command again" in said
     assert len(list(log.glob("*.png"))) < 10  # a picture per step, of ten steps
-    subprocess.run(command, check=True, env=_environment(), cwd=folder, capture_output=True, timeout=300)
+    _train_here(_words(folder, out, "--validate-every", "1"))
     expected, found = load_file(folder / "one.safetensors"), load_file(folder / out)
     assert all(torch.equal(expected[name], found[name]) for name in expected)

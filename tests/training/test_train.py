@@ -74,7 +74,11 @@ def goes_on_to_the_same_weights(broken: TrainJob, whole: TrainJob) -> str:
 
 @pytest.mark.parametrize("recipe", [SAMPLED, ALL], ids=["sampled", "all"])
 @pytest.mark.parametrize(("kind", "codes"), [("vae", 32), ("vqgan", 32), ("vae", 0)])
-def test_all_stages_in_one_go(tmp_path: Path, recipe: Recipe, kind: str, codes: int) -> None:
+def test_all_stages_in_one_go(
+    tmp_path: Path, recipe: Recipe, kind: str, codes: int, request: pytest.FixtureRequest
+) -> None:
+    if codes:
+        request.getfixturevalue("estimated")
     job = _job(tmp_path, recipe, kind, codes)
     records = [record for record in train(job, OFTEN) if isinstance(record, TrainRecord)]
     checkpoint = read_checkpoint(job.out)
