@@ -128,7 +128,10 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
     base = dataclasses.replace(_job(tmp_path, SAMPLED), stages=("base",))
     for _ in train(base, OFTEN):
         pass
-    start = choose_start(base.out, "nano", {})
+    # Without sizes, a base tokenizer alone would get those of the preset: 256 pixels, and wide transformers.
+    sizes = dataclasses.asdict(base.config)
+    names = ("image_size", "tokens_per_iteration", "iterations", "width", "layers", "heads", "codes")
+    start = choose_start(base.out, "nano", {name: sizes[name] for name in names})
     on = dataclasses.replace(base, stages=("distill",), start=start, out=tmp_path / "d.safetensors")
     for _ in train(on, OFTEN):
         pass
