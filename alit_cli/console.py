@@ -24,6 +24,9 @@ QUIET = "alit.quiet"
 CHAINED = "alit.chained"
 """The key that is set while a command calls others, which then name no next step: the chain takes it itself."""
 
+DEFAULT_THR = 0.08
+"""The L1 that the commands which come next ask for, where the user has named none."""
+
 UNLIMITED = 100_000
 """Columns of a line that no terminal has to fit."""
 
@@ -62,6 +65,18 @@ def say_next(*commands: str) -> None:
         return
     line, width = f"Next: {' · '.join(commands)}", terminal_width(sys.stderr)
     say(line if width is None or len(line) <= width else "\n".join(["Next:", *(f"  {text}" for text in commands)]))
+
+
+def next_select(table: Path, thr: float | None = None) -> list[str]:
+    """The `alit select` that a token table can answer, as say_next takes it; none for a table without L1."""
+    from alit_cli.data.tables.token_table import read_info  # it imports pyarrow, which `--help` must not wait for
+
+    info = read_info(table)
+    if not info.losses:
+        return []
+    # Where images stopped early, nobody knows at which budget they would fall below a smaller threshold.
+    threshold = max(DEFAULT_THR if thr is None else thr, info.stop or 0)
+    return [shlex.join(["alit", "select", str(table), "--thr", f"{threshold:g}"])]
 
 
 def say_page(tokens: Sequence[Path], out: Path) -> None:

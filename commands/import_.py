@@ -1,5 +1,6 @@
 """`alit import`: the authors' released checkpoints become ours."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -51,4 +52,5 @@ def command(file: Path, out: Path, heads: int | None, half: bool, as_json: bool)
         print_json({"out": out, **describe(out)})
     else:
         click.echo(f"{out}: {imported.record.headline()}")
-    say_next(f"alit tokenize ./images -c {out} --out tokens.parquet", f"alit info {out}")
+    name = shlex.quote(str(out))
+    say_next(f"alit tokenize ./images -c {name} --out tokens.parquet", f"alit info {name}")

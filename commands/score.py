@@ -1,5 +1,6 @@
 """`alit score`: what survives in the reconstructions, image by image and budget by budget."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -156,7 +157,21 @@ def command(options: ScoreOptions, run: RunOptions) -> None:
     # This check raises an error, so it comes after the summary: the means are printed even if too many images failed.
     for path in job.paths():
         check_error_rate(path, run.max_error_rate)
-    say_next(f"alit analyze quality {options.table}", f"alit info {options.table}")
+    say_next(*_next_commands(options.table, options.out))
+
+
+def _next_commands(table: Path, out: Path) -> list[str]:
+    """What reads the scores: not of a table that `alit analyze quality` refuses, which compares budgets by their L1."""
+    from alit_cli.data.tables.score_table import FOLDER
+    from alit_cli.data.tables.token_table import read_info
+
+    info = shlex.join(["alit", "info", str(table)])
+    tokens = read_info(table)
+    if tokens.stop is not None or not tokens.losses:
+        return [info]
+    # Scores are found here and beside the table; any other folder has to be named.
+    found = out.absolute() in (Path(FOLDER).absolute(), (table.parent / FOLDER).absolute())
+    return [shlex.join(["alit", "analyze", "quality", str(table), *([] if found else ["--scores", str(out)])]), info]
 
 
 def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[str, str]]:

@@ -1,5 +1,7 @@
 """`alit select`: the budget each image needs, as a selection of a token table."""
 
+import shlex
+
 import click
 from click.core import ParameterSource
 
@@ -89,6 +91,8 @@ def command(question: SelectQuestion, as_json: bool) -> None:
     if several > 1 or question.out.suffix == ".csv":
         return
     if question.no_tokens:
-        say_next(f"alit export {question.tokens} --selection {question.out} --out tokens.npz")
+        chosen = [str(question.tokens), "--selection", str(question.out)]
+        say_next(shlex.join(["alit", "export", *chosen, "--out", "tokens.npz"]))
     else:
-        say_next(f"alit decode {question.out} --out recon/", f"alit export {question.out} --out tokens.npz")
+        out = shlex.quote(str(question.out))
+        say_next(f"alit decode {out} --out recon/", f"alit export {out} --out tokens.npz")

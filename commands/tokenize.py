@@ -1,5 +1,6 @@
 """`alit tokenize`: images to a table of tokens and errors at every budget."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -142,7 +143,7 @@ def command(options: TokenizeOptions, run: RunOptions) -> None:
     complexity. The status says if an image cannot be read. After an interruption, the same command resumes.
     """
     # These modules import torch and pyarrow; `alit tokenize --help` must not wait for them.
-    from alit_cli.console import print_json, say_next
+    from alit_cli.console import next_select, print_json, say_next
     from alit_cli.data.tables.summary import summarize
     from alit_cli.jobs.tokenize import TokenizeJob
     from alit_cli.runs.run import check_error_rate
@@ -181,7 +182,10 @@ def command(options: TokenizeOptions, run: RunOptions) -> None:
         _show(table, summary)
     # This check raises an error, so it comes after the summary: the numbers are printed even if too many images failed.
     check_error_rate(table, run.max_error_rate)
-    say_next(f"alit view {out}", f"alit select {out} --thr 0.08", f"alit score {out} --task recon")
+    # The pictures of another model than the embedded one can be decoded by that model alone.
+    model = ["-c", options.checkpoint] if options.checkpoint else []
+    view, score = ["alit", "view", out, *model], ["alit", "score", out, "--task", "recon", *model]
+    say_next(shlex.join(view), *next_select(table), shlex.join(score))
 
 
 def _show(out: Path, summary: "Summary") -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -235,7 +236,8 @@ def _train(options: TrainOptions, recipe: RecipeOptions, as_json: bool) -> None:
         print_json({"out": job.out, "trained": trained, "stages": stages})
     else:
         click.echo(job.out)
-    say_next(f"alit tokenize ./images -c {job.out} --out tokens.parquet", f"alit info {job.out}")
+    name = shlex.quote(str(job.out))
+    say_next(f"alit tokenize ./images -c {name} --out tokens.parquet", f"alit info {name}")
 
 
 def _estimate(job: TrainJob, as_json: bool) -> None:

@@ -1,6 +1,5 @@
 """`alit view`: token tables as one page to look at."""
 
-import shlex
 from pathlib import Path
 
 import click
@@ -79,7 +78,7 @@ def command(
     are beside the charts, with a slider over the budgets. A link to the page keeps all choices. Of a long table, images
     drawn at random are shown.
     """
-    from alit_cli.console import follow, print_json, say, say_next
+    from alit_cli.console import follow, next_select, print_json, say, say_next
     from alit_cli.progress import Progress
     from alit_cli.report.view import ViewJob, make_view
 
@@ -114,4 +113,5 @@ def command(
         print_json({"out": job.out, "tables": job.tables, "bytes": last.size, **counts})
     else:
         click.echo(job.out)
-    say_next(shlex.join(["alit", "select", str(job.tables[0]), "--thr", "0.08" if thr is None else f"{thr:g}"]))
+    if select := next_select(job.tables[0], thr):
+        say_next(*select)

@@ -57,15 +57,30 @@ def choose(table: Path, budget: int | None, selection: Path | None) -> Choice:
     if selection is not None:
         if budget is not None:
             raise InputError("--budget is for every image, --selection chooses for each: give one of the two.")
-        chosen = read_info(selection)
-        if chosen.model_id != info.model_id or not {"image", "n_tokens"} <= set(column_names(selection)):
+        if not _is_selection(selection, info):
             raise InputError(
                 f"'{readable(os.fspath(selection))}' is no selection of '{name}'; make it with alit select."
             )
+    elif info.stop is not None and budget != info.budgets[0]:
+        # Beyond the smallest budget some images have no tokens, and would be missing from the file without a word.
+        raise InputError(
+            f"Each image of '{name}' stopped at a budget of its own: `alit select --thr {info.stop:g}` makes the "
+            "selection to export."
+        )
     elif budget not in info.budgets:
         known = ", ".join(map(str, info.budgets))
         raise InputError(f"'{name}' holds the budgets {known}: choose one with --budget, or give a --selection.")
     return Choice(info, tuple(kept), budget, selection)
+
+
+def _is_selection(path: Path, info: TableInfo) -> bool:
+    """Whether a file chooses budgets for the images of a token table, and was made from it."""
+    chosen = read_info(path)
+    if not {"image", "n_tokens"} <= set(column_names(path)):
+        return False
+    # Tables of somebody else have no fingerprint of a run. Budgets are compared beside it, as they name the columns.
+    runs = {chosen.options.plan, info.options.plan} - {None}
+    return (chosen.model_id, chosen.budgets) == (info.model_id, info.budgets) and len(runs) < 2
 
 
 def exported(table: Path, choice: Choice) -> Iterator[tuple[list[Exported], int]]:

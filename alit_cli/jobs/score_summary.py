@@ -74,11 +74,20 @@ def _remarks(info: ScoreInfo, table: pa.Table, fine: int) -> Iterator[str]:
         image, why = unread["image"][0].as_py(), unread[MAP_ERROR][0].as_py()
         yield f"{len(unread)} of {fine} images have a depth map that cannot be read, such as '{image}': {why}"
     fine -= len(unread)
+    known: dict[str, list[int]] = {}
     for measure in info.measures:
         names = [name for end in info.ends if (name := f"{measure}_{end}") in table.column_names]
-        known = max((len(table) - table[name].null_count for name in names), default=fine)
-        if known < fine:
-            yield f"{fine - known} of {fine} images have no {measure}: there is no label, map or question for them."
+        known[measure] = [len(table) - table[name].null_count for name in names]
+    # An image that stopped early has no larger budget, and those that went on are the hard ones.
+    if stopped := next((counts for counts in known.values() if counts and counts[0] > counts[-1]), None):
+        yield (
+            "Images stopped early, so the means of two budgets are not of the same images: "
+            f"{stopped[0]} reached {info.ends[0]} tokens, and only {stopped[-1]} reached {info.ends[-1]}."
+        )
+    for measure, counts in known.items():
+        most = max(counts, default=fine)
+        if most < fine:
+            yield f"{fine - most} of {fine} images have no {measure}: there is no label, map or question for them."
             return
 
 

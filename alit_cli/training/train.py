@@ -159,8 +159,10 @@ def _about_photographs(job: TrainJob, crops: CropDataset, listed: int) -> Iterat
     yield Remark(f"{crops.photos} photographs to train on, {held_out} held out{missing}")
     if crops.photos < FEW_PHOTOGRAPHS:
         taken = sum(job.recipe.stage(name).steps * job.recipe.stage(name).batch_size for name in job.stages)
+        often = round(taken / crops.photos)
+        times = "1 time" if often == 1 else f"{often:,} times"
         yield Remark(
-            f"These are few photographs: each is used about {round(taken / crops.photos):,} times, and the model will "
+            f"These are few photographs: each is used about {times}, and the model will "
             f"know them better than any other image. Train on {FEW_PHOTOGRAPHS:,} or more, as different as "
             "the images that the model is for."
         )

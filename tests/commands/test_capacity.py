@@ -36,6 +36,7 @@ def test_select_by_rank_by_group_without_tokens(here: Path, alit: Alit) -> None:
     [
         ("--thr 0.0001", "No image meets l1<0.0001 at any budget; the smallest l1 at the largest budget is 0.0"),
         ("--thr 8", "Every image meets l1<8 at the smallest budget already."),
+        ("--thr 0.0001 --hardest 2", "No image that is kept meets l1<0.0001 at any budget; the smallest l1"),
         ("--tsc l1>0.05", "l1>0.05 asks for the worse side: less of l1 is better. Did you mean l1<?"),
         ("--thr 0.08 --where n_tokens>100", "No image is left by --where: of 59 images none has what it asks for."),
     ],
@@ -172,7 +173,7 @@ def test_familiarity_and_strength_print_tables_and_write_figures(here: Path, ali
         ("analyze capacity --tsc recon,depth --thr 0.1", "--thr goes with one --tsc"),
         ("analyze capacity none.parquet", "alit tokenize"),
         ("analyze capacity --format gif", "--format"),
-        ("analyze familiarity", "TABLES"),
+        ("analyze familiarity", "TOKENS"),
         ("analyze familiarity tokens.parquet", "nothing to compare it with"),
         ("analyze familiarity tokens.parquet tokens.parquet --names a", "give 2 different names"),
         ("analyze familiarity tokens.parquet tokens.parquet --between 4,5", "two budgets of the tables"),

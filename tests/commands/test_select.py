@@ -1,5 +1,6 @@
 """`alit select` as one types it."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from alit_cli.console import next_select
+from alit_cli.data.tables.parquet import write_table
+from alit_cli.data.tables.token_table import TableOptions, read_info
 from tests.analysis.tables import write_tokens
 from tests.conftest import Alit, Refused
 
@@ -40,6 +44,25 @@ def test_the_next_step_can_be_taken(here: Path, alit: Alit) -> None:
     assert words == ["export", "tokens.parquet", "--selection", "short.parquet", "--out", "tokens.npz"]
     assert alit(*words).exit_code == 0
     assert "Next" not in alit("select", "--thr", "0.08", "--out", "needs.csv").stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (TableOptions(), ["alit select 'my table.parquet' --thr 0.08"]),
+        (TableOptions(stop=0.1), ["alit select 'my table.parquet' --thr 0.1"]),
+        (TableOptions(stop=0.05), ["alit select 'my table.parquet' --thr 0.08"]),
+        (TableOptions(losses=False), []),
+    ],
+)
+def test_the_selection_that_comes_next_is_one_that_the_table_can_answer(
+    options: TableOptions, words: list[str], here: Path
+) -> None:
+    info = read_info(Path("tokens.parquet"))
+    table = Path("my table.parquet")
+    described = dataclasses.replace(info, options=options).to_json()
+    write_table(pq.read_table("tokens.parquet").replace_schema_metadata({b"alit": described}), table)
+    assert next_select(table) == words
 
 
 def test_several_thresholds_are_compared_and_nothing_is_written(here: Path, alit: Alit) -> None:
@@ -94,3 +117,18 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(words: str, sentence: str, 
     (here / "note.txt").write_text("hello")
     refused(sentence, "select", *words.split())
     assert {path.name for path in here.iterdir()} == {"note.txt", "tokens.parquet"}
+
+
+def test_a_table_of_one_budget_is_not_said_to_meet_what_it_misses(here: Path, alit: Alit) -> None:
+    """Its one budget is the smallest, and also what an image gets that no budget satisfies."""
+    table = pq.read_table("tokens.parquet")
+    info = read_info(Path("tokens.parquet"))
+    write_table(
+        table.drop_columns([f"{stem}_{budget}" for stem in ("l1", "tokens") for budget in info.budgets[1:]])
+        .replace_schema_metadata({b"alit": dataclasses.replace(info, budgets=info.budgets[:1]).to_json()}),
+        here / "one.parquet",
+    )  # fmt: skip
+    result = alit("select", "one.parquet", "--thr", "0.08")
+    assert result.exit_code == 0
+    assert "75.0 %" in result.stdout
+    assert "Every image meets" not in result.stderr

@@ -119,6 +119,14 @@ def test_steps_follow_from_what_is_given(tmp_path: Path) -> None:
         names(against=("a/art", "b/art"))
 
 
+def test_every_step_that_reads_scores_reads_the_studys_own(tmp_path: Path) -> None:
+    """Scores of another table may lie where the study is started."""
+    steps = plan_steps(StudyJob(("photos",), tmp_path, labels="folders", classify=("a", "b")))
+    for step in steps:
+        if step.name in ("quality", "capacity", "strength", "view"):
+            assert step.words[step.words.index("--scores") + 1] == str(tmp_path / "scores"), step.name
+
+
 @pytest.mark.slow
 def test_depth_features_masks_and_other_images_run_from_a_file(here: Path, alit: Alit) -> None:
     depth_estimator(here / "nets" / "depth")

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 from alit_cli.data.tables.parquet import write_table
-from alit_cli.data.tables.token_table import TableInfo
+from alit_cli.data.tables.token_table import TableInfo, TableOptions
 from alit_cli.errors import InputError
 from alit_cli.jobs.export import ENDINGS, export
 from tests.conftest import Alit
@@ -164,3 +165,24 @@ def test_what_a_selection_cannot_choose(tmp_path: Path) -> None:
         _lines(tmp_path, tmp_path / "short.parquet", None, selection)
     with pytest.raises(InputError, match="is no selection of"):
         _lines(tmp_path, path, None, path)
+
+
+@pytest.mark.parametrize("other", [{"budgets": (8, 16)}, {"options": TableOptions(plan="another run")}])
+def test_a_selection_of_another_table_chooses_nothing(other: dict[str, Any], tmp_path: Path) -> None:
+    table, path, selection = _selected(tmp_path, False)
+    described = dataclasses.replace(INFO, options=TableOptions(plan="this run"))
+    write_table(table.replace_schema_metadata({b"alit": described.to_json()}), path)
+    foreign = pq.read_table(selection).replace_schema_metadata(
+        {b"alit": dataclasses.replace(described, **other).to_json()}
+    )
+    write_table(foreign, selection)
+    with pytest.raises(InputError, match="is no selection of"):
+        _lines(tmp_path, path, None, selection)
+
+
+def test_a_table_whose_images_stopped_early_is_exported_by_a_selection_alone(tmp_path: Path) -> None:
+    described = dataclasses.replace(INFO, options=TableOptions(stop=0.08))
+    write_table(rows(INFO, [True]).replace_schema_metadata({b"alit": described.to_json()}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"alit select --thr 0\.08"):
+        _lines(tmp_path, tmp_path / "t.parquet", 8)
+    assert len(_lines(tmp_path, tmp_path / "t.parquet", 4)) == 1  # the smallest budget, which every image has

@@ -216,8 +216,13 @@ def test_what_the_table_lacks_is_null_and_the_rest_is_the_same(
         mine, all_of_them = (one[f"mse_{budget}"].filter(there).to_numpy() for one in (table, whole))
         np.testing.assert_allclose(mine, all_of_them, rtol=1e-4)
     assert table["error"].null_count == IMAGES
+    remarks = summarize(job.paths()[0]).remarks
     if "stop" in options:
         assert IMAGES < reached < 3 * IMAGES
+        # The means of two budgets are of other images, and must not be read as a comparison.
+        assert [sentence for sentence in remarks if f"{IMAGES} reached 2 tokens" in sentence]
+    else:
+        assert not remarks
 
 
 def test_images_are_read_again_from_tars_parquet_and_other_places(

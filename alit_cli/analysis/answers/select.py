@@ -146,6 +146,7 @@ def _empty_answers(choice: BudgetChoice, kept: NDArray[np.bool_] | None, summary
         return
     if choice.first.value is None:
         return  # a capacity is spent, nothing has to be met
+    left = "" if kept is None else " that is kept"  # those that are left out may be otherwise
     has_better_side = operator in ("<", "<=", ">", ">=")
     if known is not None and has_better_side and (operator[0] == "<") != known.lower_is_better:
         # `<=` keeps its equals sign, because only the arrow is turned.
@@ -162,9 +163,10 @@ def _empty_answers(choice: BudgetChoice, kept: NDArray[np.bool_] | None, summary
             which, best = ("smallest", np.nanmin) if operator.startswith("<") else ("largest", np.nanmax)
             if np.isfinite(values).any():
                 nearest = f"; the {which} {name} at the largest budget is {best(values):.4g}"
-        yield f"No image meets {summary.criterion} at any budget{nearest}. All of them get the largest one."
-    elif summary.images[0] == summary.total:
-        yield f"Every image meets {summary.criterion} at the smallest budget already."
+        yield f"No image{left} meets {summary.criterion} at any budget{nearest}. All of them get the largest one."
+    # A table of one budget gives it to those that do not meet the criterion too.
+    elif summary.images[0] == summary.total and not summary.unsatisfied:
+        yield f"Every image{left} meets {summary.criterion} at the smallest budget already."
 
 
 def describe_summary(summary: Summary) -> dict[str, object]:

@@ -111,8 +111,9 @@ def check_probe(labels: Sequence[str], folds: int) -> None:
         )
     name, least = min(counts.items(), key=lambda pair: pair[1])
     if least < folds:
+        images = f"{least} image{'' if least == 1 else 's'}"
         raise InputError(
-            f"The class '{name}' has {least} images, fewer than the {folds} folds: take fewer folds or leave it out."
+            f"The class '{name}' has {images}, fewer than the {folds} folds: take fewer folds or leave it out."
         )
     # The largest fold takes the rounded-up share of a class; the inner folds need INNER images of what remains.
     left = least if folds == 1 else least - -(-least // folds)  # images of the class outside a fold

@@ -111,7 +111,9 @@ def plan_steps(job: StudyJob) -> list[Step]:
     # The page shows the tables of all steps before it, so it is made again when one of them is.
     shown = tuple(file for step in steps for file in step.writes)
     page = job.out / PAGE
-    view = ("view", str(tokens), "--beside", str(job.out), "--out", str(page), *_model(job))
+    # Without --scores the page would also look where the study was started, and remark on scores that lie there.
+    read = ("--beside", str(job.out), "--scores", str(job.out / SCORES))
+    view = ("view", str(tokens), *read, "--out", str(page), *_model(job))
     # The page decodes pictures of a sample of the images, which is estimated as half a pass.
     return [*steps, Step("view", view, shown, (page,), passes=0.5, optional=False)]
 
