@@ -11,6 +11,9 @@ from typing import Any, ClassVar, Literal
 from alit_cli.errors import InputError
 
 BaseKind = Literal["vqgan", "vae"]
+StageName = Literal["base", "distill", "finetune"]
+STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
+"""The stages of training, in their order: each starts from the weights that the stage before it has left."""
 
 
 # Far above every published model. A file that lies about its sizes is refused before a network is built of them.

@@ -9,12 +9,9 @@ from typing import Any, Literal
 
 import click
 
+from alit_cli.config import STAGES, StageName
 from alit_cli.grouped_help import COMPUTE, Decorator, option
 from alit_cli.option_types import NumberPairs, Numbers
-
-StageName = Literal["base", "distill", "finetune"]
-# The order is the order of training: each stage starts from the weights that the stage before it has left.
-STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from alit_cli.config import PRESETS
+from alit_cli.config import PRESETS, STAGES, StageName
 from alit_cli.grouped_help import COMPUTE, HARDWARE, INPUT, LINE, OUTPUT, RUN, Command, Decorator, example, option
 from alit_cli.option_types import ChoicePerKey, Choices
 from alit_cli.options import as_record, config_option, device_option, json_option, out_option, quiet_option
-from alit_cli.train_options import STAGES, RecipeOptions, StageName, recipe_options
+from alit_cli.train_options import RecipeOptions, recipe_options
 
 if TYPE_CHECKING:
     from alit_cli.training.distributed import Distributed

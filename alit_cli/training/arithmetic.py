@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from alit_cli.config import ModelConfig
+from alit_cli.config import ModelConfig, StageName
 from alit_cli.model.arithmetic import count_flop
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.memory import MakeStage, fake_stage, without_values
 from alit_cli.training.plan import StepPlan, plan_step
-from alit_cli.training.recipe import Recipe, StageName
+from alit_cli.training.recipe import Recipe
 from alit_cli.training.stages.base import BaseStage
 from alit_cli.training.stages.finetune import FinetuneStage
 from alit_cli.training.stages.stage import Stage

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from alit_cli.config import StageName
 from alit_cli.data.sources.listing import list_items
 from alit_cli.model.memory import reuse_memory
 from alit_cli.model.rollout import Alit
@@ -22,7 +23,6 @@ from alit_cli.training.crops import CropDataset
 from alit_cli.training.feed import Pixels
 from alit_cli.training.job import TrainJob
 from alit_cli.training.loop import StageRun
-from alit_cli.training.recipe import StageName
 from alit_cli.training.start import load_start
 from alit_cli.training.train import STAGE_CLASSES
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from alit_cli.config import BaseKind, ModelConfig
+from alit_cli.config import STAGES, BaseKind, ModelConfig, StageName
 from alit_cli.data.files import check_output, open_output
 from alit_cli.errors import InputError
 from alit_cli.training.crops import CROPS_MARK, decode_threads
 from alit_cli.training.distributed import Distributed
-from alit_cli.training.recipe import PIXEL_STAGES, STAGES, Recipe, StageName, current_keys, recipe_for
+from alit_cli.training.recipe import PIXEL_STAGES, Recipe, current_keys, recipe_for
 from alit_cli.training.records.boards import BoardName, check_boards
 from alit_cli.training.records.card import card_path, curves_path
 from alit_cli.training.start import Start, choose_start

@@ -23,7 +23,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from alit_cli.config import ModelConfig
+from alit_cli.config import ModelConfig, StageName
 from alit_cli.model.device import Precision, autocast
 from alit_cli.model.layers import Attention
 from alit_cli.model.lpips import Lpips
@@ -33,7 +33,7 @@ from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.optimizers import Optimizers
 from alit_cli.training.plan import StepPlan
-from alit_cli.training.recipe import Recipe, StageName
+from alit_cli.training.recipe import Recipe
 from alit_cli.training.stages.base import BaseStage
 from alit_cli.training.stages.critic import PatchCritic
 from alit_cli.training.stages.finetune import FinetuneStage

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from alit_cli.config import StageName
 from alit_cli.training.crops import CropDataset
-from alit_cli.training.recipe import Recipe, StageName
+from alit_cli.training.recipe import Recipe
 
 # Each kind of draw has a stream of its own, so that one more of one kind changes no other.
 TORCH, ITERATION, PASSES, CRITIC, HALTING, NOISE = range(6)

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from alit_cli.config import PRESETS
+from alit_cli.config import PRESETS, STAGES, StageName
 from alit_cli.data.pictures.fitting import CropBox, CropFilter
 from alit_cli.errors import InputError
 from alit_cli.training.stages.losses import ITERATION_WEIGHTS
 
-StageName = Literal["base", "distill", "finetune"]
-STAGES: tuple[StageName, ...] = ("base", "distill", "finetune")
 PIXEL_STAGES: tuple[StageName, ...] = ("base", "finetune")
 """The stages that see pixels, where LPIPS and a critic can take part."""
 

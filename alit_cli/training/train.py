@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from alit_cli.config import STAGES, StageName
 from alit_cli.data.files import claimed, make_folder, named_write_errors, remove_orphans_below
 from alit_cli.data.sources.items import Item
 from alit_cli.data.sources.listing import list_items
@@ -21,7 +22,6 @@ from alit_cli.training.arithmetic import flop_per_photograph
 from alit_cli.training.crops import CropDataset, CropSettings, make_crops, open_crops
 from alit_cli.training.job import TrainJob, claim_folder
 from alit_cli.training.loop import Intervals, StageRun
-from alit_cli.training.recipe import STAGES, StageName
 from alit_cli.training.records.card import CardFacts, card_path, thumbnail_errors, write_card
 from alit_cli.training.records.log import Remark, TrainRecord
 from alit_cli.training.speed import training_precision

@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from alit_cli.config import PRESETS, preset
+from alit_cli.config import PRESETS, STAGES, StageName, preset
 from alit_cli.model.device import autocast
 from alit_cli.model.rollout import Alit
 from alit_cli.training.crops import CachedCrops
@@ -34,7 +34,7 @@ from alit_cli.training.distributed import Distributed
 from alit_cli.training.memory import LiveBytes, step_memory
 from alit_cli.training.optimizers import Optimizers
 from alit_cli.training.plan import plan_step
-from alit_cli.training.recipe import STAGES, Recipe, StageName, recipe_for
+from alit_cli.training.recipe import Recipe, recipe_for
 from alit_cli.training.speed import training_precision
 from alit_cli.training.train import STAGE_CLASSES
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from alit_cli.config import StageName
 from alit_cli.model.arithmetic import count_flop
 from alit_cli.model.layers import Linear
 from alit_cli.model.rollout import Alit
@@ -17,7 +18,7 @@ from alit_cli.training.arithmetic import STEPS_COUNTED, flop_per_photograph
 from alit_cli.training.crops import CachedCrops
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.plan import plan_step
-from alit_cli.training.recipe import Recipe, StageName, StageRecipe
+from alit_cli.training.recipe import Recipe, StageRecipe
 from alit_cli.training.stages.distill import DistillStage
 from alit_cli.training.stages.finetune import FinetuneStage
 from alit_cli.training.train import STAGE_CLASSES

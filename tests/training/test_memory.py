@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from alit_cli.config import StageName
 from alit_cli.model.lpips import Lpips
 from alit_cli.model.rollout import Alit
 from alit_cli.training import memory
@@ -17,7 +18,7 @@ from alit_cli.training.crops import CachedCrops
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.memory import LiveBytes, plan_memory, step_memory
 from alit_cli.training.plan import plan_step
-from alit_cli.training.recipe import Recipe, StageName, StageRecipe
+from alit_cli.training.recipe import Recipe, StageRecipe
 from alit_cli.training.stages.stage import Stage
 from alit_cli.training.train import STAGE_CLASSES
 from tests.model import tiny

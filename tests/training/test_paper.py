@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
+from alit_cli.config import STAGES, StageName
 from alit_cli.training.job import TrainJob
-from alit_cli.training.recipe import STAGES, Recipe, StageName, recipe_for
+from alit_cli.training.recipe import Recipe, recipe_for
 from alit_cli.training.records.log import TrainRecord
 from alit_cli.training.train import train
 from tests.training.test_train import OFTEN, _job, _write_lpips, goes_on_to_the_same_weights

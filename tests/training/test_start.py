@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from alit_cli.config import ModelConfig
+from alit_cli.config import ModelConfig, StageName
 from alit_cli.errors import InputError
 from alit_cli.model.checkpoint import Record, read_alit, read_checkpoint, write_checkpoint
 from alit_cli.model.layers import Block
@@ -19,7 +19,7 @@ from alit_cli.model.rollout import Alit
 from alit_cli.training.crops import CROPS_MARK
 from alit_cli.training.job import ModelOptions, TrainJob, claim_folder, training_job
 from alit_cli.training.plan import _iteration
-from alit_cli.training.recipe import StageName, recipe_for
+from alit_cli.training.recipe import recipe_for
 from alit_cli.training.start import choose_start, load_start, tiled
 from tests.model import tiny
 

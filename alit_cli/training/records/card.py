@@ -16,14 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alit_cli import __version__
-from alit_cli.config import ModelConfig
+from alit_cli.config import STAGES, ModelConfig, StageName
 from alit_cli.data.files import open_output, readable
 from alit_cli.data.marks import figure_metadata, mark_text
 from alit_cli.data.pictures.measures import measure
 from alit_cli.model.arithmetic import count_flop
 from alit_cli.model.checkpoint import Record
 from alit_cli.model.rollout import Alit
-from alit_cli.training.recipe import STAGES, StageName
 
 MOST_SOURCES = 20
 """Inputs that a card names."""

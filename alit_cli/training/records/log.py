@@ -13,10 +13,10 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor
 
+from alit_cli.config import StageName
 from alit_cli.data.files import open_output
 from alit_cli.data.marks import png_metadata
 from alit_cli.progress import Progress
-from alit_cli.training.recipe import StageName
 from alit_cli.training.records.boards import Board
 
 PICTURED = 6

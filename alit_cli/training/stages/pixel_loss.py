@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alit_cli.config import StageName
 from alit_cli.model.device import autocast
 from alit_cli.model.layers import checkpointed
 from alit_cli.model.lpips import load_lpips
@@ -17,7 +18,7 @@ from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.optimizers import CriticOptimizer
 from alit_cli.training.plan import StepPlan
-from alit_cli.training.recipe import Recipe, StageName
+from alit_cli.training.recipe import Recipe
 from alit_cli.training.speed import training_precision
 from alit_cli.training.stages.critic import PatchCritic, adaptive_weight, critic_loss, generator_loss
 from alit_cli.training.stages.stage import Losses, pieces_of

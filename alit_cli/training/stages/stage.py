@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from alit_cli.config import StageName
 from alit_cli.model.layers import Stack
 from alit_cli.model.rollout import Alit
 from alit_cli.progress import Progress
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.plan import StepPlan
-from alit_cli.training.recipe import Recipe, StageName
+from alit_cli.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
