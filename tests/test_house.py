@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "grouped_help": {"console"},
     "options": {"errors", "data", "analysis", "config_files", "console", "grouped_help", "option_types"},
     "run_options": {"console", "grouped_help", "runs"},
-    "train_options": {"grouped_help", "option_types"},
+    "train_options": {"config", "grouped_help", "option_types"},
     "cli": {"errors", "grouped_help", "__version__"},
     "__main__": {"cli"},
     "__init__": {"model"},
