@@ -81,6 +81,9 @@ def next_select(table: Path, thr: float | None = None) -> list[str]:
 
 def say_page(tokens: Sequence[Path], out: Path) -> None:
     """Name the command that shows what an analysis has written into `out` on the page of its token tables."""
+    # An analysis of images knows of no table and supposes one of the default name, which need not be there.
+    if not all(table.exists() for table in tokens):
+        return
     # The page looks for analyses beside the table and up to two folders down by itself; with --beside only there.
     folder, written = tokens[0].absolute().parent, out.absolute()
     inside = folder in (written, *written.parents[:2])
