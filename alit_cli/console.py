@@ -67,20 +67,23 @@ def say_next(*commands: str) -> None:
     say(line if width is None or len(line) <= width else "\n".join(["Next:", *(f"  {text}" for text in commands)]))
 
 
-def next_select(table: Path, thr: float | None = None) -> list[str]:
-    """The `alit select` that a token table can answer, as say_next takes it; none for a table without L1."""
-    from alit_cli.data.tables.token_table import read_info  # it imports pyarrow, which `--help` must not wait for
+def next_select(table: Path, losses: bool, stop: float | None, thr: float | None = None) -> list[str]:
+    """The `alit select` that a token table can answer, as say_next takes it; none for a table without L1.
 
-    info = read_info(table)
-    if not info.losses:
+    `losses` and `stop` are those that the table says of itself, `thr` is the L1 that the user has named.
+    """
+    if not losses:
         return []
     # Where images stopped early, nobody knows at which budget they would fall below a smaller threshold.
-    threshold = max(DEFAULT_THR if thr is None else thr, info.stop or 0)
+    threshold = max(DEFAULT_THR if thr is None else thr, stop or 0)
     return [shlex.join(["alit", "select", str(table), "--thr", f"{threshold:g}"])]
 
 
 def say_page(tokens: Sequence[Path], out: Path) -> None:
     """Name the command that shows what an analysis has written into `out` on the page of its token tables."""
+    # An analysis of images knows of no table and supposes one of the default name, which need not be there.
+    if not all(table.exists() for table in tokens):
+        return
     # The page looks for analyses beside the table and up to two folders down by itself; with --beside only there.
     folder, written = tokens[0].absolute().parent, out.absolute()
     inside = folder in (written, *written.parents[:2])

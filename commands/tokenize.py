@@ -185,7 +185,7 @@ def command(options: TokenizeOptions, run: RunOptions) -> None:
     # The pictures of another model than the embedded one can be decoded by that model alone.
     model = ["-c", options.checkpoint] if options.checkpoint else []
     view, score = ["alit", "view", out, *model], ["alit", "score", out, "--task", "recon", *model]
-    say_next(shlex.join(view), *next_select(table), shlex.join(score))
+    say_next(shlex.join(view), *next_select(table, not options.no_losses, options.stop), shlex.join(score))
 
 
 def _show(out: Path, summary: "Summary") -> None:

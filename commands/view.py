@@ -79,6 +79,7 @@ def command(
     drawn at random are shown.
     """
     from alit_cli.console import follow, next_select, print_json, say, say_next
+    from alit_cli.data.tables.token_table import read_info
     from alit_cli.progress import Progress
     from alit_cli.report.view import ViewJob, make_view
 
@@ -113,5 +114,6 @@ def command(
         print_json({"out": job.out, "tables": job.tables, "bytes": last.size, **counts})
     else:
         click.echo(job.out)
-    if select := next_select(job.tables[0], thr):
+    info = read_info(job.tables[0])
+    if select := next_select(job.tables[0], info.losses, info.stop, thr):
         say_next(*select)

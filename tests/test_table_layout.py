@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -117,6 +118,15 @@ def test_what_is_printed_on_a_terminal_has_the_right_width(
     assert max(len(line.rstrip()) for line in printed.splitlines()) <= width
     for number in format_numbers(L1):
         assert re.search(rf"(?<!\S){re.escape(number)}(?!\S)", printed)
+
+
+def test_a_page_of_a_table_that_is_not_there_is_no_next_step(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`alit analyze attention` takes images, and can only suppose that their tokens are in tokens.parquet."""
+    console.say_page([Path("tokens.parquet")], Path("study/attention"))
+    assert capsys.readouterr().err == ""
+    Path("tokens.parquet").touch()
+    console.say_page([Path("tokens.parquet")], Path("study/attention"))
+    assert capsys.readouterr().err == "Next: alit view tokens.parquet\n"
 
 
 def test_the_next_commands_can_be_copied_from_a_narrow_terminal(

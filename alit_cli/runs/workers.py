@@ -41,7 +41,7 @@ class WorkerShare:
     def headline(self) -> str:
         """Which shards the worker does, for the first lines of a run."""
         return (
-            f"Worker {self.index}/{self.count} (by {self.source}): it does every {self.count}th shard, from "
+            f"Worker {self.index}/{self.count} (by {self.source}): it does one shard in {self.count}, from "
             f"{self.index} on."
         )
 

@@ -10,7 +10,7 @@ import pytest
 
 from alit_cli.console import next_select
 from alit_cli.data.tables.parquet import write_table
-from alit_cli.data.tables.token_table import TableOptions, read_info
+from alit_cli.data.tables.token_table import read_info
 from tests.analysis.tables import write_tokens
 from tests.conftest import Alit, Refused
 
@@ -47,22 +47,18 @@ def test_the_next_step_can_be_taken(here: Path, alit: Alit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("losses", "stop", "words"),
     [
-        (TableOptions(), ["alit select 'my table.parquet' --thr 0.08"]),
-        (TableOptions(stop=0.1), ["alit select 'my table.parquet' --thr 0.1"]),
-        (TableOptions(stop=0.05), ["alit select 'my table.parquet' --thr 0.08"]),
-        (TableOptions(losses=False), []),
+        (True, None, ["alit select 'my table.parquet' --thr 0.08"]),
+        (True, 0.1, ["alit select 'my table.parquet' --thr 0.1"]),
+        (True, 0.05, ["alit select 'my table.parquet' --thr 0.08"]),
+        (False, None, []),
     ],
 )
 def test_the_selection_that_comes_next_is_one_that_the_table_can_answer(
-    options: TableOptions, words: list[str], here: Path
+    losses: bool, stop: float | None, words: list[str]
 ) -> None:
-    info = read_info(Path("tokens.parquet"))
-    table = Path("my table.parquet")
-    described = dataclasses.replace(info, options=options).to_json()
-    write_table(pq.read_table("tokens.parquet").replace_schema_metadata({b"alit": described}), table)
-    assert next_select(table) == words
+    assert next_select(Path("my table.parquet"), losses, stop) == words
 
 
 def test_several_thresholds_are_compared_and_nothing_is_written(here: Path, alit: Alit) -> None:
