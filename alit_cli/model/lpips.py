@@ -95,7 +95,8 @@ def load_lpips(files: Sequence[Path], stretched: bool = True) -> Lpips:
         raise InputError(
             f"The weights in {files[0]} are not VGG16's LPIPS: give torchvision's vgg16 and lpips' vgg."
         ) from error
-    return model.eval().to(memory_format=torch.channels_last)
+    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def _read(file: Path) -> dict[str, Tensor]:

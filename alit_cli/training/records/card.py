@@ -23,7 +23,7 @@ from alit_cli.data.pictures.measures import measure
 from alit_cli.model.arithmetic import count_flop
 from alit_cli.model.checkpoint import Record
 from alit_cli.model.rollout import Alit
-from alit_cli.training.recipe import STAGES, StageName
+from alit_cli.training.recipe import STAGES
 
 MOST_SOURCES = 20
 """Inputs that a card names."""
@@ -45,7 +45,7 @@ class CardFacts:
 
     command: str
     thumbnails: Mapping[int, float]
-    arithmetic: Mapping[StageName, float]
+    arithmetic: Mapping[str, float]
     trained_on: int
     held_out: int
     unread: int
@@ -201,9 +201,9 @@ def _cost(record: Record, facts: CardFacts) -> str:
     ]
     seen = hours = 0.0
     # A stage that was trained twice was trained by this run the second time; of an earlier run nothing is known.
-    ours = {entry.get("stage"): number for number, entry in enumerate(record.training)}
+    ours = {str(entry.get("stage")): number for number, entry in enumerate(record.training)}
     for number, entry in enumerate(record.training):
-        name = entry.get("stage")
+        name = str(entry.get("stage"))
         recipe = entry.get("recipe", {}).get(name, {})
         batch, steps = recipe.get("batch_size", 0), entry.get("steps", 0)
         seen, hours = seen + steps * batch, hours + entry.get("seconds", 0) / 3600
