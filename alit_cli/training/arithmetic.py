@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,8 @@ def flop_per_photograph(
 
 def _mean(make: MakeStage, name: StageName, config: ModelConfig, recipe: Recipe, crops: EmptyCrops) -> float:
     small = dataclasses.replace(recipe.stage(name), batch_size=PHOTOGRAPHS)
-    recipe = dataclasses.replace(recipe, **{name: small}, decoder_precision="")
+    changed: dict[str, Any] = {name: small, "decoder_precision": None}
+    recipe = dataclasses.replace(recipe, **changed)
     found: dict[object, int] = {}
     flop = []
     with without_values():

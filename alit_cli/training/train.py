@@ -139,10 +139,10 @@ def _stages(
         yield Remark(f"trained in {duration(sum(seconds.values()))}: {parts}")
 
 
-def _arithmetic(job: TrainJob, record: Record, crops: CropDataset) -> dict[StageName, float]:
+def _arithmetic(job: TrainJob, record: Record, crops: CropDataset) -> dict[str, float]:
     """Floating-point operations per photograph of each stage that was no rehearsal, where they can be counted."""
     trained = {entry.get("stage"): entry.get("seconds", 0) for entry in record.training}
-    counted = {
+    counted: dict[str, float | None] = {
         name: flop_per_photograph(STAGE_CLASSES[name], name, job.config, job.recipe, crops.photos, crops.per_photo)
         for name in job.stages
         if trained[name] >= COUNTED_FROM

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alit_cli import __version__
-from alit_cli.config import STAGES, ModelConfig, StageName
+from alit_cli.config import STAGES, ModelConfig
 from alit_cli.data.files import open_output, readable
 from alit_cli.data.marks import figure_metadata, mark_text
 from alit_cli.data.pictures.measures import measure
@@ -44,7 +44,7 @@ class CardFacts:
 
     command: str
     thumbnails: Mapping[int, float]
-    arithmetic: Mapping[StageName, float]
+    arithmetic: Mapping[str, float]
     trained_on: int
     held_out: int
     unread: int
@@ -200,9 +200,9 @@ def _cost(record: Record, facts: CardFacts) -> str:
     ]
     seen = hours = 0.0
     # A stage that was trained twice was trained by this run the second time; of an earlier run nothing is known.
-    ours = {entry.get("stage"): number for number, entry in enumerate(record.training)}
+    ours = {str(entry.get("stage")): number for number, entry in enumerate(record.training)}
     for number, entry in enumerate(record.training):
-        name = entry.get("stage")
+        name = str(entry.get("stage"))
         recipe = entry.get("recipe", {}).get(name, {})
         batch, steps = recipe.get("batch_size", 0), entry.get("steps", 0)
         seen, hours = seen + steps * batch, hours + entry.get("seconds", 0) / 3600
