@@ -59,9 +59,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def say_next(*commands: str) -> None:
-    """Name the commands that usually come next, as a remark on stderr; on a narrow terminal one per line."""
+    """Name the commands that usually come next, if any, as a remark on stderr; on a narrow terminal one per line."""
     context = click.get_current_context(silent=True)
-    if context is not None and context.meta.get(CHAINED):
+    if not commands or (context is not None and context.meta.get(CHAINED)):
         return
     line, width = f"Next: {' · '.join(commands)}", terminal_width(sys.stderr)
     say(line if width is None or len(line) <= width else "\n".join(["Next:", *(f"  {text}" for text in commands)]))

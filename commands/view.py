@@ -115,5 +115,4 @@ def command(
     else:
         click.echo(job.out)
     info = read_info(job.tables[0])
-    if select := next_select(job.tables[0], info.losses, info.stop, thr):
-        say_next(*select)
+    say_next(*next_select(job.tables[0], info.losses, info.stop, thr))
