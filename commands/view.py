@@ -76,8 +76,7 @@ def command(
     with a slider over the budgets. A link to the page keeps what was chosen. Of a long table, numbers and pictures
     are those of images drawn at random.
     """
-    from alit_cli.console import follow, next_select, print_json, say, say_next
-    from alit_cli.data.tables.token_table import read_info
+    from alit_cli.console import follow, print_json, say
     from alit_cli.progress import Progress
     from alit_cli.report.view import ViewJob, make_view
 
@@ -112,6 +111,14 @@ def command(
         print_json({"out": job.out, "tables": job.tables, "bytes": last.size, **counts})
     else:
         click.echo(job.out)
-    info = read_info(job.tables[0])
-    if select := next_select(job.tables[0], info.losses, info.stop, thr):
+    _name_next(job.tables[0], thr)
+
+
+def _name_next(table: Path, thr: float | None) -> None:
+    """Name the selection that comes next, where the table can answer one."""
+    from alit_cli.console import next_select, say_next
+    from alit_cli.data.tables.token_table import read_info
+
+    info = read_info(table)
+    if select := next_select(table, info.losses, info.stop, thr):
         say_next(*select)
