@@ -14,6 +14,7 @@ from alit_cli.options import config_option, json_option, quiet_option
 
 if TYPE_CHECKING:
     from alit_cli.analysis.query.describe import TableDescription
+    from alit_cli.data.tables.token_table import TableInfo
 
 
 @click.command("info", cls=Command, epilog=example("alit info", "alit info tokens.parquet"))
@@ -81,7 +82,8 @@ def _stages(training: Any) -> str:
     for record in training:
         recipe = record.get("recipe", {})
         # Records of older files and of imported models may lack a recipe, or hold something else under its name.
-        steps = recipe.get(record.get("stage"), {}).get("steps") if isinstance(recipe, Mapping) else None
+        planned = recipe.get(record.get("stage"), {}).get("steps") if isinstance(recipe, Mapping) else None
+        steps = record.get("steps", planned)
         stages.append(f"{record.get('stage', record.get('imported', '?'))}{f' {steps} steps' if steps else ''}")
     return ", ".join(stages) or "not recorded"
 
@@ -124,6 +126,7 @@ def _show_table(file: Path, as_json: bool) -> None:
             "rows": f"{description.rows}{_counted(description.statuses)}, {description.bytes / 1e3:,.0f} kB",
             "model": f"{info.model} ({info.model_id}), {info.image_size}×{info.image_size} pixels, fit {info.fit}",
             "budgets": ", ".join(map(str, info.budgets)),
+            "made with": _made_with(info),
             "mean tokens": description.mean_tokens,
             "sources": _first([f"{source} ({count})" for source, count in description.sources.items()]),
             "columns": _first(list(_short(description.columns, info.budgets)), 40),
@@ -132,6 +135,17 @@ def _show_table(file: Path, as_json: bool) -> None:
     if description.mean_l1:
         show_table("", ["tokens", *map(str, description.mean_l1)], [["mean L1", *description.mean_l1.values()]])
     _show_questions(description)
+
+
+def _made_with(info: TableInfo) -> str | None:
+    """The options of `alit tokenize` that decide what is in a table; None where all are defaults."""
+    options = [
+        None if info.stop is None else f"--stop 'l1<{info.stop:g}'",
+        None if info.losses else "--no-losses",
+        None if info.options.views is None else f"--views {info.options.views}",
+        None if info.precision == "float32" else f"--precision {info.precision}",
+    ]
+    return ", ".join(filter(None, options)) or None
 
 
 def _show_questions(description: TableDescription) -> None:

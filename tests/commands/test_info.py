@@ -74,3 +74,10 @@ def test_a_training_says_where_it_is(tmp_path: Path, alit: Alit) -> None:
         assert (found["kind"], found["stage"], found["step"], found["photographs"]) == ("training", "base", 20, 50)
         assert (found["losses"], found["validation"]) == ({"l1": 0.5}, {"8": 0.25})
     assert "step 20 of 30" in alit("info", work).stdout
+
+
+def test_options_that_decide_what_is_in_a_table_are_named(here: Path, alit: Alit) -> None:
+    assert "made with" not in alit("info", "tokens.parquet").stdout
+    words = ("--checkpoint", tiny.checkpoint(here), "--device", "cpu", "--max-error-rate", 1, "--out", "stop.parquet")
+    assert alit("tokenize", "photos", *words, "--stop", "l1<0.5", "--views", "flip").exit_code == 0
+    assert "made with: --stop 'l1<0.5', --views flip" in alit("info", "stop.parquet").stdout
