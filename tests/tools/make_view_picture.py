@@ -42,7 +42,7 @@ def main() -> None:
             page.goto((Path(folder) / "report.html").as_uri())
             page.wait_for_selector("html[data-ready]")
             page.keyboard.press("n")  # each picture at its own need
-            page.get_by_role("button", name="Split").click()  # beside the original
+            page.locator('input[type="radio"][value="split"]').check(force=True)  # half of each original is beside it
             last = page.locator("#grid").bounding_box()
             assert last is not None
             height = last["y"] + last["height"] + 30
