@@ -52,6 +52,7 @@ COMMANDS = [
     "analyze attention {samples}/images --limit 3 --sheets 0 --out attention",
     "analyze probe {samples}/images --labels labels.csv --folds 2 --out probe",
     "bench {samples}/images --limit 4 --batch-size 2 --stop l1<0.3",
+    "train {samples}/images --init {model} --batch-size 2 --out trained.safetensors --dry-run",
     "study {samples}/images --complexity {samples}/complexity.csv --out all --dry-run",
 ]
 WITH_A_MODEL = ("tokenize", "score", "analyze attention", "analyze probe", "bench", "study")
@@ -100,7 +101,7 @@ def test_no_command_folds_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     labels = [f"{name},{'one' if number % 2 else 'two'}" for number, name in enumerate(names)]
     Path("labels.csv").write_text("\n".join(["image,label", *labels]))
     for line in COMMANDS:
-        running = line.format(samples=SAMPLES, piece=piece)
+        running = line.format(samples=SAMPLES, piece=piece, model=model)
         given = [] if "{piece}" in line else ["--checkpoint", model]
         with_model = [*given, "--device", "cpu"] if line.startswith(WITH_A_MODEL) else []
         result = alit(*running.split(), *with_model)

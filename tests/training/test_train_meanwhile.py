@@ -67,6 +67,7 @@ def test_temporary_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert not list(job.work.rglob("*.tmp"))
 
 
+@pytest.mark.usefixtures("estimated")
 def test_memory_that_runs_out_is_said_and_smaller_pieces_resume_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
