@@ -93,7 +93,7 @@ def plan_memory(stage: Stage, rows: int, precision: Precision) -> MemoryPlan:
     except Exception as problem:
         return MemoryPlan(recipe.checkpointing == "on", f"{name}: its memory cannot be estimated ({problem})")
     sentence = (
-        f"{name}: about {_gib(plain.total)} per process for {rows} photographs at a time; "
+        f"{name}: about {_gib(plain.total)} per process for {rows} photograph{'' if rows == 1 else 's'} at a time; "
         f"with checkpointing {_gib(light.total)}"
     )
     # The model itself is there already. A tenth is left for what no counting sees.
