@@ -53,11 +53,6 @@ def show(text: str) -> None:
     click.echo("\n".join(wrap_words(text, terminal_width(sys.stdout))))
 
 
-def counted(count: int, noun: str) -> str:
-    """`1 image` or `2 images`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def say_next(*commands: str) -> None:
     """Name the commands that usually come next, if any, as a remark on stderr; on a narrow terminal one per line."""
     context = click.get_current_context(silent=True)

@@ -1,4 +1,4 @@
-"""How far a long job is, as the jobs report it and the console shows it."""
+"""How far a long job is, as the jobs report it and the console shows it; and how counts and times are written."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +32,11 @@ ProgressCallback = Callable[[Progress], None]
 
 def no_progress(_report: Progress) -> None:
     """Show nothing."""
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 image` or `2 images`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def duration(seconds: float) -> str:

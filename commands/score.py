@@ -208,7 +208,8 @@ def pair_models(tasks: tuple[str, ...], models: tuple[str, ...]) -> list[tuple[s
 
 
 def _show(summary: "ScoreSummary") -> None:
-    from alit_cli.console import counted, say, show_table
+    from alit_cli.console import say, show_table
+    from alit_cli.progress import counted
 
     for image, sentence in summary.errors:
         say(f"{image}: {sentence}")

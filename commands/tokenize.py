@@ -189,7 +189,8 @@ def command(options: TokenizeOptions, run: RunOptions) -> None:
 
 
 def _show(out: Path, summary: "Summary") -> None:
-    from alit_cli.console import counted, say, show_table
+    from alit_cli.console import say, show_table
+    from alit_cli.progress import counted
 
     for image, sentence in summary.errors:
         say(f"{image}: {sentence}")

@@ -117,14 +117,15 @@ def _time_stage(job: TrainJob, name: StageName, model: Alit, crops: CropDataset,
         tried = STAGE_CLASSES[name](copy.deepcopy(model).train(), recipe, crops, distributed)
         return StageRun(tried, recipe, crops, folder, ())
 
-    memory = trial(whole).memory_plan().sentence
+    # Estimated once, for the whole batch: smaller trials then checkpoint as the run will.
+    memory = trial(whole).memory_plan()
     rows = whole
     if distributed.device.type == "cpu":
         # How many photographs take a few seconds; the main process decides, as all have to take the same steps.
-        one = trial(min(whole, distributed.world_size)).time_steps([places[-1]] * 2)
+        one = trial(min(whole, distributed.world_size)).time_steps([places[-1]] * 2, memory)
         fitting = torch.tensor([min(whole, distributed.world_size * max(1, int(LONG / one[-1])))])
         distributed.broadcast(fitting)
         rows = int(fitting.item())
     # The first step is a warm-up: it makes buffers, and caches what later ones read.
-    found = trial(rows).time_steps([places[0], *places])
-    return stage.steps * float(np.mean(found[1:])) * whole / rows, memory
+    found = trial(rows).time_steps([places[0], *places], memory)
+    return stage.steps * float(np.mean(found[1:])) * whole / rows, memory.sentence

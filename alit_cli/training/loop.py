@@ -115,7 +115,8 @@ class StageRun:
         Raises:
             AlitError: the loss is not finite, memory runs out, or the disk is full.
         """
-        memory = self._begin()
+        memory = self.memory_plan()
+        self._begin(memory)
         name, steps = self.stage.name, self.stage_recipe.steps
         if self.step:
             yield Remark(f"{name} resumes after step {self.step} of {steps}")
@@ -135,16 +136,17 @@ class StageRun:
             self.log.close()
         return (yield from self.stage.finish(self.ema))
 
-    def time_steps(self, steps: Sequence[int]) -> list[float]:
+    def time_steps(self, steps: Sequence[int], memory: MemoryPlan) -> list[float]:
         """Take some steps for a trial, of which nothing is kept but moved weights.
 
         Args:
             steps: their numbers; they are drawn as in a run.
+            memory: whether they checkpoint.
 
         Returns: the seconds of each.
         """
         seconds = []
-        self._begin()
+        self._begin(memory)
         for self.step in steps:
             began = time.monotonic()
             for _ in self._step():
@@ -153,18 +155,14 @@ class StageRun:
             seconds.append(time.monotonic() - began)
         return seconds
 
-    def _begin(self) -> MemoryPlan:
-        """Open the log, choose what is trained, prepare the model for its device, and resume where there is a state.
-
-        Returns: how much memory a step takes, by an estimate.
-        """
+    def _begin(self, memory: MemoryPlan) -> None:
+        """Open the log, choose what is trained, prepare the model for its device, and resume where there is a state."""
         with named_write_errors(self.folder):
             self.log = None
             if self.distributed.is_main:
                 name = self.stage.model.config.name
                 self.log = TrainLog(self.folder, open_boards(self.log_to, self.folder, name))
         model = self.stage.model
-        memory = self.memory_plan()
         self.stage.checkpoint(memory.checkpointing)
         self.ema = copy.deepcopy(model).eval()
         # Frozen parts get no gradients, no optimizer state and no averaging.
@@ -177,7 +175,6 @@ class StageRun:
         if self.state_path.exists():
             self._resume()
         self.distributed.barrier()  # every process has read the state that the main one will write again
-        return memory
 
     def memory_plan(self) -> MemoryPlan:
         """How much memory a step takes, as the main process finds, for all: they would only come to the same result."""

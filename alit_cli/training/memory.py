@@ -29,6 +29,7 @@ from alit_cli.model.layers import Attention
 from alit_cli.model.lpips import Lpips
 from alit_cli.model.rollout import Alit
 from alit_cli.model.tiles import apart_everywhere
+from alit_cli.progress import counted
 from alit_cli.training.crops import Batch, CropDataset
 from alit_cli.training.distributed import Distributed
 from alit_cli.training.optimizers import Optimizers
@@ -93,7 +94,7 @@ def plan_memory(stage: Stage, rows: int, precision: Precision) -> MemoryPlan:
     except Exception as problem:
         return MemoryPlan(recipe.checkpointing == "on", f"{name}: its memory cannot be estimated ({problem})")
     sentence = (
-        f"{name}: about {_gib(plain.total)} per process for {rows} photograph{'' if rows == 1 else 's'} at a time; "
+        f"{name}: about {_gib(plain.total)} per process for {counted(rows, 'photograph')} at a time; "
         f"with checkpointing {_gib(light.total)}"
     )
     # The model itself is there already. A tenth is left for what no counting sees.

@@ -12,6 +12,7 @@ import pytest
 from alit_cli.training.dry_run import Expected, dry_run
 from alit_cli.training.job import TrainJob
 from alit_cli.training.loop import StageRun
+from alit_cli.training.memory import MemoryPlan
 from alit_cli.training.recipe import Recipe, StageRecipe
 from alit_cli.training.start import Start
 from tests.conftest import Alit
@@ -41,7 +42,7 @@ def test_a_finished_stage_is_not_counted_again(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "m.safetensors.work" / "base.safetensors").touch()
     timed: list[tuple[str, int, list[int]]] = []
 
-    def seconds(run: StageRun, steps: Sequence[int]) -> list[float]:
+    def seconds(run: StageRun, steps: Sequence[int], _memory: MemoryPlan) -> list[float]:
         timed.append((run.stage.name, run.stage_recipe.batch_size, list(steps)))
         # One photograph takes two seconds; the first step of a trial is much slower than the others.
         return [100.0, *[2.0 * run.stage_recipe.batch_size] * (len(steps) - 1)]

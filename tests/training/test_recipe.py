@@ -155,9 +155,9 @@ def test_the_average_begins_again_at_every_epoch(tmp_path: Path, monkeypatch: py
     runs: list[StageRun] = []
     begin = StageRun._begin
 
-    def noted(run: StageRun) -> MemoryPlan:
+    def noted(run: StageRun, memory: MemoryPlan) -> None:
         runs.append(run)
-        return begin(run)
+        begin(run, memory)
 
     monkeypatch.setattr(StageRun, "_begin", noted)
     monkeypatch.setattr(StageRun, "_update_ema", note)

@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from alit_cli.analysis.studies.saving import save_csv, save_parquet
 from alit_cli.data.tables.pooled import Pooled
 from alit_cli.errors import InputError
-from alit_cli.progress import Progress
+from alit_cli.progress import Progress, counted
 
 POOLS = ("latents", "first", "image", "both", "all")
 """Mean over all latents, over the first of them, over the image tokens; latents and image tokens side by side; mean
@@ -111,9 +111,9 @@ def check_probe(labels: Sequence[str], folds: int) -> None:
         )
     name, least = min(counts.items(), key=lambda pair: pair[1])
     if least < folds:
-        images = f"{least} image{'' if least == 1 else 's'}"
         raise InputError(
-            f"The class '{name}' has {images}, fewer than the {folds} folds: take fewer folds or leave it out."
+            f"The class '{name}' has {counted(least, 'image')}, fewer than the {folds} folds: take fewer folds or "
+            "leave it out."
         )
     # The largest fold takes the rounded-up share of a class; the inner folds need INNER images of what remains.
     left = least if folds == 1 else least - -(-least // folds)  # images of the class outside a fold
